@@ -1,0 +1,44 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help env test lint format quickstart lock
+
+help:
+	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
+	@echo "make quickstart  raw text to a served BERT on this machine, in about eight minutes (FRESH=1 starts over)"
+	@echo "make test        environment and all tests"
+	@echo "make lint        ruff check and format check"
+	@echo "make format      let ruff rewrite what lint would refuse"
+	@echo "make lock        resolve requirements/*.txt again (needs uv)"
+
+env: $(BIN)/.complete
+
+# The marker is written last, so an interrupted installation is taken up again.
+$(BIN)/.complete: requirements/cpu.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed. Received: {v[0]}.{v[1]}. Choose with PYTHON=python3.12.")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/cpu.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+test: env
+	$(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+quickstart: env
+	$(BIN)/python -m quickstart.run $(if $(FRESH),--fresh)
+
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command "make lock" -o requirements/cpu.txt
+	uv pip compile pyproject.toml --extra dev --extra gpu --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
+	  --no-annotate --custom-compile-command "make lock" -o requirements/gpu.txt

@@ -1,0 +1,69 @@
+"""What every main shares: flags, errors in one sentence, exit codes."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+from bert_tf.errors import InputError
+
+# A worker's exception reaches the launcher as text; the sentence stands behind the class name.
+_REMOTE_INPUT_ERROR = re.compile(r"InputError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
+
+
+def define_config_flags() -> None:
+    """Defines --config, --set and --workdir, which pretrain and finetune share."""
+    flags.DEFINE_string("config", None, "Python file with get_config(), such as configs/pretrain_tiny.py.")
+    flags.DEFINE_multi_string(
+        "set", [], "Overrides one field of the config: --set section.field=value. May be repeated."
+    )
+    flags.DEFINE_string(
+        "workdir", None, "Folder for config.json, checkpoints, metrics.jsonl, events and the final model."
+    )
+    flags.mark_flags_as_required(["config", "workdir"])
+
+
+def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) -> None:
+    """Parses flags, calls `main(remaining_arguments)` and turns an InputError into one line and exit code 1.
+
+    Args:
+      main: receives what stands behind the flags, without the program's name.
+      pass_unknown: hand unknown flags to `main` (for Beam's own options) instead of refusing them.
+    """
+    # Set before TensorFlow is imported, which mains do late: its start-up messages tell a user nothing.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+    def guarded(argv: Sequence[str]) -> None:
+        try:
+            if not pass_unknown and argv[1:]:
+                raise InputError(f"Expected flags only. Received the argument: {argv[1]!r}.")
+            main(argv[1:])
+        except InputError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            fail("interrupted; the same command takes the work up again.", code=130)
+        except Exception as error:
+            sentence = _REMOTE_INPUT_ERROR.search(str(error))
+            if sentence is None:
+                raise
+            fail(sentence.group(1))
+
+    def parse(argv: Sequence[str]) -> list[str]:
+        if not pass_unknown:
+            return app.parse_flags_with_usage(list(argv))
+        if "--help" in argv or "-h" in argv:
+            return app.parse_flags_with_usage([argv[0], "--help"])
+        try:
+            return flags.FLAGS(list(argv), known_only=True)
+        except flags.Error as error:
+            return fail(f"{error}")
+
+    app.run(guarded, flags_parser=parse)
+
+
+def fail(sentence: str, *, code: int = 1) -> None:
+    """Prints one sentence to standard error and leaves the program."""
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    sys.exit(code)

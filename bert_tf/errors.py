@@ -1,0 +1,8 @@
+"""The one exception whose message is meant for the user, not for a programmer."""
+
+
+class InputError(ValueError):
+    """Wrong use: one sentence that names the place, what was expected and what came.
+
+    `bert_tf.command.run` prints the sentence and exits with code 1, without a traceback.
+    """
