@@ -5,12 +5,15 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from bert_tf.errors import InputError
 
 # A worker's exception reaches the launcher as text; the sentence stands behind the class name.
 _REMOTE_INPUT_ERROR = re.compile(r"InputError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
+
+
+flags.disclaim_key_flags()  # what is defined here is listed by --help of the main that asks for it
 
 
 def define_config_flags() -> None:
@@ -32,8 +35,11 @@ def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) ->
       main: receives what stands behind the flags, without the program's name.
       pass_unknown: hand unknown flags to `main` (for Beam's own options) instead of refusing them.
     """
-    # Set before TensorFlow is imported, which mains do late: its start-up messages tell a user nothing.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Set before TensorFlow is imported, which mains do late. Without a GPU even its errors at start-up are about the GPU.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.path.exists("/dev/nvidia0") else "3")
+    logging.set_verbosity(logging.WARNING)
+    # Beam tells everyone who does not use BigQuery that its client is not installed.
+    logging.get_absl_handler().addFilter(lambda record: "beam/io/gcp" not in record.pathname)
 
     def guarded(argv: Sequence[str]) -> None:
         try:

@@ -6,3 +6,9 @@ class InputError(ValueError):
 
     `bert_tf.command.run` prints the sentence and exits with code 1, without a traceback.
     """
+
+
+def require(condition: bool, rule: str, received) -> None:
+    """Raises InputError with the rule and the value unless the condition holds."""
+    if not condition:
+        raise InputError(f"{rule}. Received: {received}.")

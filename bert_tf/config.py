@@ -1,0 +1,160 @@
+"""The configuration of a run: frozen dataclasses. Loading and overriding them is in bert_tf/config_io.py.
+
+Standard library only.
+"""
+
+import dataclasses
+from typing import Literal
+
+from bert_tf.errors import InputError, require
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BertConfig:
+    """The network. Field names and meanings are those of Hugging Face's config.json."""
+
+    vocab_size: int = 30_522  # the released uncased English vocabulary
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072  # 4 x hidden_size in every published model
+    hidden_act: Literal["gelu", "gelu_new"] = "gelu"  # gelu: erf form; gelu_new: tanh form, google-research/bert
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02  # standard deviation of a truncated normal
+    layer_norm_eps: float = 1e-12
+
+    def __post_init__(self):
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
+            require(getattr(self, name) >= 1, f"model.{name} must be at least 1", getattr(self, name))
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            require(0 <= getattr(self, name) < 1, f"model.{name} must lie in [0, 1)", getattr(self, name))
+        require(
+            self.hidden_size % self.num_attention_heads == 0,
+            "model.hidden_size must be divisible by model.num_attention_heads",
+            f"{self.hidden_size} and {self.num_attention_heads}",
+        )
+
+
+# Layers, width and heads; the feed-forward width is four times the width. Turc et al. 2019 and Devlin et al. 2018.
+_PRESETS = {
+    "tiny": (2, 128, 2),
+    "mini": (4, 256, 4),
+    "small": (4, 512, 8),
+    "medium": (8, 512, 8),
+    "base": (12, 768, 12),
+    "large": (24, 1024, 16),
+}
+
+
+def preset(name: str, **changes) -> BertConfig:
+    """A published size: tiny, mini, small, medium, base or large, with fields changed by name."""
+    if name not in _PRESETS:
+        raise InputError(f"preset must be one of {', '.join(_PRESETS)}. Received: {name}.")
+    layers, width, heads = _PRESETS[name]
+    return BertConfig(
+        **{
+            "num_hidden_layers": layers,
+            "hidden_size": width,
+            "num_attention_heads": heads,
+            "intermediate_size": 4 * width,
+            **changes,
+        }
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW as google-research/bert has it."""
+
+    learning_rate: float = 1e-4  # the peak; BERT paper, A.2
+    warmup_steps: int = 10_000  # optimizer steps of linear warm-up; BERT paper, A.2
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01  # decoupled; not on biases and LayerNorm
+    clip_norm: float | None = 1.0  # global norm of the gradient, after the sum over replicas
+    bias_correction: bool = False  # google-research/bert has none
+
+    def __post_init__(self):
+        require(self.learning_rate > 0, "optimizer.learning_rate must be positive", self.learning_rate)
+        require(self.warmup_steps >= 0, "optimizer.warmup_steps must not be negative", self.warmup_steps)
+        if self.clip_norm is not None:
+            require(self.clip_norm > 0, "optimizer.clip_norm must be positive or none", self.clip_norm)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a run goes, whatever it trains."""
+
+    steps: int = 1_000_000  # optimizer steps; BERT paper, A.2
+    global_batch_size: int = 256  # examples per optimizer step, over all replicas
+    microbatches: int = 1  # pieces that a replica's batch is cut into, one after the other, to save memory
+    strategy: Literal["auto", "single", "mirrored"] = "auto"
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the activations; weights stay float32
+    steps_per_loop: int = 100  # steps on the device between two looks from the host
+    log_every: int = 100  # steps between two lines of metrics.jsonl
+    evaluate_every: int = 10_000  # steps between two evaluations; one more before the first step and after the last
+    evaluate_examples: int | None = None  # validation examples looked at each time; none: all
+    checkpoint_every: int = 1_000  # steps between two checkpoints
+    keep_checkpoints: int = 3
+    seed: int = 12345  # weights, order of the data, dropout
+
+    def __post_init__(self):
+        for name in (
+            *("steps", "global_batch_size", "microbatches", "steps_per_loop", "log_every"),
+            *("evaluate_every", "checkpoint_every", "keep_checkpoints"),
+        ):
+            require(getattr(self, name) >= 1, f"train.{name} must be at least 1", getattr(self, name))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainDataConfig:
+    train: str = ""  # folder of shards
+    validation: str | None = None  # folder of shards; none: the validation split of data.train
+    vocab: str | None = None  # vocab.txt that the shards must have been made with; none: whatever they carry
+    max_seq_length: int = 128  # must be what the shards were made with
+    max_predictions_per_seq: int = 20  # likewise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """Masked LM and next sentence, from shards."""
+
+    model: BertConfig = BertConfig()
+    data: PretrainDataConfig = PretrainDataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: TrainConfig = TrainConfig()
+    init_from: str | None = None  # model directory or checkpoint folder to start from; none: random weights
+
+    def __post_init__(self):
+        require(
+            self.data.max_seq_length <= self.model.max_position_embeddings,
+            "data.max_seq_length must not exceed model.max_position_embeddings",
+            f"{self.data.max_seq_length} and {self.model.max_position_embeddings}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneDataConfig:
+    train: str = ""  # .jsonl or .tsv, one example a line
+    validation: str = ""  # the same, held out
+    text_field: str = "text"
+    label_field: str = "label"
+    max_seq_length: int = 128  # tokens, with [CLS] and [SEP]; longer texts are cut
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """A task's head on a pretrained encoder."""
+
+    task: str = "classification"  # a name of bert_tf.tasks.TASKS
+    data: FinetuneDataConfig = FinetuneDataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3e-5, warmup_steps=100)
+    train: TrainConfig = TrainConfig(
+        steps=1000, global_batch_size=32, steps_per_loop=50, log_every=50, evaluate_every=500, checkpoint_every=500
+    )
+    classifier_dropout: float = 0.1  # before the head
+    init_from: str = ""  # model directory or checkpoint folder of the encoder

@@ -1,0 +1,196 @@
+"""Loading, overriding, saving and comparing configs. Standard library only."""
+
+import ast
+import dataclasses
+import json
+import os
+import runpy
+import types
+import typing
+from collections.abc import Sequence
+
+from bert_tf.errors import InputError
+
+_NONE_WORDS = ("none", "null")
+_BOOLEAN_WORDS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+
+
+def load(path: str, overrides: Sequence[str], config_class: type):
+    """Runs a config file, calls its get_config(), which must give a config_class, and applies `section.field=value`.
+
+    Raises:
+      InputError: the file or its get_config is missing, or an override does not fit.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"--config {path}: expected a Python file with get_config(). Received: no such file.")
+    names = runpy.run_path(path)
+    if not callable(names.get("get_config")):
+        raise InputError(f"--config {path}: expected a function get_config(). Received a file without one.")
+    config = names["get_config"]()
+    if not isinstance(config, config_class):
+        raise InputError(
+            f"--config {path}: expected get_config() to return a {config_class.__name__}. "
+            f"Received: {type(config).__name__}."
+        )
+    return override(config, overrides)
+
+
+def override(config, assignments: Sequence[str]):
+    """Returns `config` with every `section.field=value` applied, checked once all are in place."""
+    tree: dict = {}
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise InputError(f"--set {assignment}: expected section.field=value. Received no '='.")
+        branch, owner, names = tree, type(config), path.split(".")
+        for depth, name in enumerate(names):
+            here = ".".join(names[: depth + 1])
+            if owner is None:
+                raise InputError(f"--set {path}: {'.'.join(names[:depth])} is a value, it has no field {name!r}.")
+            hints = typing.get_type_hints(owner)
+            if name not in hints:
+                place = ".".join(names[:depth]) or "the config"
+                raise InputError(
+                    f"--set {path}: {place} has no field {name!r}. Expected one of: {', '.join(hints)}."
+                )
+            hint, owner = hints[name], _section(hints[name])
+            if depth < len(names) - 1:
+                branch = branch.setdefault(name, {})
+            elif owner is not None and not (_is_optional(hint) and text.lower() in _NONE_WORDS):
+                fields = ", ".join(field.name for field in dataclasses.fields(owner))
+                raise InputError(f"--set {path}: {here} is a section. Expected one of its fields: {fields}.")
+            else:
+                branch[name] = _parse(text, hint, path)
+    return _replace(config, tree)
+
+
+def save(config, path: str) -> None:
+    """Writes the config as JSON, under a temporary name first."""
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(dataclasses.asdict(config), file, indent=2)
+        file.write("\n")
+    os.replace(path + ".tmp", path)
+
+
+def restore(config_class, path: str):
+    """Reads what `save` wrote."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return from_dict(config_class, json.load(file), path)
+    except OSError as error:
+        raise InputError(f"{path}: expected a saved config. Received: {error.strerror}.") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: expected JSON. Received: {error}.") from None
+
+
+def from_dict(config_class, values: dict, source: str):
+    """Builds a config from nested dicts; unknown names are refused."""
+    hints = typing.get_type_hints(config_class)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise InputError(
+            f"{source}: unknown field {unknown[0]!r} of {config_class.__name__}. Expected: {', '.join(hints)}."
+        )
+    arguments = {}
+    for name, value in values.items():
+        section = _section(hints[name])
+        if section is not None and value is not None:
+            value = from_dict(section, value, f"{source}: {name}")
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    return config_class(**arguments)
+
+
+def settle(config, workdir: str) -> None:
+    """Saves the config into the workdir, or checks that the run which lives there has the same one.
+
+    Raises:
+      InputError: the workdir belongs to a run with another config; the differing fields are named.
+    """
+    os.makedirs(workdir, exist_ok=True)
+    path = os.path.join(workdir, "config.json")
+    if not os.path.exists(path):
+        save(config, path)
+        return
+    with open(path, encoding="utf-8") as file:
+        saved = _flatten(json.load(file))
+    now = _flatten(json.loads(json.dumps(dataclasses.asdict(config))))
+    missing = object()
+    differing = [name for name in {**saved, **now} if saved.get(name, missing) != now.get(name, missing)]
+    if differing:
+        changes = ", ".join(f"{name} (there {saved.get(name)!r}, now {now.get(name)!r})" for name in differing)
+        raise InputError(
+            f"--workdir {workdir}: a run with another config lives there, differing in {changes}. "
+            "Take another folder, or give the same config to resume."
+        )
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _replace(config, tree: dict):
+    """Nested dataclasses.replace, innermost first, so that each __post_init__ sees all changes of its section."""
+    changes = {}
+    for name, value in tree.items():
+        current = getattr(config, name)
+        if isinstance(value, dict):
+            if current is None:
+                current = _section(typing.get_type_hints(type(config))[name])()
+            value = _replace(current, value)
+        changes[name] = value
+    return dataclasses.replace(config, **changes)
+
+
+def _is_optional(hint) -> bool:
+    return isinstance(hint, types.UnionType | typing._UnionGenericAlias) and type(None) in typing.get_args(hint)
+
+
+def _section(hint):
+    """The dataclass that a field's type names, Optional or not; None for plain values."""
+    candidates = typing.get_args(hint) if _is_optional(hint) else (hint,)
+    return next((c for c in candidates if dataclasses.is_dataclass(c)), None)
+
+
+def _parse(text: str, hint, path: str):
+    """Reads a command line's text as the field's type."""
+    if _is_optional(hint):
+        if text.lower() in _NONE_WORDS:
+            return None
+        return _parse(text, next(a for a in typing.get_args(hint) if a is not type(None)), path)
+    if typing.get_origin(hint) is typing.Literal:
+        choices = typing.get_args(hint)
+        if text not in choices:
+            raise InputError(f"--set {path}: expected one of {', '.join(choices)}. Received: {text!r}.")
+        return text
+    if typing.get_origin(hint) is tuple:
+        return _parse_tuple(text, typing.get_args(hint), path)
+    if hint is bool:
+        if text.lower() not in _BOOLEAN_WORDS:
+            raise InputError(f"--set {path}: expected true or false. Received: {text!r}.")
+        return _BOOLEAN_WORDS[text.lower()]
+    if hint in (int, float):
+        try:
+            number = ast.literal_eval(text.strip())
+            if isinstance(number, bool) or not isinstance(number, int | float) or hint(number) != number:
+                raise ValueError
+            return hint(number)
+        except (ValueError, SyntaxError, OverflowError):
+            expected = "a whole number" if hint is int else "a number"
+            raise InputError(f"--set {path}: expected {expected}. Received: {text!r}.") from None
+    return text
+
+
+def _parse_tuple(text: str, item_hints: tuple, path: str) -> tuple:
+    inner = text.strip().removeprefix("(").removesuffix(")").strip()
+    items = [item.strip() for item in inner.split(",") if item.strip()]
+    if item_hints[-1] is Ellipsis:
+        item_hints = (item_hints[0],) * len(items)
+    if len(items) != len(item_hints):
+        raise InputError(f"--set {path}: expected {len(item_hints)} values. Received {len(items)}: {text!r}.")
+    return tuple(_parse(item, hint, path) for item, hint in zip(items, item_hints, strict=True))

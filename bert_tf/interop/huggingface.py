@@ -1,0 +1,253 @@
+"""The model directory, which is Hugging Face's layout: config.json, model.safetensors, vocab.txt, tokenizer_config.json.
+
+Theirs and ours hold the same numbers; a Dense kernel of ours, [in, out], is the transpose of their Linear weight.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from bert_tf.config import BertConfig
+from bert_tf.errors import InputError
+from bert_tf.vocabulary import Vocabulary
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_VOCABULARY = "vocab.txt"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelDirectory:
+    """What a model directory says besides its weights.
+
+    settings: config.json as it stands, with architectures and label names.
+    """
+
+    path: str
+    config: BertConfig
+    vocabulary: Vocabulary
+    lower_case: bool
+    settings: dict
+
+    @property
+    def architecture(self) -> str:
+        return (self.settings.get("architectures") or ["BertModel"])[0]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes by id, empty for a model without classes."""
+        names = self.settings.get("id2label", {})
+        return [names[key] for key in sorted(names, key=int)]
+
+
+def open_directory(path: str, field: str) -> ModelDirectory:
+    """Reads everything but the weights; `field` names the flag or config field in errors.
+
+    Raises:
+      InputError: a file is missing or is not what it should be.
+    """
+    for name in (CONFIG, WEIGHTS, _VOCABULARY):
+        if not os.path.isfile(os.path.join(path, name)):
+            raise InputError(
+                f"{field} {path}: expected a model directory with {CONFIG}, {WEIGHTS} and {_VOCABULARY}. "
+                f"Received one without {name}."
+            )
+    settings = _read_json(os.path.join(path, CONFIG))
+    if settings.get("model_type", "bert") != "bert":
+        raise InputError(f"{field} {path}: expected model_type 'bert'. Received: {settings['model_type']!r}.")
+    fields = {f.name for f in dataclasses.fields(BertConfig)}
+    activation = settings.get("hidden_act", "gelu")
+    settings_config = {name: value for name, value in settings.items() if name in fields}
+    settings_config["hidden_act"] = "gelu_new" if activation == "gelu_pytorch_tanh" else activation
+    if settings_config["hidden_act"] not in ("gelu", "gelu_new"):
+        raise InputError(f"{field} {path}: expected hidden_act gelu or gelu_new. Received: {activation!r}.")
+    vocabulary = Vocabulary.load(os.path.join(path, _VOCABULARY))
+    config = BertConfig(**settings_config)
+    if len(vocabulary) > config.vocab_size:
+        raise InputError(
+            f"{field} {path}: expected a vocabulary of at most vocab_size = {config.vocab_size} tokens. "
+            f"Received {len(vocabulary)} in {_VOCABULARY}."
+        )
+    tokenizer_path = os.path.join(path, _TOKENIZER_CONFIG)
+    tokenizer = _read_json(tokenizer_path) if os.path.isfile(tokenizer_path) else {}
+    return ModelDirectory(
+        path=path,
+        config=config,
+        vocabulary=vocabulary,
+        lower_case=bool(tokenizer.get("do_lower_case", True)),
+        settings=settings,
+    )
+
+
+def save(
+    path: str,
+    model: keras.Model,
+    *,
+    architecture: str,
+    vocabulary: Vocabulary,
+    lower_case: bool,
+    max_seq_length: int,
+    labels: list[str] | None = None,
+) -> None:
+    """Writes a model directory under a temporary name and renames it, replacing an older one.
+
+    Args:
+      path: folder to write.
+      model: a model with `.config` and `.encoder`.
+      architecture: the class of `transformers` that opens it, such as BertForPreTraining.
+      vocabulary: of the weights.
+      lower_case: tokenizer setting.
+      max_seq_length: length that the model was trained with, kept as tokenizer setting.
+      labels: class names by id.
+    """
+    temporary = path.rstrip("/") + ".tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    os.makedirs(temporary)
+    tensors = {name: np.ascontiguousarray(value) for name, value in _named_arrays(model)}
+    save_file(tensors, os.path.join(temporary, WEIGHTS), metadata={"format": "pt"})
+    settings = {
+        "architectures": [architecture],
+        "model_type": "bert",
+        **dataclasses.asdict(model.config),
+        "pad_token_id": vocabulary["[PAD]"],
+        "position_embedding_type": "absolute",
+        "tie_word_embeddings": True,
+    }
+    if labels is not None:
+        settings["id2label"] = {str(index): label for index, label in enumerate(labels)}
+        settings["label2id"] = {label: index for index, label in enumerate(labels)}
+    _write_json(os.path.join(temporary, CONFIG), settings)
+    tokenizer = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": lower_case,
+        "strip_accents": None,
+        "tokenize_chinese_chars": True,
+        "model_max_length": max_seq_length,
+        **{f"{token.strip('[]').lower()}_token": token for token in ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")},
+    }
+    _write_json(os.path.join(temporary, _TOKENIZER_CONFIG), tokenizer)
+    with open(os.path.join(temporary, _VOCABULARY), "wb") as file:
+        file.write(vocabulary.serialize())
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    os.rename(temporary, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """Which weights a model took from a directory: names as in the directory."""
+
+    loaded: list[str]
+    fresh: list[str]
+    unused: list[str]
+
+    def __str__(self) -> str:
+        fresh = f", fresh: {', '.join(self.fresh)}" if self.fresh else ""
+        unused = f", unused: {', '.join(self.unused)}" if self.unused else ""
+        return f"{len(self.loaded)} weights loaded{fresh}{unused}"
+
+
+def load_weights(directory: str, model: keras.Model) -> LoadReport:
+    """Sets every weight of `model` that the directory holds.
+
+    Raises:
+      InputError: no weight of the encoder is there, or one has another shape.
+    """
+    path = os.path.join(directory, WEIGHTS)
+    try:
+        file = safe_open(path, framework="numpy")
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: expected weights in safetensors format. Received: {error}.") from None
+    with file:
+        # Encoders are saved with and without the prefix "bert.", old files call LayerNorm's weights gamma and beta.
+        present = {_canonical(name): name for name in file.keys()}  # noqa: SIM118: safe_open is no dict
+        loaded, fresh = [], []
+        for name, variable, transposed in weight_names(model):
+            if name not in present:
+                fresh.append(name)
+                continue
+            value = file.get_tensor(present[name])
+            value = value.T if transposed else value
+            if tuple(value.shape) != tuple(variable.shape):
+                raise InputError(
+                    f"{path}: {present[name]}: expected shape {tuple(variable.shape)}. Received: {tuple(value.shape)}."
+                )
+            variable.assign(value.astype(np.float32))
+            loaded.append(name)
+        if not any(name.startswith("bert.encoder") for name in loaded):
+            raise InputError(f"{path}: expected the weights of a BERT encoder. Received: {', '.join(present) or 'none'}.")
+        # The output matrix is the embedding table, and position_ids is a constant.
+        tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "bert.embeddings.position_ids"}
+        unused = sorted(set(present) - set(loaded) - tied)
+    return LoadReport(loaded, fresh, unused)
+
+
+def weight_names(model: keras.Model) -> Iterator[tuple[str, keras.Variable, bool]]:
+    """(name in safetensors, variable, whether theirs is the transpose) for every weight of a model."""
+    encoder = model.encoder
+    embeddings = encoder.embeddings
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        yield f"bert.embeddings.{name}.weight", getattr(embeddings, name), False
+    yield from _norm("bert.embeddings.LayerNorm", embeddings.layer_norm)
+    for index, block in enumerate(encoder.blocks):
+        prefix = f"bert.encoder.layer.{index}"
+        for name in ("query", "key", "value"):
+            yield from _linear(f"{prefix}.attention.self.{name}", getattr(block.attention, name))
+        yield from _linear(f"{prefix}.attention.output.dense", block.attention.output_dense)
+        yield from _norm(f"{prefix}.attention.output.LayerNorm", block.attention_norm)
+        yield from _linear(f"{prefix}.intermediate.dense", block.intermediate)
+        yield from _linear(f"{prefix}.output.dense", block.output_dense)
+        yield from _norm(f"{prefix}.output.LayerNorm", block.output_norm)
+    if encoder.pooler is not None:
+        yield from _linear("bert.pooler.dense", encoder.pooler)
+    if hasattr(model, "masked_lm"):
+        yield from _linear("cls.predictions.transform.dense", model.masked_lm.transform)
+        yield from _norm("cls.predictions.transform.LayerNorm", model.masked_lm.transform_norm)
+        yield "cls.predictions.bias", model.masked_lm.bias, False
+        yield from _linear("cls.seq_relationship", model.next_sentence)
+    if hasattr(model, "classifier"):
+        yield from _linear("classifier", model.classifier)
+
+
+def _linear(prefix: str, layer: keras.layers.Dense):
+    yield f"{prefix}.weight", layer.kernel, True
+    yield f"{prefix}.bias", layer.bias, False
+
+
+def _norm(prefix: str, layer: keras.layers.LayerNormalization):
+    yield f"{prefix}.weight", layer.gamma, False
+    yield f"{prefix}.bias", layer.beta, False
+
+
+def _named_arrays(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
+    for name, variable, transposed in weight_names(model):
+        value = keras.ops.convert_to_numpy(variable)
+        yield name, value.T if transposed else value
+
+
+def _canonical(name: str) -> str:
+    if name.startswith(("embeddings.", "encoder.", "pooler.")):
+        name = "bert." + name
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
+def _read_json(path: str) -> dict:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected JSON. Received: {error}.") from None
+
+
+def _write_json(path: str, value: dict) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")

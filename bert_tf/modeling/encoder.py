@@ -1,0 +1,51 @@
+"""The BERT encoder."""
+
+import keras
+from keras import ops
+
+from bert_tf.config import BertConfig
+from bert_tf.modeling.layers import Embeddings, TransformerBlock, dense
+
+
+class BertEncoder(keras.layers.Layer):
+    """Embeddings, transformer blocks and the pooler (Devlin et al. 2018).
+
+    Args:
+      config: the network's sizes.
+      with_pooler: leave it out for heads that do not use the pooled output.
+
+    Call with a dict of int32 [batch, length]: input_word_ids, input_mask (1 for tokens), input_type_ids.
+
+    Returns:
+      {"sequence_output": [batch, length, hidden], "pooled_output": [batch, hidden]}; the second only with the pooler.
+    """
+
+    def __init__(self, config: BertConfig, with_pooler: bool = True, **kwargs):
+        super().__init__(**{"name": "bert", **kwargs})
+        self.config = config
+        policy = self.dtype_policy
+        self.embeddings = Embeddings(config, name="embeddings", dtype=policy)
+        self.blocks = [
+            TransformerBlock(config, name=f"layer_{i}", dtype=policy) for i in range(config.num_hidden_layers)
+        ]
+        self.pooler = dense(config, config.hidden_size, "pooler", policy) if with_pooler else None
+
+    def build(self, input_shape=None):
+        width = self.config.hidden_size
+        self.embeddings.build((None, None))
+        for block in self.blocks:
+            block.build((None, None, width))
+        if self.pooler is not None:
+            self.pooler.build((None, width))
+
+    def call(self, inputs, training=False):
+        x = self.embeddings(inputs["input_word_ids"], inputs["input_type_ids"], training=training)
+        # A large finite number rather than -inf: a row without any token then gives numbers, not NaN.
+        mask = ops.cast(inputs["input_mask"], "float32")[:, None, None, :]
+        attention_bias = (1.0 - mask) * -1e9
+        for block in self.blocks:
+            x = block(x, attention_bias, training=training)
+        outputs = {"sequence_output": x}
+        if self.pooler is not None:
+            outputs["pooled_output"] = ops.tanh(self.pooler(x[:, 0]))
+        return outputs

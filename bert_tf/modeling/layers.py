@@ -1,0 +1,119 @@
+"""BERT's layers, in keras.ops only, hence for every Keras backend and compiler."""
+
+import keras
+from keras import ops
+
+from bert_tf.config import BertConfig
+
+
+def activation(config: BertConfig, x):
+    """GELU in the form that the config names: erf ("gelu") or tanh ("gelu_new", google-research/bert)."""
+    return keras.activations.gelu(x, approximate=config.hidden_act == "gelu_new")
+
+
+def dense(config: BertConfig, units: int, name: str, dtype) -> keras.layers.Dense:
+    """A Dense layer with BERT's initializer."""
+    return keras.layers.Dense(units, kernel_initializer=initializer(config), name=name, dtype=dtype)
+
+
+def layer_norm(config: BertConfig, name: str, dtype) -> keras.layers.LayerNormalization:
+    return keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, name=name, dtype=dtype)
+
+
+def initializer(config: BertConfig) -> keras.initializers.Initializer:
+    # A new object each time: a Keras initializer with a fixed seed gives every weight the same values.
+    return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
+
+
+class Embeddings(keras.layers.Layer):
+    """Sum of word, position and segment embeddings, LayerNorm, dropout (Devlin et al. 2018, figure 2)."""
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.layer_norm = layer_norm(config, "layer_norm", self.dtype_policy)
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, name="dropout", dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        width = self.config.hidden_size
+        for name, rows in (
+            ("word_embeddings", self.config.vocab_size),
+            ("position_embeddings", self.config.max_position_embeddings),
+            ("token_type_embeddings", self.config.type_vocab_size),
+        ):
+            table = self.add_weight(shape=(rows, width), initializer=initializer(self.config), name=name)
+            setattr(self, name, table)
+        self.layer_norm.build((*input_shape, width))
+
+    def call(self, word_ids, type_ids, training=False):
+        """int32 [batch, length] twice -> [batch, length, hidden]."""
+        length = ops.shape(word_ids)[1]
+        x = ops.take(self.word_embeddings, word_ids, axis=0)
+        x += ops.take(self.token_type_embeddings, type_ids, axis=0)
+        x += ops.convert_to_tensor(self.position_embeddings)[:length]
+        return self.dropout(self.layer_norm(x), training=training)
+
+
+class SelfAttention(keras.layers.Layer):
+    """Multi-head scaled dot-product attention (Vaswani et al. 2017, 3.2), softmax in float32."""
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        width, policy = config.hidden_size, self.dtype_policy
+        self.query = dense(config, width, "query", policy)
+        self.key = dense(config, width, "key", policy)
+        self.value = dense(config, width, "value", policy)
+        self.output_dense = dense(config, width, "output", policy)
+        self.dropout = keras.layers.Dropout(config.attention_probs_dropout_prob, name="dropout", dtype=policy)
+
+    def build(self, input_shape):
+        for layer in (self.query, self.key, self.value, self.output_dense):
+            layer.build(input_shape)
+
+    def call(self, x, attention_bias, training=False):
+        """[batch, length, hidden] and float32 [batch, 1, 1, length] -> [batch, length, hidden]."""
+        heads = self.config.num_attention_heads
+        head_size = self.config.hidden_size // heads
+        batch, length = ops.shape(x)[0], ops.shape(x)[1]
+
+        def split_heads(projected):
+            projected = ops.reshape(projected, (batch, length, heads, head_size))
+            return ops.transpose(projected, (0, 2, 1, 3))  # [batch, heads, length, head_size]
+
+        query, key, value = (split_heads(layer(x)) for layer in (self.query, self.key, self.value))
+        scores = ops.matmul(query * head_size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
+        weights = ops.softmax(ops.cast(scores, "float32") + attention_bias, axis=-1)
+        weights = self.dropout(ops.cast(weights, self.compute_dtype), training=training)
+        context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+        return self.output_dense(ops.reshape(context, (batch, length, heads * head_size)))
+
+
+class TransformerBlock(keras.layers.Layer):
+    """Attention and feed-forward, each with dropout, residual and LayerNorm after it (post-LayerNorm)."""
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        policy = self.dtype_policy
+        self.attention = SelfAttention(config, name="attention", dtype=policy)
+        self.attention_norm = layer_norm(config, "attention_norm", policy)
+        self.intermediate = dense(config, config.intermediate_size, "intermediate", policy)
+        self.output_dense = dense(config, config.hidden_size, "output", policy)
+        self.output_norm = layer_norm(config, "output_norm", policy)
+        self.dropouts = [
+            keras.layers.Dropout(config.hidden_dropout_prob, name=f"dropout_{i}", dtype=policy) for i in range(2)
+        ]
+
+    def build(self, input_shape):
+        self.attention.build(input_shape)
+        self.attention_norm.build(input_shape)
+        self.intermediate.build(input_shape)
+        self.output_dense.build((*input_shape[:-1], self.config.intermediate_size))
+        self.output_norm.build(input_shape)
+
+    def call(self, x, attention_bias, training=False):
+        attended = self.attention(x, attention_bias, training=training)
+        x = self.attention_norm(x + self.dropouts[0](attended, training=training))
+        hidden = self.output_dense(activation(self.config, self.intermediate(x)))
+        return self.output_norm(x + self.dropouts[1](hidden, training=training))

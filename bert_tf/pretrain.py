@@ -1,0 +1,97 @@
+"""Pretrains a BERT on shards.
+
+python -m bert_tf.pretrain --config configs/pretrain_tiny.py --workdir runs/tiny --set data.train=shards
+
+A run that was stopped in any way is taken up again by the same command. The result is WORKDIR/model, a model directory
+in the Hugging Face layout.
+"""
+
+import functools
+import os
+
+from absl import flags
+
+from bert_tf import command, config_io, records
+from bert_tf.config import PretrainConfig
+
+
+def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
+    """Trains to the last step and writes workdir/model. Returns the last evaluation's metrics, {} without validation."""
+    from bert_tf.interop import huggingface
+    from bert_tf.modeling.pretraining import BertForPreTraining
+    from bert_tf.training import precision, shard_input, strategy
+    from bert_tf.training.trainer import Trainer
+    from bert_tf.vocabulary import Vocabulary
+
+    data, train = config.data, config.train
+    folders = {"data.train": shard_input.ShardFolder.open(data.train, "data.train")}
+    if data.validation is not None:
+        folders["data.validation"] = shard_input.ShardFolder.open(data.validation, "data.validation")
+    training = folders["data.train"]
+    field, validation = list(folders.items())[-1]
+    layout = records.RecordLayout(
+        max_seq_length=data.max_seq_length, max_predictions_per_seq=data.max_predictions_per_seq
+    )
+    expected = [(training.vocabulary, f"data.train={data.train}")]
+    if data.vocab is not None:
+        expected.append((Vocabulary.load(data.vocab), f"data.vocab={data.vocab}"))
+    if config.init_from is not None:
+        directory = huggingface.open_directory(config.init_from, "init_from")
+        expected.append((directory.vocabulary, f"init_from={config.init_from}"))
+    for name, folder in folders.items():
+        shard_input.check(folder, name, layout=layout, vocab_size=config.model.vocab_size)
+        for vocabulary, source in expected:
+            shard_input.check_vocabulary(folder, name, vocabulary, source)
+    config_io.settle(config, workdir)
+    shard_input.settle_vocabulary(training, workdir)
+
+    def model_fn():
+        model = BertForPreTraining(config.model, dtype=precision.policy(train.precision))
+        model.build()
+        if config.init_from is not None:
+            print(f"init_from={config.init_from}: {huggingface.load_weights(config.init_from, model)}", flush=True)
+        return model
+
+    trainer = Trainer(
+        model_fn,
+        train=train,
+        optimizer_config=config.optimizer,
+        strategy=strategy.create(train.strategy),
+        workdir=workdir,
+    )
+    validation_batches = None
+    if data.validation is not None or validation.split("validation"):
+        validation_batches = functools.partial(
+            shard_input.validation_batches,
+            validation,
+            field,
+            global_batch_size=train.global_batch_size,
+            examples=train.evaluate_examples,
+        )
+    metrics = trainer.fit(
+        functools.partial(
+            shard_input.training_batches, training, global_batch_size=train.global_batch_size, seed=train.seed
+        ),
+        validation_batches,
+    )
+    huggingface.save(
+        os.path.join(workdir, "model"),
+        trainer.model,
+        architecture="BertForPreTraining",
+        vocabulary=training.vocabulary,
+        lower_case=training.lower_case,
+        max_seq_length=data.max_seq_length,
+    )
+    return metrics
+
+
+def main(_) -> None:
+    config = config_io.load(flags.FLAGS.config, flags.FLAGS.set, PretrainConfig)
+    metrics = run(config, flags.FLAGS.workdir)
+    told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    print(f"Model in {os.path.join(flags.FLAGS.workdir, 'model')}" + (f"; validation: {told}" if told else ""))
+
+
+if __name__ == "__main__":
+    command.define_config_flags()
+    command.run(main)

@@ -1,0 +1,69 @@
+"""What a run tells: a progress line, metrics.jsonl, TensorBoard events."""
+
+import json
+import os
+import time
+
+import tensorflow as tf
+
+
+class Monitor:
+    """Writes metrics of a run into its workdir.
+
+    Args:
+      workdir: holds metrics.jsonl and events/.
+      start_step: where this process takes the run up. Lines of later steps, which a killed process wrote after its last
+        checkpoint, are removed: they are about to be written again.
+      total_steps: for the time left.
+      start_line: whether an evaluation at start_step is still to come and its old line must go as well.
+    """
+
+    def __init__(self, workdir: str, *, start_step: int, total_steps: int):
+        self._path = os.path.join(workdir, "metrics.jsonl")
+        self._total_steps = total_steps
+        self._started, self._start_step = time.monotonic(), start_step
+        _keep_lines(self._path, start_step)
+        self._events = tf.summary.create_file_writer(os.path.join(workdir, "events"))
+
+    def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
+        """Appends one line and one set of scalars. `step`: optimizer steps done."""
+        rounded = {name: float(f"{value:.6g}") for name, value in metrics.items()}
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "split": split, **rounded}) + "\n")
+        with self._events.as_default(step=step):
+            for name, value in metrics.items():
+                tf.summary.scalar(f"{split}/{name}", value)
+        self._events.flush()
+
+    def show(self, step: int, split: str, metrics: dict[str, float]) -> None:
+        """Prints one progress line."""
+        parts = [f"step {step}/{self._total_steps}", f"{split:<10}"]
+        parts += [f"{name} {value:.4g}" for name, value in metrics.items()]
+        done = step - self._start_step
+        if split == "train" and done:
+            left = (time.monotonic() - self._started) / done * (self._total_steps - step)
+            parts.append(f"{left:.0f} s left")
+        print("  ".join(parts), flush=True)
+
+
+def read_metrics(workdir: str) -> list[dict]:
+    """All lines of a run's metrics.jsonl."""
+    with open(os.path.join(workdir, "metrics.jsonl"), encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def _keep_lines(path: str, last_step: int) -> None:
+    """Rewrites metrics.jsonl without lines after `last_step` and without a half-written one."""
+    if not os.path.exists(path):
+        return
+    kept = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                if json.loads(line)["step"] <= last_step:
+                    kept.append(line)
+            except json.JSONDecodeError:
+                continue
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        file.writelines(kept)
+    os.replace(path + ".tmp", path)

@@ -1,0 +1,23 @@
+"""BERT-tiny (2 layers, width 128) on a small corpus with a vocabulary of 8,000.
+
+python -m bert_tf.pretrain --config configs/pretrain_tiny.py --workdir runs/tiny --set data.train=shards
+
+Hardware: 2 CPU cores, about 4 minutes for 800 steps. Expected: held-out masked-LM loss from 9.0 to below 7.0.
+"""
+
+from bert_tf.config import OptimizerConfig, PretrainConfig, TrainConfig, preset
+
+
+def get_config() -> PretrainConfig:
+    return PretrainConfig(
+        model=preset("tiny", vocab_size=8_000),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=100),
+        train=TrainConfig(
+            steps=800,
+            global_batch_size=64,
+            steps_per_loop=20,
+            log_every=40,
+            evaluate_every=400,
+            checkpoint_every=200,
+        ),
+    )

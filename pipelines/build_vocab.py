@@ -1,0 +1,36 @@
+"""Learns a WordPiece vocabulary from raw text.
+
+python -m pipelines.build_vocab --input 'corpus/*.txt' --output vocab.txt --vocab_size 30522
+
+Plain text has a blank line between documents; a .jsonl file has one {"text": ...} a line. Beam's own options follow,
+for example --direct_num_workers=4 --direct_running_mode=multi_processing.
+"""
+
+from absl import flags
+
+from bert_tf import command
+from bert_tf.errors import InputError
+
+_INPUT = flags.DEFINE_multi_string("input", None, "Glob of text files. May be repeated.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Where to write vocab.txt.", required=True)
+_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30_522, "Exact number of tokens, special tokens included.")
+_LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased model).")
+
+
+def main(beam_arguments: list[str]) -> None:
+    from pipelines.vocabulary_learning import build_vocab
+
+    if _VOCAB_SIZE.value < 100:
+        raise InputError(f"--vocab_size must be at least 100. Received: {_VOCAB_SIZE.value}.")
+    vocabulary = build_vocab(
+        input_patterns=_INPUT.value,
+        output=_OUTPUT.value,
+        vocab_size=_VOCAB_SIZE.value,
+        lower_case=_LOWER_CASE.value,
+        beam_arguments=beam_arguments,
+    )
+    print(f"{len(vocabulary)} tokens written to {_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    command.run(main, pass_unknown=True)

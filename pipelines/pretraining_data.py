@@ -1,0 +1,245 @@
+"""The job: documents -> pools -> shards, with one GroupByKey.
+
+Each document goes, by a hash of (seed, pass, document id), to one of the pools, and a pool becomes one shard. So the
+bytes of a shard depend on the input and the seed alone, not on runner, workers or the order of the files.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
+
+from bert_tf import records
+from bert_tf.errors import InputError, require
+from bert_tf.vocabulary import Vocabulary
+from pipelines import shards
+from pipelines.documents import document_id
+from pipelines.options import local_options
+from pipelines.pool import InstanceConfig, make_records
+from pipelines.readers import ReadDocuments, match_files
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobConfig:
+    """Everything that decides the bytes of the shards, beside the input and the vocabulary."""
+
+    instances: InstanceConfig = InstanceConfig()
+    num_shards: int = 8
+    num_validation_shards: int = 1
+    validation_fraction: float = 0.02
+    dupe_factor: int = 1
+
+    def __post_init__(self):
+        require(self.instances.max_seq_length >= 5, "--max_seq_length must be at least 5", self.instances.max_seq_length)
+        predictions = self.instances.max_predictions_per_seq
+        require(predictions >= 1, "--max_predictions_per_seq must be at least 1", predictions)
+        require(0 < self.instances.masked_lm_prob < 1, "--masked_lm_prob must lie in (0, 1)", self.instances.masked_lm_prob)
+        require(self.num_shards >= 1, "--num_shards must be at least 1", self.num_shards)
+        require(self.dupe_factor >= 1, "--dupe_factor must be at least 1", self.dupe_factor)
+        require(0 <= self.validation_fraction < 1, "--validation_fraction must lie in [0, 1)", self.validation_fraction)
+        require(self.instances.seed >= 0, "--seed must not be negative", self.instances.seed)
+
+    def shard_names(self) -> list[str]:
+        names = [records.shard_name("train", i, self.num_shards) for i in range(self.num_shards)]
+        if self.validation_fraction:
+            count = self.num_validation_shards
+            names += [records.shard_name("validation", i, count) for i in range(count)]
+        return names
+
+
+def assign_pools(text: str, config: JobConfig) -> Iterator[tuple[str, tuple[bytes, str]]]:
+    """Yields (shard name, (order key, document)) once for every pass.
+
+    A document is in validation or in training for all passes.
+    """
+    identity = document_id(text)
+    seed = config.instances.seed
+    in_validation = _fraction(seed, "split", identity) < config.validation_fraction
+    split, count = ("validation", config.num_validation_shards) if in_validation else ("train", config.num_shards)
+    for number in range(1 if in_validation else config.dupe_factor):
+        key = hashlib.blake2b(identity, key=f"{seed}/order/{number}".encode(), digest_size=16).digest()
+        pool = int(_fraction(seed, f"pool/{number}", identity) * count)
+        yield records.shard_name(split, pool, count), (key, text)
+
+
+def _fraction(seed: int, purpose: str, identity: bytes) -> float:
+    """A stable pseudo-random number in [0, 1)."""
+    digest = hashlib.blake2b(identity, key=f"{seed}/{purpose}".encode(), digest_size=7).digest()
+    return int.from_bytes(digest) / 2**56
+
+
+class MakeShard(beam.DoFn):
+    """(shard name, documents) -> what dataset.json says of the shard, which is written on the way."""
+
+    def __init__(self, output_dir: str, vocabulary: Vocabulary, config: InstanceConfig):
+        self._output_dir, self._vocabulary, self._config = output_dir, vocabulary, config
+
+    def setup(self):
+        # TensorFlow is loaded here and not at import: only workers that make shards pay for it.
+        from bert_tf.tokenizer import Tokenizer
+
+        self._tokenizer = Tokenizer(self._vocabulary, lower_case=self._config.lower_case)
+
+    def process(self, element: tuple[str, Iterable[tuple[bytes, str] | None]]) -> Iterator[dict]:
+        name, values = element
+        keyed_texts = [value for value in values if value is not None]
+        serialized, counts = make_records(name, keyed_texts, self._tokenizer, self._config)
+        counts["duplicates"] = len(keyed_texts) - counts["passes_over_documents"]
+        for counter, value in counts.items():
+            Metrics.counter("pretraining_data", counter).inc(value)
+        yield {**shards.write_shard(self._output_dir, name, serialized), "counts": dict(counts)}
+
+
+class FinishDataset(beam.DoFn):
+    """All shards' descriptions -> metadata, dataset.json and COMPLETED."""
+
+    def __init__(self, output_dir: str, config: JobConfig, manifest: dict):
+        self._output_dir, self._config, self._manifest = output_dir, config, manifest
+
+    def process(self, shard_infos: list[dict]) -> Iterator[dict]:
+        infos = sorted(shard_infos, key=lambda info: info["name"])
+        total: collections.Counter = collections.Counter()
+        for info in infos:
+            total.update(info["counts"])
+        manifest = {**self._manifest, "counts": dict(sorted(total.items())), "shards": infos}
+        if not any(info["examples"] for info in infos):
+            raise InputError(
+                "--input: expected text for at least one instance. Received "
+                f"{total['passes_over_documents']} documents that make none (two documents or two sentences are needed)."
+            )
+        shards.write_tfds_metadata(self._output_dir, self._config.instances.layout, infos)
+        shards.write_manifest(self._output_dir, manifest)
+        yield manifest
+
+
+def create_pretraining_data(
+    *,
+    input_patterns: list[str],
+    vocab: str,
+    output_dir: str,
+    config: JobConfig,
+    overwrite: bool = False,
+    beam_arguments: list[str] | None = None,
+) -> dict:
+    """Makes a folder of shards and returns its dataset.json.
+
+    A folder that is complete and was made with the same parameters is left as it is.
+
+    Args:
+      input_patterns: globs.
+      vocab: path of vocab.txt.
+      output_dir: folder for the shards.
+      config: what to make.
+      overwrite: replace a folder that was made with other parameters.
+      beam_arguments: Beam's own options, such as --runner.
+
+    Raises:
+      InputError: wrong input, vocabulary or parameters, or a folder made with other ones.
+    """
+    data = shards.read_bytes(vocab)
+    if data is None:
+        raise InputError(f"--vocab {vocab}: expected a vocabulary file. Received: no such file.")
+    vocabulary = Vocabulary.parse(data, f"--vocab {vocab}")
+    files = match_files(input_patterns)
+    manifest = {
+        "format": 1,
+        "parameters": dataclasses.asdict(config),
+        "input": input_patterns,
+        "input_bytes": sum(file.size_in_bytes for file in files),
+        "vocabulary": {"size": len(vocabulary), "sha256": vocabulary.sha256},
+        "max_seq_length": config.instances.max_seq_length,
+        "max_predictions_per_seq": config.instances.max_predictions_per_seq,
+        "versions": {"apache_beam": beam.__version__},
+    }
+    if finished := _reusable(output_dir, manifest, overwrite):
+        return finished
+    if not FileSystems.exists(output_dir):
+        FileSystems.mkdirs(output_dir)
+    shards.write_bytes(FileSystems.join(output_dir, records.VOCABULARY), vocabulary.serialize())
+
+    names = config.shard_names()
+    with _Progress(output_dir, len(names)), beam.Pipeline(options=local_options(beam_arguments or [])) as root:
+        documents = root | "ReadDocuments" >> ReadDocuments([file.path for file in files])
+        # An empty element for each pool, so that exactly num_shards files are written whatever the hashes are.
+        empty = root | "AllPools" >> beam.Create([(name, None) for name in names])
+        pools = documents | "AssignPools" >> beam.FlatMap(assign_pools, config)
+        _ = (
+            (pools, empty)
+            | "WithEmptyPools" >> beam.Flatten()
+            | "GroupPools" >> beam.GroupByKey()
+            | "MakeShard" >> beam.ParDo(MakeShard(output_dir, vocabulary, config.instances))
+            | "CollectShards" >> beam.combiners.ToList()
+            | "FinishDataset" >> beam.ParDo(FinishDataset(output_dir, config, manifest))
+        )
+    return read_manifest(output_dir)
+
+
+def read_manifest(output_dir: str) -> dict:
+    """The dataset.json of a finished folder."""
+    return json.loads(shards.read_bytes(FileSystems.join(output_dir, records.MANIFEST)))
+
+
+def _reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
+    """The dataset.json of a folder that is complete and the same; None if there is work to do.
+
+    Files of an older job are removed before the new one begins, COMPLETED first.
+    """
+    path = FileSystems.join(output_dir, records.COMPLETED)
+    if FileSystems.exists(path) and not overwrite:
+        present = read_manifest(output_dir)
+        for name in ("parameters", "vocabulary", "input", "input_bytes"):
+            if present[name] != manifest[name]:
+                raise InputError(
+                    f"--output_dir {output_dir}: expected an empty folder, or one made from the same {name}. Received one "
+                    f"made with {_differences(present[name], manifest[name])}; --overwrite starts over."
+                )
+        print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
+        return present
+    old = [path, FileSystems.join(output_dir, records.MANIFEST)]
+    if FileSystems.exists(output_dir):
+        old += [m.path for m in FileSystems.match([FileSystems.join(output_dir, "pretrain-*")])[0].metadata_list]
+    FileSystems.delete([p for p in old if FileSystems.exists(p)])
+    return None
+
+
+def _differences(there, now) -> str:
+    if not isinstance(there, dict):
+        return f"{there!r} instead of {now!r}"
+    return ", ".join(f"{k} = {there.get(k)!r} instead of {now[k]!r}" for k in now if there.get(k) != now[k])
+
+
+class _Progress:
+    """Prints how many shards are finished while the job runs, whatever the runner, by looking at the folder."""
+
+    def __init__(self, output_dir: str, total: int, seconds: float = 3.0):
+        self._pattern = FileSystems.join(output_dir, "pretrain-*")
+        self._total, self._seconds = total, seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self):
+        last = -1
+        while not self._stop.wait(self._seconds):
+            found = FileSystems.match([self._pattern])[0].metadata_list
+            done = sum(not m.path.endswith(".tmp") for m in found)
+            if done != last:
+                seconds = time.monotonic() - self._started
+                print(f"  {done} of {self._total} shards finished, {seconds:.0f} s", file=sys.stderr, flush=True)
+                last = done

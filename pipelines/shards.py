@@ -1,0 +1,83 @@
+"""Exact, byte-stable shards and what lies beside them: dataset.json, vocab.txt, TFDS metadata, COMPLETED."""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable
+
+import google_crc32c
+import numpy as np
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from bert_tf import records
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Writes a whole file under a temporary name and renames it, over an older one if there is one."""
+    temporary = f"{path}.{hashlib.blake2b(data, digest_size=6).hexdigest()}.tmp"
+    with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.write(data)
+    FileSystems.rename([temporary], [path])
+
+
+def read_bytes(path: str) -> bytes | None:
+    """A whole file, or None if it is not there."""
+    if not FileSystems.exists(path):
+        return None
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return file.read()
+
+
+def frame_records(serialized: Iterable[bytes]) -> bytes:
+    """TFRecord framing: length, masked crc32c of the length, data, masked crc32c of the data."""
+    framed = bytearray()
+    for data in serialized:
+        length = struct.pack("<Q", len(data))
+        framed += length + _masked_crc(length) + data + _masked_crc(data)
+    return bytes(framed)
+
+
+def _masked_crc(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def write_shard(output_dir: str, name: str, serialized: list[bytes]) -> dict:
+    """Writes one finished shard and returns what dataset.json says of it."""
+    data = frame_records(serialized)
+    write_bytes(FileSystems.join(output_dir, name), data)
+    return {"name": name, "examples": len(serialized), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: list[dict]) -> None:
+    """Lets `tfds.builder_from_directory(output_dir)` open the folder."""
+    import tensorflow_datasets as tfds
+
+    features = tfds.features.FeaturesDict(
+        {name: tfds.features.Tensor(shape=shape, dtype=np.dtype(dtype)) for name, (shape, dtype) in layout.features.items()}
+    )
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name="pretrain", data_dir=output_dir, filetype_suffix="tfrecord"
+    )
+    splits = []
+    for split in ("train", "validation"):
+        of_split = [shard for shard in shards if shard["name"].startswith(f"pretrain-{split}.")]
+        if of_split:
+            splits.append(
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[shard["examples"] for shard in of_split],
+                    num_bytes=sum(shard["bytes"] for shard in of_split),
+                    filename_template=template.replace(split=split),
+                )
+            )
+    tfds.folder_dataset.write_metadata(
+        data_dir=output_dir, features=features, split_infos=splits, version="1.0.0", check_data=False
+    )
+
+
+def write_manifest(output_dir: str, manifest: dict) -> None:
+    """Writes dataset.json, then COMPLETED: whoever sees COMPLETED sees everything."""
+    write_bytes(FileSystems.join(output_dir, records.MANIFEST), (json.dumps(manifest, indent=2) + "\n").encode())
+    write_bytes(FileSystems.join(output_dir, records.COMPLETED), b"")
