@@ -28,6 +28,7 @@ _VOCABULARY = "vocab.txt"
 class ModelDirectory:
     """What a model directory says besides its weights.
 
+    max_seq_length: tokens that a text is cut to, special tokens included.
     settings: config.json as it stands, with architectures and label names.
     """
 
@@ -35,6 +36,7 @@ class ModelDirectory:
     config: BertConfig
     vocabulary: Vocabulary
     lower_case: bool
+    max_seq_length: int
     settings: dict
 
     @property
@@ -83,6 +85,8 @@ def open_directory(path: str, field: str) -> ModelDirectory:
         config=config,
         vocabulary=vocabulary,
         lower_case=bool(tokenizer.get("do_lower_case", True)),
+        # Released tokenizers say 1e30 where they know no limit.
+        max_seq_length=int(min(tokenizer.get("model_max_length", 1e30), config.max_position_embeddings)),
         settings=settings,
     )
 
@@ -188,6 +192,13 @@ def load_weights(directory: str, model: keras.Model) -> LoadReport:
         tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "bert.embeddings.position_ids"}
         unused = sorted(set(present) - set(loaded) - tied)
     return LoadReport(loaded, fresh, unused)
+
+
+def load_all_weights(directory: str, model: keras.Model) -> None:
+    """Like load_weights, for a model that is to answer and not to be trained: nothing may be left fresh."""
+    fresh = load_weights(directory, model).fresh
+    if fresh:
+        raise InputError(f"{os.path.join(directory, WEIGHTS)}: expected all weights. Received none of {', '.join(fresh)}.")
 
 
 def weight_names(model: keras.Model) -> Iterator[tuple[str, keras.Variable, bool]]:

@@ -1,0 +1,90 @@
+"""Evaluates a finished run on its validation data.
+
+python -m bert_tf.evaluate --workdir runs/tiny
+
+Works for runs of bert_tf.pretrain and bert_tf.finetune. Prints the scores and writes them to WORKDIR/evaluation.json.
+"""
+
+import collections
+import json
+import os
+
+from absl import flags
+
+from bert_tf import command, config_io
+from bert_tf.config import FinetuneConfig, PretrainConfig
+from bert_tf.errors import InputError
+
+
+def run(workdir: str) -> dict[str, float]:
+    """The scores of workdir/model on the validation data of the run's config.
+
+    Raises:
+      InputError: not a finished run.
+    """
+    config_path = os.path.join(workdir, "config.json")
+    if not os.path.isdir(os.path.join(workdir, "model")) or not os.path.isfile(config_path):
+        raise InputError(f"--workdir {workdir}: expected a finished run, with config.json and model. Received neither.")
+    with open(config_path, encoding="utf-8") as file:
+        is_finetuning = "task" in json.load(file)
+    if is_finetuning:
+        scores = _task_scores(config_io.restore(FinetuneConfig, config_path), workdir)
+    else:
+        scores = _pretraining_scores(config_io.restore(PretrainConfig, config_path), workdir)
+    path = os.path.join(workdir, "evaluation.json")
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(scores, file, indent=2)
+    os.replace(path + ".tmp", path)
+    return scores
+
+
+def _task_scores(config: FinetuneConfig, workdir: str) -> dict[str, float]:
+    from bert_tf import predict
+    from bert_tf.tasks import task_named
+
+    task = task_named(config.task)
+    texts, labels = task.read_examples(config.data, "validation")
+    trained_on = collections.Counter(task.read_examples(config.data, "train")[1])
+    predicted = predict.run(os.path.join(workdir, "model"), texts)
+    majority = max(sorted(trained_on), key=trained_on.get)
+    return task.scores(labels, [prediction["label"] for prediction in predicted], majority=majority)
+
+
+def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float]:
+    from bert_tf.interop import huggingface
+    from bert_tf.modeling.pretraining import BertForPreTraining
+    from bert_tf.training import precision, shard_input, strategy
+    from bert_tf.training.trainer import Trainer
+
+    field = "data.train" if config.data.validation is None else "data.validation"
+    folder = shard_input.ShardFolder.open(config.data.validation or config.data.train, field)
+    directory = huggingface.open_directory(os.path.join(workdir, "model"), "--workdir")
+    shard_input.check_vocabulary(folder, field, directory.vocabulary, directory.path)
+
+    def model_fn():
+        model = BertForPreTraining(directory.config, dtype=precision.policy(config.train.precision))
+        model.build()
+        huggingface.load_weights(directory.path, model)
+        return model
+
+    trainer = Trainer(
+        model_fn,
+        train=config.train,
+        optimizer_config=config.optimizer,
+        strategy=strategy.create(config.train.strategy),
+        workdir=workdir,
+    )
+    batches = shard_input.validation_batches(
+        folder, field, global_batch_size=config.train.global_batch_size, examples=config.train.evaluate_examples
+    )
+    return trainer.evaluate(batches)
+
+
+def main(_) -> None:
+    for name, value in run(flags.FLAGS.workdir).items():
+        print(f"{name:<26}{value:.6g}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "Folder of a finished run.", required=True)
+    command.run(main)

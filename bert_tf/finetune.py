@@ -1,0 +1,92 @@
+"""Fine-tunes a task's head on a pretrained encoder.
+
+python -m bert_tf.finetune --config configs/finetune_classification.py --workdir runs/labels \
+    --set init_from=runs/tiny/model --set data.train=train.tsv --set data.validation=validation.tsv
+
+A run that was stopped in any way is taken up again by the same command. The result is WORKDIR/model, a model directory
+in the Hugging Face layout, and WORKDIR/evaluation.json.
+"""
+
+import functools
+import os
+
+from absl import flags
+
+from bert_tf import command, config_io
+from bert_tf.config import FinetuneConfig
+from bert_tf.errors import InputError
+
+
+def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
+    """Trains to the last step, writes workdir/model and returns the scores on data.validation."""
+    from bert_tf import evaluate
+    from bert_tf.interop import huggingface
+    from bert_tf.tasks import task_named
+    from bert_tf.tokenizer import Tokenizer
+    from bert_tf.training import example_input, precision, strategy
+    from bert_tf.training.trainer import Trainer
+
+    task, data, train = task_named(config.task), config.data, config.train
+    directory = huggingface.open_directory(config.init_from, "init_from")
+    if data.max_seq_length > directory.config.max_position_embeddings:
+        raise InputError(
+            f"data.max_seq_length={data.max_seq_length}: expected at most the {directory.config.max_position_embeddings} "
+            f"positions of init_from={config.init_from}."
+        )
+    examples = {split: task.read_examples(data, split) for split in ("train", "validation")}
+    labels = task.label_names(examples["train"][1], f"data.train={data.train}")
+    tokenizer = Tokenizer(directory.vocabulary, lower_case=directory.lower_case)
+    arrays = {
+        split: task.features(
+            *examples[split],
+            names=labels,
+            tokenizer=tokenizer,
+            max_seq_length=data.max_seq_length,
+            field=f"data.{split}={getattr(data, split)}",
+        )
+        for split in examples
+    }
+    config_io.settle(config, workdir)
+
+    def model_fn():
+        dtype = precision.policy(train.precision)
+        model = task.make_model(directory.config, labels, dropout=config.classifier_dropout, dtype=dtype)
+        print(f"init_from={config.init_from}: {huggingface.load_weights(config.init_from, model)}", flush=True)
+        return model
+
+    trainer = Trainer(
+        model_fn,
+        train=train,
+        optimizer_config=config.optimizer,
+        strategy=strategy.create(train.strategy),
+        workdir=workdir,
+    )
+    batch_size = train.global_batch_size
+    trainer.fit(
+        functools.partial(
+            example_input.training_batches, arrays["train"], global_batch_size=batch_size, seed=train.seed
+        ),
+        functools.partial(example_input.validation_batches, arrays["validation"], global_batch_size=batch_size),
+    )
+    huggingface.save(
+        os.path.join(workdir, "model"),
+        trainer.model,
+        architecture=task.ARCHITECTURE,
+        vocabulary=directory.vocabulary,
+        lower_case=directory.lower_case,
+        max_seq_length=data.max_seq_length,
+        labels=labels,
+    )
+    return evaluate.run(workdir)
+
+
+def main(_) -> None:
+    config = config_io.load(flags.FLAGS.config, flags.FLAGS.set, FinetuneConfig)
+    scores = run(config, flags.FLAGS.workdir)
+    told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    print(f"Model in {os.path.join(flags.FLAGS.workdir, 'model')}; validation: {told}")
+
+
+if __name__ == "__main__":
+    command.define_config_flags()
+    command.run(main)

@@ -1,0 +1,26 @@
+"""Single-label classification of short texts from .jsonl or .tsv with the columns "text" and "label".
+
+python -m bert_tf.finetune --config configs/finetune_classification.py --workdir runs/labels \
+    --set init_from=runs/tiny/model --set data.train=train.tsv --set data.validation=validation.tsv
+
+Hardware: 2 CPU cores, about a minute for BERT-tiny. Expected: depends on the data; make quickstart trains this config on
+docstrings by the package that wrote them.
+"""
+
+from bert_tf.config import FinetuneConfig, FinetuneDataConfig, OptimizerConfig, TrainConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="classification",
+        data=FinetuneDataConfig(max_seq_length=64),
+        optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=40),
+        train=TrainConfig(
+            steps=400,
+            global_batch_size=32,
+            steps_per_loop=20,
+            log_every=40,
+            evaluate_every=200,
+            checkpoint_every=200,
+        ),
+    )
