@@ -24,6 +24,7 @@ from pipelines import shards
 from pipelines.documents import document_id
 from pipelines.options import local_options
 from pipelines.pool import InstanceConfig, make_records
+from pipelines.quiet import quiet_workers
 from pipelines.readers import ReadDocuments, match_files
 
 
@@ -166,7 +167,8 @@ def create_pretraining_data(
     shards.write_bytes(FileSystems.join(output_dir, records.VOCABULARY), vocabulary.serialize())
 
     names = config.shard_names()
-    with _Progress(output_dir, len(names)), beam.Pipeline(options=local_options(beam_arguments or [])) as root:
+    options = local_options(beam_arguments or [])
+    with _Progress(output_dir, len(names)), quiet_workers(), beam.Pipeline(options=options) as root:
         documents = root | "ReadDocuments" >> ReadDocuments([file.path for file in files])
         # An empty element for each pool, so that exactly num_shards files are written whatever the hashes are.
         empty = root | "AllPools" >> beam.Create([(name, None) for name in names])

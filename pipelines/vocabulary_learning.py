@@ -9,6 +9,7 @@ from bert_tf.errors import InputError
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pipelines import shards
 from pipelines.options import local_options
+from pipelines.quiet import quiet_workers
 from pipelines.readers import ReadDocuments, match_files
 
 _MAX_WORD_BYTES = 100  # longer words are [UNK] to the tokenizer
@@ -103,7 +104,8 @@ def build_vocab(
 ) -> Vocabulary:
     """Counts the words of a corpus with Beam, learns a vocabulary and writes it to `output`."""
     files = match_files(input_patterns)
-    with beam.Pipeline(options=local_options(beam_arguments or [])) as root:
+    options = local_options(beam_arguments or [])
+    with quiet_workers(), beam.Pipeline(options=options) as root:
         _ = (
             root
             | "ReadDocuments" >> ReadDocuments([file.path for file in files])

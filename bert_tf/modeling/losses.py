@@ -5,11 +5,12 @@ from keras import ops
 
 def cross_entropy(logits, labels):
     """float32 [..., classes] and int32 [...] -> float32 [...]: -log softmax(logits)[label]."""
-    logits = ops.cast(logits, "float32")
-    label_logits = ops.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-    return ops.logsumexp(logits, axis=-1) - label_logits
+    # Keras' own op, which is one fused kernel on TensorFlow: picking the label's logit by index costs a third of a step.
+    return ops.sparse_categorical_crossentropy(labels, ops.cast(logits, "float32"), from_logits=True)
 
 
 def correct(logits, labels):
     """float32 [...]: 1 where the largest logit is the label's."""
-    return ops.cast(ops.equal(ops.argmax(logits, axis=-1), ops.cast(labels, "int32")), "float32")
+    # top_k rather than argmax: Keras' argmax on TensorFlow first rewrites every logit to tell -0.0 from 0.0.
+    best = ops.top_k(logits, k=1, sorted=False)[1][..., 0]
+    return ops.cast(ops.equal(ops.cast(best, "int32"), ops.cast(labels, "int32")), "float32")

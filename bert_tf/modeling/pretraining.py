@@ -28,7 +28,9 @@ class MaskedLMHead(keras.layers.Layer):
 
         Only the masked positions reach the output matrix, which is most of a small model's work.
         """
-        x = ops.take_along_axis(sequence_output, positions[:, :, None], axis=1)  # [batch, predictions, hidden]
+        batch, length, width = ops.shape(sequence_output)
+        rows = positions + ops.arange(batch, dtype="int32")[:, None] * length
+        x = ops.take(ops.reshape(sequence_output, (-1, width)), rows, axis=0)  # [batch, predictions, hidden]
         x = self.transform_norm(activation(self.config, self.transform(x)))
         table = ops.transpose(ops.cast(word_embeddings, self.compute_dtype))
         return ops.cast(ops.matmul(x, table), "float32") + ops.cast(self.bias, "float32")

@@ -1,0 +1,36 @@
+"""Keeps the local runner's worker processes from telling every channel they open.
+
+FnApiRunner does not hand its options to worker processes (Beam 2.77), so no logging option reaches them, and each writes
+some thirty lines to standard error. What a worker raises comes back through Beam and is not affected.
+"""
+
+import contextlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+
+_NOISE = re.compile(rb"^(INFO|WARNING):(apache_beam[\w.]*|__main__|root):|^W\d{4} .*local_job_service\.py")
+
+
+@contextlib.contextmanager
+def quiet_workers() -> Iterator[None]:
+    """Filters Beam's own INFO and WARNING lines out of this process's and its children's standard error."""
+    saved = os.dup(2)
+    read_end, write_end = os.pipe()
+    os.dup2(write_end, 2)
+    os.close(write_end)
+
+    def forward():
+        with os.fdopen(read_end, "rb") as lines:
+            for line in lines:
+                if not _NOISE.match(line):
+                    os.write(saved, line)
+
+    thread = threading.Thread(target=forward, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        thread.join(timeout=5)  # ends when the last worker has closed its copy
