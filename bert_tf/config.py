@@ -18,7 +18,9 @@ class BertConfig:
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     intermediate_size: int = 3072  # 4 x hidden_size in every published model
-    hidden_act: Literal["gelu", "gelu_new"] = "gelu"  # gelu: erf form; gelu_new: tanh form, google-research/bert
+    hidden_act: Literal["gelu", "gelu_new"] = (
+        "gelu"  # gelu: erf form; gelu_new: tanh form, google-research/bert
+    )
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     max_position_embeddings: int = 512
@@ -27,7 +29,13 @@ class BertConfig:
     layer_norm_eps: float = 1e-12
 
     def __post_init__(self):
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+        ):
             require(getattr(self, name) >= 1, f"model.{name} must be at least 1", getattr(self, name))
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
             require(0 <= getattr(self, name) < 1, f"model.{name} must lie in [0, 1)", getattr(self, name))
@@ -96,7 +104,9 @@ class TrainConfig:
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the activations; weights stay float32
     steps_per_loop: int = 100  # steps on the device between two looks from the host
     log_every: int = 100  # steps between two lines of metrics.jsonl
-    evaluate_every: int = 10_000  # steps between two evaluations; one more before the first step and after the last
+    evaluate_every: int = (
+        10_000  # steps between two evaluations; one more before the first step and after the last
+    )
     evaluate_examples: int | None = None  # validation examples looked at each time; none: all
     checkpoint_every: int = 1_000  # steps between two checkpoints
     keep_checkpoints: int = 3
@@ -127,7 +137,9 @@ class PretrainConfig:
     data: PretrainDataConfig = PretrainDataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
-    init_from: str | None = None  # model directory or checkpoint folder to start from; none: random weights
+    init_from: str | None = (
+        None  # model directory to start from (bert_tf.convert makes one); none: random weights
+    )
 
     def __post_init__(self):
         require(
@@ -154,7 +166,14 @@ class FinetuneConfig:
     data: FinetuneDataConfig = FinetuneDataConfig()
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3e-5, warmup_steps=100)
     train: TrainConfig = TrainConfig(
-        steps=1000, global_batch_size=32, steps_per_loop=50, log_every=50, evaluate_every=500, checkpoint_every=500
+        steps=1000,
+        global_batch_size=32,
+        steps_per_loop=50,
+        log_every=50,
+        evaluate_every=500,
+        checkpoint_every=500,
     )
     classifier_dropout: float = 0.1  # before the head
-    init_from: str = ""  # model directory or checkpoint folder of the encoder
+    init_from: str = (
+        ""  # model directory of the encoder (bert_tf.convert makes one of a published checkpoint)
+    )

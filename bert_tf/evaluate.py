@@ -24,7 +24,9 @@ def run(workdir: str) -> dict[str, float]:
     """
     config_path = os.path.join(workdir, "config.json")
     if not os.path.isdir(os.path.join(workdir, "model")) or not os.path.isfile(config_path):
-        raise InputError(f"--workdir {workdir}: expected a finished run, with config.json and model. Received neither.")
+        raise InputError(
+            f"--workdir {workdir}: expected a finished run, with config.json and model. Received neither."
+        )
     with open(config_path, encoding="utf-8") as file:
         is_finetuning = "task" in json.load(file)
     if is_finetuning:
@@ -75,7 +77,10 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
         workdir=workdir,
     )
     batches = shard_input.validation_batches(
-        folder, field, global_batch_size=config.train.global_batch_size, examples=config.train.evaluate_examples
+        folder,
+        field,
+        global_batch_size=config.train.global_batch_size,
+        examples=config.train.evaluate_examples,
     )
     return trainer.evaluate(batches)
 

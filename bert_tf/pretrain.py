@@ -49,7 +49,10 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         model = BertForPreTraining(config.model, dtype=precision.policy(train.precision))
         model.build()
         if config.init_from is not None:
-            print(f"init_from={config.init_from}: {huggingface.load_weights(config.init_from, model)}", flush=True)
+            print(
+                f"init_from={config.init_from}: {huggingface.load_weights(config.init_from, model)}",
+                flush=True,
+            )
         return model
 
     trainer = Trainer(
@@ -89,7 +92,9 @@ def main(_) -> None:
     config = config_io.load(flags.FLAGS.config, flags.FLAGS.set, PretrainConfig)
     metrics = run(config, flags.FLAGS.workdir)
     told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-    print(f"Model in {os.path.join(flags.FLAGS.workdir, 'model')}" + (f"; validation: {told}" if told else ""))
+    print(
+        f"Model in {os.path.join(flags.FLAGS.workdir, 'model')}" + (f"; validation: {told}" if told else "")
+    )
 
 
 if __name__ == "__main__":

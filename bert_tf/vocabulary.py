@@ -42,7 +42,9 @@ class Vocabulary:
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{source}: expected UTF-8. Received an invalid byte at offset {error.start}.") from None
+            raise InputError(
+                f"{source}: expected UTF-8. Received an invalid byte at offset {error.start}."
+            ) from None
         # Only "\n" ends a line: str.splitlines would also split at U+2028 and U+0085, which are tokens.
         lines = [line.rstrip("\r") for line in text.split("\n")]
         if lines and not lines[-1]:
@@ -56,7 +58,9 @@ class Vocabulary:
             with open(path, "rb") as file:
                 return cls.parse(file.read(), str(path))
         except OSError as error:
-            raise InputError(f"{path}: expected a vocabulary file, one token a line. Received: {error.strerror}.") from None
+            raise InputError(
+                f"{path}: expected a vocabulary file, one token a line. Received: {error.strerror}."
+            ) from None
 
     def serialize(self) -> bytes:
         """The bytes of vocab.txt."""

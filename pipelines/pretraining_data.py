@@ -39,13 +39,25 @@ class JobConfig:
     dupe_factor: int = 1
 
     def __post_init__(self):
-        require(self.instances.max_seq_length >= 5, "--max_seq_length must be at least 5", self.instances.max_seq_length)
+        require(
+            self.instances.max_seq_length >= 5,
+            "--max_seq_length must be at least 5",
+            self.instances.max_seq_length,
+        )
         predictions = self.instances.max_predictions_per_seq
         require(predictions >= 1, "--max_predictions_per_seq must be at least 1", predictions)
-        require(0 < self.instances.masked_lm_prob < 1, "--masked_lm_prob must lie in (0, 1)", self.instances.masked_lm_prob)
+        require(
+            0 < self.instances.masked_lm_prob < 1,
+            "--masked_lm_prob must lie in (0, 1)",
+            self.instances.masked_lm_prob,
+        )
         require(self.num_shards >= 1, "--num_shards must be at least 1", self.num_shards)
         require(self.dupe_factor >= 1, "--dupe_factor must be at least 1", self.dupe_factor)
-        require(0 <= self.validation_fraction < 1, "--validation_fraction must lie in [0, 1)", self.validation_fraction)
+        require(
+            0 <= self.validation_fraction < 1,
+            "--validation_fraction must lie in [0, 1)",
+            self.validation_fraction,
+        )
         require(self.instances.seed >= 0, "--seed must not be negative", self.instances.seed)
 
     def shard_names(self) -> list[str]:
@@ -64,7 +76,9 @@ def assign_pools(text: str, config: JobConfig) -> Iterator[tuple[str, tuple[byte
     identity = document_id(text)
     seed = config.instances.seed
     in_validation = _fraction(seed, "split", identity) < config.validation_fraction
-    split, count = ("validation", config.num_validation_shards) if in_validation else ("train", config.num_shards)
+    split, count = (
+        ("validation", config.num_validation_shards) if in_validation else ("train", config.num_shards)
+    )
     for number in range(1 if in_validation else config.dupe_factor):
         key = hashlib.blake2b(identity, key=f"{seed}/order/{number}".encode(), digest_size=16).digest()
         pool = int(_fraction(seed, f"pool/{number}", identity) * count)
@@ -207,7 +221,9 @@ def _reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
         return present
     old = [path, FileSystems.join(output_dir, records.MANIFEST)]
     if FileSystems.exists(output_dir):
-        old += [m.path for m in FileSystems.match([FileSystems.join(output_dir, "pretrain-*")])[0].metadata_list]
+        old += [
+            m.path for m in FileSystems.match([FileSystems.join(output_dir, "pretrain-*")])[0].metadata_list
+        ]
     FileSystems.delete([p for p in old if FileSystems.exists(p)])
     return None
 
@@ -243,5 +259,7 @@ class _Progress:
             done = sum(not m.path.endswith(".tmp") for m in found)
             if done != last:
                 seconds = time.monotonic() - self._started
-                print(f"  {done} of {self._total} shards finished, {seconds:.0f} s", file=sys.stderr, flush=True)
+                print(
+                    f"  {done} of {self._total} shards finished, {seconds:.0f} s", file=sys.stderr, flush=True
+                )
                 last = done

@@ -26,7 +26,9 @@ def match_files(patterns: list[str]) -> list[FileMetadata]:
         except Exception as error:  # each file system raises its own kind
             raise InputError(f"--input {pattern}: expected a readable glob. Received: {error}.") from None
         if not found:
-            raise InputError(f"--input {pattern}: expected at least one file. Received a glob that matches nothing.")
+            raise InputError(
+                f"--input {pattern}: expected at least one file. Received a glob that matches nothing."
+            )
         files.update({metadata.path: metadata for metadata in found})
     return [files[path] for path in sorted(files)]
 

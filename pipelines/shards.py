@@ -47,7 +47,12 @@ def write_shard(output_dir: str, name: str, serialized: list[bytes]) -> dict:
     """Writes one finished shard and returns what dataset.json says of it."""
     data = frame_records(serialized)
     write_bytes(FileSystems.join(output_dir, name), data)
-    return {"name": name, "examples": len(serialized), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return {
+        "name": name,
+        "examples": len(serialized),
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
 
 
 def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: list[dict]) -> None:
@@ -55,7 +60,10 @@ def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: l
     import tensorflow_datasets as tfds
 
     features = tfds.features.FeaturesDict(
-        {name: tfds.features.Tensor(shape=shape, dtype=np.dtype(dtype)) for name, (shape, dtype) in layout.features.items()}
+        {
+            name: tfds.features.Tensor(shape=shape, dtype=np.dtype(dtype))
+            for name, (shape, dtype) in layout.features.items()
+        }
     )
     template = tfds.core.ShardedFileTemplate(
         dataset_name="pretrain", data_dir=output_dir, filetype_suffix="tfrecord"
@@ -79,5 +87,7 @@ def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: l
 
 def write_manifest(output_dir: str, manifest: dict) -> None:
     """Writes dataset.json, then COMPLETED: whoever sees COMPLETED sees everything."""
-    write_bytes(FileSystems.join(output_dir, records.MANIFEST), (json.dumps(manifest, indent=2) + "\n").encode())
+    write_bytes(
+        FileSystems.join(output_dir, records.MANIFEST), (json.dumps(manifest, indent=2) + "\n").encode()
+    )
     write_bytes(FileSystems.join(output_dir, records.COMPLETED), b"")

@@ -33,7 +33,8 @@ class Stage(NamedTuple):
 def stages(workdir: str) -> list[Stage]:
     """All stages in order."""
     corpus, vocab, shards, pretrain, finetune, models = (
-        os.path.join(workdir, name) for name in ("corpus", "vocab.txt", "shards", "pretrain", "finetune", "models")
+        os.path.join(workdir, name)
+        for name in ("corpus", "vocab.txt", "shards", "pretrain", "finetune", "models")
     )
     documents = ["--input", os.path.join(corpus, "corpus-*.jsonl")]
     two_workers = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
@@ -41,7 +42,15 @@ def stages(workdir: str) -> list[Stage]:
         Stage("gather", ["-m", "quickstart.corpus", "--output", corpus], corpus),
         Stage(
             "vocabulary",
-            ["-m", "pipelines.build_vocab", *documents, "--output", vocab, f"--vocab_size={_VOCAB_SIZE}", *two_workers],
+            [
+                "-m",
+                "pipelines.build_vocab",
+                *documents,
+                "--output",
+                vocab,
+                f"--vocab_size={_VOCAB_SIZE}",
+                *two_workers,
+            ],
             vocab,
         ),
         Stage(
@@ -59,7 +68,14 @@ def stages(workdir: str) -> list[Stage]:
         ),
         Stage(
             "fine-tune",
-            ["-m", "bert_tf.finetune", "--config", "configs/finetune_classification.py", "--workdir", finetune]
+            [
+                "-m",
+                "bert_tf.finetune",
+                "--config",
+                "configs/finetune_classification.py",
+                "--workdir",
+                finetune,
+            ]
             + ["--set", f"init_from={pretrain}/model"]
             + ["--set", f"data.train={corpus}/labels-train.jsonl"]
             + ["--set", f"data.validation={corpus}/labels-validation.jsonl"],
@@ -117,8 +133,14 @@ def closing_table(workdir: str, seconds: dict[str, float]) -> str:
         ("pretraining examples", f"{counts['instances']:,}"),
         ("held-out loss", f"{start['loss']:.3f} -> {end['loss']:.3f} in {end['step']} steps"),
         ("held-out masked-LM loss", f"{start['masked_lm_loss']:.3f} -> {end['masked_lm_loss']:.3f} nats"),
-        ("held-out masked-LM accuracy", f"{start['masked_lm_accuracy']:.1%} -> {end['masked_lm_accuracy']:.1%}"),
-        ("classifier accuracy", f"{classifier['accuracy']:.1%} on {classifier['examples']} held-out docstrings"),
+        (
+            "held-out masked-LM accuracy",
+            f"{start['masked_lm_accuracy']:.1%} -> {end['masked_lm_accuracy']:.1%}",
+        ),
+        (
+            "classifier accuracy",
+            f"{classifier['accuracy']:.1%} on {classifier['examples']} held-out docstrings",
+        ),
         ("majority-class baseline", f"{classifier['majority_baseline']:.1%}"),
         *((f"seconds, {name}", f"{value:.0f}") for name, value in seconds.items()),
         ("seconds, all", f"{sum(seconds.values()):.0f}"),
@@ -131,10 +153,13 @@ def closing_table(workdir: str, seconds: dict[str, float]) -> str:
         ("SavedModel", os.path.join(workdir, "models", "docstrings", "1")),
     ]
     answers = [
-        (a["label"], f"{a['probability']:.1%}  {a['question']}") for a in _read_json(workdir, "answers.json")["answers"]
+        (a["label"], f"{a['probability']:.1%}  {a['question']}")
+        for a in _read_json(workdir, "answers.json")["answers"]
     ]
     lines = [f"{name:<30}{value}" for name, value in rows]
-    return "\n".join([*lines, "", "Answers of the SavedModel:", *(f"  {label:<16}{text}" for label, text in answers)])
+    return "\n".join(
+        [*lines, "", "Answers of the SavedModel:", *(f"  {label:<16}{text}" for label, text in answers)]
+    )
 
 
 def run(workdir: str, *, fresh: bool) -> str:

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 
 from bert_tf.config import BertConfig
 from bert_tf.errors import InputError
+from bert_tf.interop.weights import LoadReport, assign, weight_names
 from bert_tf.vocabulary import Vocabulary
 
 WEIGHTS = "model.safetensors"
@@ -135,7 +136,10 @@ def save(
         "strip_accents": None,
         "tokenize_chinese_chars": True,
         "model_max_length": max_seq_length,
-        **{f"{token.strip('[]').lower()}_token": token for token in ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")},
+        **{
+            f"{token.strip('[]').lower()}_token": token
+            for token in ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
+        },
     }
     _write_json(os.path.join(temporary, _TOKENIZER_CONFIG), tokenizer)
     with open(os.path.join(temporary, _VOCABULARY), "wb") as file:
@@ -143,20 +147,6 @@ def save(
     if os.path.isdir(path):
         shutil.rmtree(path)
     os.rename(temporary, path)
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadReport:
-    """Which weights a model took from a directory: names as in the directory."""
-
-    loaded: list[str]
-    fresh: list[str]
-    unused: list[str]
-
-    def __str__(self) -> str:
-        fresh = f", fresh: {', '.join(self.fresh)}" if self.fresh else ""
-        unused = f", unused: {', '.join(self.unused)}" if self.unused else ""
-        return f"{len(self.loaded)} weights loaded{fresh}{unused}"
 
 
 def load_weights(directory: str, model: keras.Model) -> LoadReport:
@@ -171,80 +161,43 @@ def load_weights(directory: str, model: keras.Model) -> LoadReport:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: expected weights in safetensors format. Received: {error}.") from None
     with file:
-        # Encoders are saved with and without the prefix "bert.", old files call LayerNorm's weights gamma and beta.
         present = {_canonical(name): name for name in file.keys()}  # noqa: SIM118: safe_open is no dict
-        loaded, fresh = [], []
-        for name, variable, transposed in weight_names(model):
-            if name not in present:
-                fresh.append(name)
-                continue
-            value = file.get_tensor(present[name])
-            value = value.T if transposed else value
-            if tuple(value.shape) != tuple(variable.shape):
-                raise InputError(
-                    f"{path}: {present[name]}: expected shape {tuple(variable.shape)}. Received: {tuple(value.shape)}."
-                )
-            variable.assign(value.astype(np.float32))
-            loaded.append(name)
-        if not any(name.startswith("bert.encoder") for name in loaded):
-            raise InputError(f"{path}: expected the weights of a BERT encoder. Received: {', '.join(present) or 'none'}.")
         # The output matrix is the embedding table, and position_ids is a constant.
-        tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "bert.embeddings.position_ids"}
-        unused = sorted(set(present) - set(loaded) - tied)
-    return LoadReport(loaded, fresh, unused)
+        for tied in (
+            "cls.predictions.decoder.weight",
+            "cls.predictions.decoder.bias",
+            "bert.embeddings.position_ids",
+        ):
+            present.pop(tied, None)
+        return assign(
+            model,
+            present=present,
+            rename=lambda name: name,
+            read=lambda name, transposed: _transposed_if(file.get_tensor(present[name]), transposed),
+            source=path,
+        )
 
 
 def load_all_weights(directory: str, model: keras.Model) -> None:
     """Like load_weights, for a model that is to answer and not to be trained: nothing may be left fresh."""
     fresh = load_weights(directory, model).fresh
     if fresh:
-        raise InputError(f"{os.path.join(directory, WEIGHTS)}: expected all weights. Received none of {', '.join(fresh)}.")
-
-
-def weight_names(model: keras.Model) -> Iterator[tuple[str, keras.Variable, bool]]:
-    """(name in safetensors, variable, whether theirs is the transpose) for every weight of a model."""
-    encoder = model.encoder
-    embeddings = encoder.embeddings
-    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
-        yield f"bert.embeddings.{name}.weight", getattr(embeddings, name), False
-    yield from _norm("bert.embeddings.LayerNorm", embeddings.layer_norm)
-    for index, block in enumerate(encoder.blocks):
-        prefix = f"bert.encoder.layer.{index}"
-        for name in ("query", "key", "value"):
-            yield from _linear(f"{prefix}.attention.self.{name}", getattr(block.attention, name))
-        yield from _linear(f"{prefix}.attention.output.dense", block.attention.output_dense)
-        yield from _norm(f"{prefix}.attention.output.LayerNorm", block.attention_norm)
-        yield from _linear(f"{prefix}.intermediate.dense", block.intermediate)
-        yield from _linear(f"{prefix}.output.dense", block.output_dense)
-        yield from _norm(f"{prefix}.output.LayerNorm", block.output_norm)
-    if encoder.pooler is not None:
-        yield from _linear("bert.pooler.dense", encoder.pooler)
-    if hasattr(model, "masked_lm"):
-        yield from _linear("cls.predictions.transform.dense", model.masked_lm.transform)
-        yield from _norm("cls.predictions.transform.LayerNorm", model.masked_lm.transform_norm)
-        yield "cls.predictions.bias", model.masked_lm.bias, False
-        yield from _linear("cls.seq_relationship", model.next_sentence)
-    if hasattr(model, "classifier"):
-        yield from _linear("classifier", model.classifier)
-
-
-def _linear(prefix: str, layer: keras.layers.Dense):
-    yield f"{prefix}.weight", layer.kernel, True
-    yield f"{prefix}.bias", layer.bias, False
-
-
-def _norm(prefix: str, layer: keras.layers.LayerNormalization):
-    yield f"{prefix}.weight", layer.gamma, False
-    yield f"{prefix}.bias", layer.beta, False
+        raise InputError(
+            f"{os.path.join(directory, WEIGHTS)}: expected all weights. Received none of {', '.join(fresh)}."
+        )
 
 
 def _named_arrays(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
     for name, variable, transposed in weight_names(model):
-        value = keras.ops.convert_to_numpy(variable)
-        yield name, value.T if transposed else value
+        yield name, _transposed_if(keras.ops.convert_to_numpy(variable), transposed)
+
+
+def _transposed_if(value: np.ndarray, transposed: bool) -> np.ndarray:
+    return value.T if transposed else value
 
 
 def _canonical(name: str) -> str:
+    """Encoders are saved with and without the prefix "bert.", old files call LayerNorm's weights gamma and beta."""
     if name.startswith(("embeddings.", "encoder.", "pooler.")):
         name = "bert." + name
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

@@ -64,7 +64,9 @@ class BertForPreTraining(keras.Model):
         encoded = self.encoder(inputs, training=training)
         return {
             "masked_lm_logits": self.masked_lm(
-                encoded["sequence_output"], inputs["masked_lm_positions"], self.encoder.embeddings.word_embeddings
+                encoded["sequence_output"],
+                inputs["masked_lm_positions"],
+                self.encoder.embeddings.word_embeddings,
             ),
             "next_sentence_logits": ops.cast(self.next_sentence(encoded["pooled_output"]), "float32"),
         }

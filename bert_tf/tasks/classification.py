@@ -34,7 +34,13 @@ def label_names(labels: Sequence[str], field: str) -> list[str]:
 
 
 def features(
-    texts: Sequence[str], labels: Sequence[str], *, names: Sequence[str], tokenizer: Tokenizer, max_seq_length: int, field: str
+    texts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    names: Sequence[str],
+    tokenizer: Tokenizer,
+    max_seq_length: int,
+    field: str,
 ) -> dict[str, np.ndarray]:
     """Examples as arrays.
 
@@ -47,7 +53,9 @@ def features(
     ids = {name: index for index, name in enumerate(names)}
     for number, label in enumerate(labels, start=1):
         if label not in ids:
-            raise InputError(f"{field}: example {number}: expected a label of {', '.join(names)}. Received: {label!r}.")
+            raise InputError(
+                f"{field}: example {number}: expected a label of {', '.join(names)}. Received: {label!r}."
+            )
     packed = tokenizer.pack(tf.constant(list(texts)), max_seq_length=max_seq_length)
     return {
         **{name: x.numpy() for name, x in packed.items()},
@@ -133,7 +141,9 @@ def predict(serving_default, texts: Sequence[str], *, batch_size: int = 64) -> l
     for start in range(0, len(texts), batch_size):
         batch = list(texts[start : start + batch_size])
         answers = {name: x.numpy() for name, x in serving_default(tf.constant(batch)).items()}
-        for text, label, names, row in zip(batch, *(answers[k] for k in ("label", "labels", "probabilities")), strict=True):
+        for text, label, names, row in zip(
+            batch, *(answers[k] for k in ("label", "labels", "probabilities")), strict=True
+        ):
             scores = {name.decode(): round(float(p), 6) for name, p in zip(names, row, strict=True)}
             predictions.append({"text": text, "label": label.decode(), "probabilities": scores})
     return predictions

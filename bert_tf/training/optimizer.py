@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from bert_tf.config import OptimizerConfig
 
-
 TOLD = ("learning_rate", "gradient_norm")  # what `update` reports of a step
 
 

@@ -42,7 +42,9 @@ class ShardFolder:
                 f"Received a folder without {records.MANIFEST}."
             )
         if not tf.io.gfile.exists(os.path.join(path, records.COMPLETED)):
-            raise InputError(f"{field}={path}: expected finished shards. Received a folder without COMPLETED.")
+            raise InputError(
+                f"{field}={path}: expected finished shards. Received a folder without COMPLETED."
+            )
         with tf.io.gfile.GFile(manifest_path, "rb") as file:
             manifest = json.loads(file.read())
         vocabulary_path = os.path.join(path, records.VOCABULARY)
@@ -74,11 +76,17 @@ def check(folder: ShardFolder, field: str, *, layout: records.RecordLayout, voca
     """
     for name, wanted, received in (
         ("data.max_seq_length", layout.max_seq_length, folder.layout.max_seq_length),
-        ("data.max_predictions_per_seq", layout.max_predictions_per_seq, folder.layout.max_predictions_per_seq),
+        (
+            "data.max_predictions_per_seq",
+            layout.max_predictions_per_seq,
+            folder.layout.max_predictions_per_seq,
+        ),
         ("model.vocab_size", vocab_size, len(folder.vocabulary)),
     ):
         if wanted != received:
-            raise InputError(f"{name}={wanted}: expected what the shards were made with. {field}={folder.path} has {received}.")
+            raise InputError(
+                f"{name}={wanted}: expected what the shards were made with. {field}={folder.path} has {received}."
+            )
 
 
 def check_vocabulary(folder: ShardFolder, field: str, expected: Vocabulary, source: str) -> None:
@@ -123,7 +131,9 @@ def training_batches(
             epoch += 1
 
     def read(path, shuffle_seed, skip):
-        serialized = tf.data.TFRecordDataset(path).batch(max(s["examples"] for s in shards)).get_single_element()
+        serialized = (
+            tf.data.TFRecordDataset(path).batch(max(s["examples"] for s in shards)).get_single_element()
+        )
         keys = tf.random.stateless_uniform(tf.shape(serialized), shuffle_seed, None, None, tf.int32)
         return tf.gather(serialized, tf.argsort(keys, stable=True))[skip:]
 

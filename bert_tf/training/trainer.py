@@ -48,13 +48,19 @@ class Trainer:
                 f"train.global_batch_size={train.global_batch_size}: expected a multiple of replicas x microbatches = "
                 f"{strategy.num_replicas_in_sync} x {train.microbatches}."
             )
-        self._train, self._optimizer, self._strategy, self._workdir = train, optimizer_config, strategy, workdir
+        self._train, self._optimizer, self._strategy, self._workdir = (
+            train,
+            optimizer_config,
+            strategy,
+            workdir,
+        )
         keras.utils.set_random_seed(train.seed)
         with strategy.scope():
             self.model = model_fn()
             self._weights = [variable.value for variable in self.model.trainable_variables]
             zeros = [
-                [tf.Variable(tf.zeros(w.shape, w.dtype), trainable=False) for w in self._weights] for _ in range(2)
+                [tf.Variable(tf.zeros(w.shape, w.dtype), trainable=False) for w in self._weights]
+                for _ in range(2)
             ]
             self._slots = optimizer.Slots(*zeros)
             self._checkpoints = Checkpoints(
@@ -104,7 +110,10 @@ class Trainer:
             seconds += time.monotonic() - began
             examples += count * config.global_batch_size
             if step % config.log_every == 0 or step == config.steps:
-                metrics = {**self._summarize(np.concatenate(window).sum(axis=0)), "examples_per_second": examples / seconds}
+                metrics = {
+                    **self._summarize(np.concatenate(window).sum(axis=0)),
+                    "examples_per_second": examples / seconds,
+                }
                 monitor.write(step, "train", metrics)
                 monitor.show(step, "train", metrics)
                 window, examples, seconds = [], 0, 0.0
@@ -135,7 +144,9 @@ class Trainer:
     def _summarize(self, sums: np.ndarray) -> dict[str, float]:
         """[metrics, 2] of (sum, weight) -> {name: mean}, with "loss", the sum of all losses, in front."""
         names = [*self.model.metric_names, *optimizer.TOLD][: len(sums)]
-        means = {name: float(total / max(weight, 1e-9)) for name, (total, weight) in zip(names, sums, strict=True)}
+        means = {
+            name: float(total / max(weight, 1e-9)) for name, (total, weight) in zip(names, sums, strict=True)
+        }
         return {"loss": sum(value for name, value in means.items() if name.endswith("_loss")), **means}
 
     @tf.function
@@ -167,8 +178,11 @@ class Trainer:
             step=step,
         )
         context.merge_call(
-            self._assign, args=([*self._weights, *self._slots.first, *self._slots.second],
-                                [*new_weights, *new_slots.first, *new_slots.second])
+            self._assign,
+            args=(
+                [*self._weights, *self._slots.first, *self._slots.second],
+                [*new_weights, *new_slots.first, *new_slots.second],
+            ),
         )
         return tf.concat([sums, [[told[name], 1.0] for name in optimizer.TOLD]], axis=0)
 
@@ -183,7 +197,11 @@ class Trainer:
             piece = {name: x[index] for name, x in split.items()}
             piece_seed = tf.random.experimental.stateless_fold_in(seed, index)
             more_gradients, more_sums = self._microbatch_gradients(weights, piece, totals, piece_seed)
-            return index + 1, [a + b for a, b in zip(gradients, more_gradients, strict=True)], sums + more_sums
+            return (
+                index + 1,
+                [a + b for a, b in zip(gradients, more_gradients, strict=True)],
+                sums + more_sums,
+            )
 
         zeros = [tf.zeros_like(weight) for weight in weights]
         # A loop, not an unrolled graph: only one microbatch's activations may live at a time.

@@ -1,0 +1,77 @@
+"""Google's TF1 checkpoints (bert_config.json, bert_model.ckpt.*, vocab.txt) -> weights of a model."""
+
+import glob
+import json
+import os
+import re
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from bert_tf.config import BertConfig
+from bert_tf.errors import InputError
+from bert_tf.interop.weights import LoadReport, assign
+from bert_tf.vocabulary import Vocabulary
+
+CONFIG = "bert_config.json"
+_OPTIMIZER = re.compile(r"/adam_[mv]$|^global_step$")
+
+
+def is_checkpoint(path: str) -> bool:
+    """Whether a folder holds a checkpoint in Google's layout."""
+    return os.path.isfile(os.path.join(path, CONFIG))
+
+
+def read_config(path: str) -> tuple[BertConfig, Vocabulary, bool]:
+    """(network, vocabulary, lower_case) of a folder. Case follows the vocabulary: uncased ones hold no upper-case letter."""
+    with open(os.path.join(path, CONFIG), encoding="utf-8") as file:
+        settings = json.load(file)
+    fields = BertConfig.__dataclass_fields__
+    values = {name: value for name, value in settings.items() if name in fields}
+    # google-research/bert computes "gelu" in the tanh form.
+    values["hidden_act"] = (
+        "gelu_new" if settings.get("hidden_act", "gelu") == "gelu" else settings["hidden_act"]
+    )
+    vocabulary = Vocabulary.load(os.path.join(path, "vocab.txt"))
+    lower_case = not any(t != t.lower() for t in vocabulary.tokens if not re.fullmatch(r"\[.*\]", t))
+    return BertConfig(**values), vocabulary, lower_case
+
+
+def load_weights(path: str, model: keras.Model) -> LoadReport:
+    """Sets every weight of `model` that the checkpoint holds.
+
+    Raises:
+      InputError: no checkpoint, or a weight of another shape.
+    """
+    indexes = sorted(glob.glob(os.path.join(path, "*.ckpt*.index")))
+    if not indexes:
+        raise InputError(
+            f"{path}: expected bert_model.ckpt.index beside {CONFIG}. Received a folder without a checkpoint."
+        )
+    reader = tf.train.load_checkpoint(indexes[-1].removesuffix(".index"))
+    present = {name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)}
+
+    def read(name: str, transposed: bool) -> np.ndarray:
+        value = reader.get_tensor(name)
+        # Kernels are [in, out] like ours; only the small classifiers are stored as [out, in].
+        return value.T if name.endswith("output_weights") else value
+
+    return assign(model, present=present, rename=_google_name, read=read, source=path)
+
+
+def _google_name(name: str) -> str:
+    """`bert.encoder.layer.0.output.dense.weight` -> `bert/encoder/layer_0/output/dense/kernel`."""
+    special = {
+        "cls.predictions.bias": "cls/predictions/output_bias",
+        "cls.seq_relationship.weight": "cls/seq_relationship/output_weights",
+        "cls.seq_relationship.bias": "cls/seq_relationship/output_bias",
+        "classifier.weight": "output_weights",
+        "classifier.bias": "output_bias",
+    }
+    if name in special:
+        return special[name]
+    name = re.sub(r"layer\.(\d+)", r"layer_\1", name)
+    name = re.sub(r"embeddings\.weight$", "embeddings", name)
+    name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+    return re.sub(r"\.weight$", ".kernel", name).replace(".", "/")
