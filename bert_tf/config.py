@@ -18,9 +18,7 @@ class BertConfig:
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     intermediate_size: int = 3072  # 4 x hidden_size in every published model
-    hidden_act: Literal["gelu", "gelu_new"] = (
-        "gelu"  # gelu: erf form; gelu_new: tanh form, google-research/bert
-    )
+    hidden_act: Literal["gelu", "gelu_new"] = "gelu"  # gelu: erf form; gelu_new: tanh form, google-research/bert
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     max_position_embeddings: int = 512
@@ -104,9 +102,7 @@ class TrainConfig:
     precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the activations; weights stay float32
     steps_per_loop: int = 100  # steps on the device between two looks from the host
     log_every: int = 100  # steps between two lines of metrics.jsonl
-    evaluate_every: int = (
-        10_000  # steps between two evaluations; one more before the first step and after the last
-    )
+    evaluate_every: int = 10_000  # steps between two evaluations; one more before the first step and after the last
     evaluate_examples: int | None = None  # validation examples looked at each time; none: all
     checkpoint_every: int = 1_000  # steps between two checkpoints
     keep_checkpoints: int = 3
@@ -137,9 +133,7 @@ class PretrainConfig:
     data: PretrainDataConfig = PretrainDataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
-    init_from: str | None = (
-        None  # model directory to start from (bert_tf.convert makes one); none: random weights
-    )
+    init_from: str | None = None  # model directory to start from (bert_tf.convert makes one); none: random weights
 
     def __post_init__(self):
         require(
@@ -174,6 +168,4 @@ class FinetuneConfig:
         checkpoint_every=500,
     )
     classifier_dropout: float = 0.1  # before the head
-    init_from: str = (
-        ""  # model directory of the encoder (bert_tf.convert makes one of a published checkpoint)
-    )
+    init_from: str = ""  # model directory of the encoder (bert_tf.convert makes one of a published checkpoint)

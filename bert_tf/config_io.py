@@ -22,9 +22,7 @@ def load(path: str, overrides: Sequence[str], config_class: type):
       InputError: the file or its get_config is missing, or an override does not fit.
     """
     if not os.path.isfile(path):
-        raise InputError(
-            f"--config {path}: expected a Python file with get_config(). Received: no such file."
-        )
+        raise InputError(f"--config {path}: expected a Python file with get_config(). Received: no such file.")
     names = runpy.run_path(path)
     if not callable(names.get("get_config")):
         raise InputError(f"--config {path}: expected a function get_config(). Received a file without one.")
@@ -48,15 +46,11 @@ def override(config, assignments: Sequence[str]):
         for depth, name in enumerate(names):
             here = ".".join(names[: depth + 1])
             if owner is None:
-                raise InputError(
-                    f"--set {path}: {'.'.join(names[:depth])} is a value, it has no field {name!r}."
-                )
+                raise InputError(f"--set {path}: {'.'.join(names[:depth])} is a value, it has no field {name!r}.")
             hints = typing.get_type_hints(owner)
             if name not in hints:
                 place = ".".join(names[:depth]) or "the config"
-                raise InputError(
-                    f"--set {path}: {place} has no field {name!r}. Expected one of: {', '.join(hints)}."
-                )
+                raise InputError(f"--set {path}: {place} has no field {name!r}. Expected one of: {', '.join(hints)}.")
             hint, owner = hints[name], _section(hints[name])
             if depth < len(names) - 1:
                 branch = branch.setdefault(name, {})
@@ -121,9 +115,7 @@ def settle(config, workdir: str) -> None:
     missing = object()
     differing = [name for name in {**saved, **now} if saved.get(name, missing) != now.get(name, missing)]
     if differing:
-        changes = ", ".join(
-            f"{name} (there {saved.get(name)!r}, now {now.get(name)!r})" for name in differing
-        )
+        changes = ", ".join(f"{name} (there {saved.get(name)!r}, now {now.get(name)!r})" for name in differing)
         raise InputError(
             f"--workdir {workdir}: a run with another config lives there, differing in {changes}. "
             "Take another folder, or give the same config to resume."
@@ -154,9 +146,7 @@ def _replace(config, tree: dict):
 
 
 def _is_optional(hint) -> bool:
-    return isinstance(hint, types.UnionType | typing._UnionGenericAlias) and type(None) in typing.get_args(
-        hint
-    )
+    return isinstance(hint, types.UnionType | typing._UnionGenericAlias) and type(None) in typing.get_args(hint)
 
 
 def _section(hint):

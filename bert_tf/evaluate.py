@@ -24,9 +24,7 @@ def run(workdir: str) -> dict[str, float]:
     """
     config_path = os.path.join(workdir, "config.json")
     if not os.path.isdir(os.path.join(workdir, "model")) or not os.path.isfile(config_path):
-        raise InputError(
-            f"--workdir {workdir}: expected a finished run, with config.json and model. Received neither."
-        )
+        raise InputError(f"--workdir {workdir}: expected a finished run, with config.json and model. Received neither.")
     with open(config_path, encoding="utf-8") as file:
         is_finetuning = "task" in json.load(file)
     if is_finetuning:

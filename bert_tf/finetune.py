@@ -51,9 +51,7 @@ def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
     def model_fn():
         dtype = precision.policy(train.precision)
         model = task.make_model(directory.config, labels, dropout=config.classifier_dropout, dtype=dtype)
-        print(
-            f"init_from={config.init_from}: {huggingface.load_weights(config.init_from, model)}", flush=True
-        )
+        print(f"init_from={config.init_from}: {huggingface.load_weights(config.init_from, model)}", flush=True)
         return model
 
     trainer = Trainer(
@@ -68,9 +66,7 @@ def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
         functools.partial(
             example_input.training_batches, arrays["train"], global_batch_size=batch_size, seed=train.seed
         ),
-        functools.partial(
-            example_input.validation_batches, arrays["validation"], global_batch_size=batch_size
-        ),
+        functools.partial(example_input.validation_batches, arrays["validation"], global_batch_size=batch_size),
     )
     huggingface.save(
         os.path.join(workdir, "model"),

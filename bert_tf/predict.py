@@ -43,9 +43,7 @@ def read_texts(path: str) -> list[str]:
     except OSError as error:
         raise InputError(f"--input {path}: expected a file of texts. Received: {error.strerror}.") from None
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"--input {path}: expected UTF-8. Received invalid bytes at {error.start}."
-        ) from None
+        raise InputError(f"--input {path}: expected UTF-8. Received invalid bytes at {error.start}.") from None
 
 
 def main(_) -> None:
@@ -55,7 +53,5 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_string("model", None, "Model directory of a fine-tuned model.", required=True)
-    flags.DEFINE_string(
-        "input", None, "File with one text a line, .jsonl, or - for standard input.", required=True
-    )
+    flags.DEFINE_string("input", None, "File with one text a line, .jsonl, or - for standard input.", required=True)
     command.run(main)

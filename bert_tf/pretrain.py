@@ -92,9 +92,7 @@ def main(_) -> None:
     config = config_io.load(flags.FLAGS.config, flags.FLAGS.set, PretrainConfig)
     metrics = run(config, flags.FLAGS.workdir)
     told = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-    print(
-        f"Model in {os.path.join(flags.FLAGS.workdir, 'model')}" + (f"; validation: {told}" if told else "")
-    )
+    print(f"Model in {os.path.join(flags.FLAGS.workdir, 'model')}" + (f"; validation: {told}" if told else ""))
 
 
 if __name__ == "__main__":

@@ -74,9 +74,7 @@ def encode(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]
         payloads = _packed_floats(values) if dtype == "float32" else _packed_varints(values)
         field = b"\x12" if dtype == "float32" else b"\x1a"  # Feature.float_list = 2, Feature.int64_list = 3
         key = _field(b"\x0a", name.encode())
-        columns.append(
-            [_field(b"\x0a", key + _field(b"\x12", _field(field, _field(b"\x0a", p)))) for p in payloads]
-        )
+        columns.append([_field(b"\x0a", key + _field(b"\x12", _field(field, _field(b"\x0a", p)))) for p in payloads])
     return [_field(b"\x0a", b"".join(row)) for row in zip(*columns, strict=True)]
 
 

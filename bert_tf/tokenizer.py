@@ -62,9 +62,7 @@ class Tokenizer(tf.Module):
         self._wordpiece = tf_text.FastWordpieceTokenizer(
             list(self.vocabulary.tokens), unknown_token=UNK, token_out_type=tf.int32, no_pretokenization=False
         )
-        self._graph = tf.function(
-            self._tokenize, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False
-        )
+        self._graph = tf.function(self._tokenize, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
     def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         return self._wordpiece.tokenize(normalize(texts, lower_case=self.lower_case))

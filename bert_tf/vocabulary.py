@@ -42,9 +42,7 @@ class Vocabulary:
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{source}: expected UTF-8. Received an invalid byte at offset {error.start}."
-            ) from None
+            raise InputError(f"{source}: expected UTF-8. Received an invalid byte at offset {error.start}.") from None
         # Only "\n" ends a line: str.splitlines would also split at U+2028 and U+0085, which are tokens.
         lines = [line.rstrip("\r") for line in text.split("\n")]
         if lines and not lines[-1]:

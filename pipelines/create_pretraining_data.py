@@ -17,17 +17,11 @@ _INPUT = flags.DEFINE_multi_string("input", None, "Glob of text files. May be re
 _VOCAB = flags.DEFINE_string("vocab", None, "vocab.txt, one token a line.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the shards.", required=True)
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased vocabulary).")
-_MAX_SEQ_LENGTH = flags.DEFINE_integer(
-    "max_seq_length", 128, "Tokens of an instance, special tokens included."
-)
-_MAX_PREDICTIONS = flags.DEFINE_integer(
-    "max_predictions_per_seq", 20, "Masked tokens of an instance, at most."
-)
+_MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "Tokens of an instance, special tokens included.")
+_MAX_PREDICTIONS = flags.DEFINE_integer("max_predictions_per_seq", 20, "Masked tokens of an instance, at most.")
 _MASKED_LM_PROB = flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens to mask.")
 _SHORT_SEQ_PROB = flags.DEFINE_float("short_seq_prob", 0.1, "Share of documents that make shorter instances.")
-_DUPE_FACTOR = flags.DEFINE_integer(
-    "dupe_factor", 1, "Passes over the documents, each with fresh pairs and masks."
-)
+_DUPE_FACTOR = flags.DEFINE_integer("dupe_factor", 1, "Passes over the documents, each with fresh pairs and masks.")
 _NUM_SHARDS = flags.DEFINE_integer("num_shards", 8, "Training shards.")
 _VALIDATION_FRACTION = flags.DEFINE_float("validation_fraction", 0.02, "Share of documents held out.")
 _NUM_VALIDATION_SHARDS = flags.DEFINE_integer("num_validation_shards", 1, "Validation shards.")

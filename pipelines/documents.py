@@ -5,9 +5,7 @@ import re
 
 # A sentence ends at . ! ? (with closing quotes or brackets) before white space and an upper-case letter, a digit or an
 # opening quote, or at an ideographic full stop. A single capital before the dot ("J. Smith") does not end one.
-_SENTENCE_END = re.compile(
-    r"""(?<!\b[A-Z]\.)(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]?[A-Z0-9])|(?<=[。！？])"""
-)
+_SENTENCE_END = re.compile(r"""(?<!\b[A-Z]\.)(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]?[A-Z0-9])|(?<=[。！？])""")
 
 
 def document_id(text: str) -> bytes:

@@ -82,9 +82,7 @@ def make_records(
     return records.encode(features, config.layout), counts
 
 
-def _sort_unique(
-    keyed_texts: Iterable[tuple[bytes, str]], counts: collections.Counter
-) -> list[tuple[bytes, str]]:
+def _sort_unique(keyed_texts: Iterable[tuple[bytes, str]], counts: collections.Counter) -> list[tuple[bytes, str]]:
     """Sorts by key, which is the shuffle, and drops exact duplicates: they have the same key, hence the same pool."""
     unique = dict(keyed_texts)
     return sorted(unique.items())

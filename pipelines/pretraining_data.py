@@ -76,9 +76,7 @@ def assign_pools(text: str, config: JobConfig) -> Iterator[tuple[str, tuple[byte
     identity = document_id(text)
     seed = config.instances.seed
     in_validation = _fraction(seed, "split", identity) < config.validation_fraction
-    split, count = (
-        ("validation", config.num_validation_shards) if in_validation else ("train", config.num_shards)
-    )
+    split, count = ("validation", config.num_validation_shards) if in_validation else ("train", config.num_shards)
     for number in range(1 if in_validation else config.dupe_factor):
         key = hashlib.blake2b(identity, key=f"{seed}/order/{number}".encode(), digest_size=16).digest()
         pool = int(_fraction(seed, f"pool/{number}", identity) * count)
@@ -221,9 +219,7 @@ def _reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
         return present
     old = [path, FileSystems.join(output_dir, records.MANIFEST)]
     if FileSystems.exists(output_dir):
-        old += [
-            m.path for m in FileSystems.match([FileSystems.join(output_dir, "pretrain-*")])[0].metadata_list
-        ]
+        old += [m.path for m in FileSystems.match([FileSystems.join(output_dir, "pretrain-*")])[0].metadata_list]
     FileSystems.delete([p for p in old if FileSystems.exists(p)])
     return None
 
@@ -259,7 +255,5 @@ class _Progress:
             done = sum(not m.path.endswith(".tmp") for m in found)
             if done != last:
                 seconds = time.monotonic() - self._started
-                print(
-                    f"  {done} of {self._total} shards finished, {seconds:.0f} s", file=sys.stderr, flush=True
-                )
+                print(f"  {done} of {self._total} shards finished, {seconds:.0f} s", file=sys.stderr, flush=True)
                 last = done

@@ -26,9 +26,7 @@ def match_files(patterns: list[str]) -> list[FileMetadata]:
         except Exception as error:  # each file system raises its own kind
             raise InputError(f"--input {pattern}: expected a readable glob. Received: {error}.") from None
         if not found:
-            raise InputError(
-                f"--input {pattern}: expected at least one file. Received a glob that matches nothing."
-            )
+            raise InputError(f"--input {pattern}: expected at least one file. Received a glob that matches nothing.")
         files.update({metadata.path: metadata for metadata in found})
     return [files[path] for path in sorted(files)]
 
@@ -86,6 +84,4 @@ def _json_text(line: str, path: str, number: int) -> str:
             return text
     except (json.JSONDecodeError, KeyError, TypeError):
         pass
-    raise InputError(
-        f'{path}:{number}: expected a JSON object with a string "text". Received: {line.strip()[:80]!r}.'
-    )
+    raise InputError(f'{path}:{number}: expected a JSON object with a string "text". Received: {line.strip()[:80]!r}.')

@@ -65,9 +65,7 @@ def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: l
             for name, (shape, dtype) in layout.features.items()
         }
     )
-    template = tfds.core.ShardedFileTemplate(
-        dataset_name="pretrain", data_dir=output_dir, filetype_suffix="tfrecord"
-    )
+    template = tfds.core.ShardedFileTemplate(dataset_name="pretrain", data_dir=output_dir, filetype_suffix="tfrecord")
     splits = []
     for split in ("train", "validation"):
         of_split = [shard for shard in shards if shard["name"].startswith(f"pretrain-{split}.")]
@@ -87,7 +85,5 @@ def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: l
 
 def write_manifest(output_dir: str, manifest: dict) -> None:
     """Writes dataset.json, then COMPLETED: whoever sees COMPLETED sees everything."""
-    write_bytes(
-        FileSystems.join(output_dir, records.MANIFEST), (json.dumps(manifest, indent=2) + "\n").encode()
-    )
+    write_bytes(FileSystems.join(output_dir, records.MANIFEST), (json.dumps(manifest, indent=2) + "\n").encode())
     write_bytes(FileSystems.join(output_dir, records.COMPLETED), b"")

@@ -18,9 +18,7 @@ _MAX_TRAINING_WORDS = 50_000_000  # above it counts are scaled down; the learner
 _CONTINUATION = 0xF0000  # first code point of plane 15, which is private use
 
 
-def learn_vocabulary(
-    word_counts: Mapping[str, int], vocab_size: int, *, min_frequency: int = 2
-) -> Vocabulary:
+def learn_vocabulary(word_counts: Mapping[str, int], vocab_size: int, *, min_frequency: int = 2) -> Vocabulary:
     """Learns exactly `vocab_size` tokens: specials, characters in both forms, then merged pieces.
 
     The learner is byte-pair merging from Hugging Face `tokenizers`, in Rust. Its WordPiece trainer gives other tokens on
@@ -43,11 +41,7 @@ def learn_vocabulary(
     outer = {coded: character for character, coded in inner.items()}
 
     words = sorted(
-        (
-            word
-            for word in word_counts
-            if len(word.encode()) <= _MAX_WORD_BYTES and all(c in inner for c in word)
-        ),
+        (word for word in word_counts if len(word.encode()) <= _MAX_WORD_BYTES and all(c in inner for c in word)),
         key=lambda word: (-word_counts[word], word),
     )
     scale = max(1, sum(word_counts[word] for word in words) // _MAX_TRAINING_WORDS)

@@ -50,9 +50,7 @@ def python_files() -> list[tuple[str, str]]:
     found = []
     for root in (standard, site):
         for folder, folders, names in os.walk(root):
-            folders[:] = sorted(
-                name for name in folders if name not in ("site-packages", "__pycache__", "test")
-            )
+            folders[:] = sorted(name for name in folders if name not in ("site-packages", "__pycache__", "test"))
             parts = os.path.relpath(folder, root).split(os.sep)
             package = "python" if root == standard else parts[0]
             found += [(package, os.path.join(folder, name)) for name in sorted(names) if name.endswith(".py")]

@@ -33,8 +33,7 @@ class Stage(NamedTuple):
 def stages(workdir: str) -> list[Stage]:
     """All stages in order."""
     corpus, vocab, shards, pretrain, finetune, models = (
-        os.path.join(workdir, name)
-        for name in ("corpus", "vocab.txt", "shards", "pretrain", "finetune", "models")
+        os.path.join(workdir, name) for name in ("corpus", "vocab.txt", "shards", "pretrain", "finetune", "models")
     )
     documents = ["--input", os.path.join(corpus, "corpus-*.jsonl")]
     two_workers = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
@@ -153,13 +152,10 @@ def closing_table(workdir: str, seconds: dict[str, float]) -> str:
         ("SavedModel", os.path.join(workdir, "models", "docstrings", "1")),
     ]
     answers = [
-        (a["label"], f"{a['probability']:.1%}  {a['question']}")
-        for a in _read_json(workdir, "answers.json")["answers"]
+        (a["label"], f"{a['probability']:.1%}  {a['question']}") for a in _read_json(workdir, "answers.json")["answers"]
     ]
     lines = [f"{name:<30}{value}" for name, value in rows]
-    return "\n".join(
-        [*lines, "", "Answers of the SavedModel:", *(f"  {label:<16}{text}" for label, text in answers)]
-    )
+    return "\n".join([*lines, "", "Answers of the SavedModel:", *(f"  {label:<16}{text}" for label, text in answers)])
 
 
 def run(workdir: str, *, fresh: bool) -> str:

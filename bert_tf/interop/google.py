@@ -30,9 +30,7 @@ def read_config(path: str) -> tuple[BertConfig, Vocabulary, bool]:
     fields = BertConfig.__dataclass_fields__
     values = {name: value for name, value in settings.items() if name in fields}
     # google-research/bert computes "gelu" in the tanh form.
-    values["hidden_act"] = (
-        "gelu_new" if settings.get("hidden_act", "gelu") == "gelu" else settings["hidden_act"]
-    )
+    values["hidden_act"] = "gelu_new" if settings.get("hidden_act", "gelu") == "gelu" else settings["hidden_act"]
     vocabulary = Vocabulary.load(os.path.join(path, "vocab.txt"))
     lower_case = not any(t != t.lower() for t in vocabulary.tokens if not re.fullmatch(r"\[.*\]", t))
     return BertConfig(**values), vocabulary, lower_case

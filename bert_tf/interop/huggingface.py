@@ -136,10 +136,7 @@ def save(
         "strip_accents": None,
         "tokenize_chinese_chars": True,
         "model_max_length": max_seq_length,
-        **{
-            f"{token.strip('[]').lower()}_token": token
-            for token in ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
-        },
+        **{f"{token.strip('[]').lower()}_token": token for token in ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")},
     }
     _write_json(os.path.join(temporary, _TOKENIZER_CONFIG), tokenizer)
     with open(os.path.join(temporary, _VOCABULARY), "wb") as file:
@@ -161,7 +158,7 @@ def load_weights(directory: str, model: keras.Model) -> LoadReport:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: expected weights in safetensors format. Received: {error}.") from None
     with file:
-        present = {_canonical(name): name for name in file.keys()}  # noqa: SIM118: safe_open is no dict
+        present = {_canonical(name): name for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
         # The output matrix is the embedding table, and position_ids is a constant.
         for tied in (
             "cls.predictions.decoder.weight",

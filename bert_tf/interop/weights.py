@@ -58,9 +58,7 @@ def assign(
         loaded.append(name)
     if not any("encoder" in name for name in loaded):
         held = ", ".join(sorted(present)[:5]) or "none"
-        raise InputError(
-            f"{source}: expected the weights of a BERT encoder. Received {len(present)} weights: {held}."
-        )
+        raise InputError(f"{source}: expected the weights of a BERT encoder. Received {len(present)} weights: {held}.")
     return LoadReport(loaded, fresh, sorted(set(present) - set(loaded)))
 
 

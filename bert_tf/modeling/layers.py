@@ -32,9 +32,7 @@ class Embeddings(keras.layers.Layer):
         super().__init__(**kwargs)
         self.config = config
         self.layer_norm = layer_norm(config, "layer_norm", self.dtype_policy)
-        self.dropout = keras.layers.Dropout(
-            config.hidden_dropout_prob, name="dropout", dtype=self.dtype_policy
-        )
+        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, name="dropout", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         width = self.config.hidden_size
@@ -104,8 +102,7 @@ class TransformerBlock(keras.layers.Layer):
         self.output_dense = dense(config, config.hidden_size, "output", policy)
         self.output_norm = layer_norm(config, "output_norm", policy)
         self.dropouts = [
-            keras.layers.Dropout(config.hidden_dropout_prob, name=f"dropout_{i}", dtype=policy)
-            for i in range(2)
+            keras.layers.Dropout(config.hidden_dropout_prob, name=f"dropout_{i}", dtype=policy) for i in range(2)
         ]
 
     def build(self, input_shape):

@@ -30,7 +30,5 @@ def load(path: str, field: str = "--model") -> Loaded:
     model = task.make_model(directory.config, directory.labels)
     huggingface.load_all_weights(path, model)
     tokenizer = Tokenizer(directory.vocabulary, lower_case=directory.lower_case)
-    signatures = task.signatures(
-        model, tokenizer, labels=directory.labels, max_seq_length=directory.max_seq_length
-    )
+    signatures = task.signatures(model, tokenizer, labels=directory.labels, max_seq_length=directory.max_seq_length)
     return Loaded(task, model, tokenizer, signatures)

@@ -75,13 +75,11 @@ class ServedModel:
         return sorted(function.structured_input_signature[1]) if function else []
 
 
-class _Grpc(
-    prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer
-):
+class _Grpc(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, model: ServedModel):
         self._model = model
 
-    def Predict(self, request, context):  # noqa: N802: the API's name
+    def Predict(self, request, context):  # noqa: N802 - the API's name
         try:
             inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
             outputs = self._model.predict(request.model_spec.name, request.model_spec.signature_name, inputs)
@@ -94,7 +92,7 @@ class _Grpc(
             response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
         return response
 
-    def GetModelStatus(self, request, context):  # noqa: N802: the API's name
+    def GetModelStatus(self, request, context):  # noqa: N802 - the API's name
         try:
             self._model.check(request.model_spec.name)
         except RequestError as error:
@@ -114,10 +112,10 @@ def _rest_handler(model: ServedModel) -> type[http.server.BaseHTTPRequestHandler
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self):  # noqa: N802: the library's name
+        def do_GET(self):  # noqa: N802 - the library's name
             self._answer(lambda: _status(model, self.path))
 
-        def do_POST(self):  # noqa: N802: the library's name
+        def do_POST(self):  # noqa: N802 - the library's name
             self._answer(lambda: _rest_predict(model, self.path, self._body()))
 
         def _body(self) -> bytes:
@@ -181,9 +179,7 @@ def _rest_predict(model: ServedModel, path: str, body: bytes) -> dict:
     outputs = {key: _plain(value) for key, value in outputs.items()}
     if not by_row:
         return {"outputs": next(iter(outputs.values())) if len(outputs) == 1 else outputs}
-    return {
-        "predictions": [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
-    }
+    return {"predictions": [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]}
 
 
 def _plain(value: np.ndarray):

@@ -53,9 +53,7 @@ def features(
     ids = {name: index for index, name in enumerate(names)}
     for number, label in enumerate(labels, start=1):
         if label not in ids:
-            raise InputError(
-                f"{field}: example {number}: expected a label of {', '.join(names)}. Received: {label!r}."
-            )
+            raise InputError(f"{field}: example {number}: expected a label of {', '.join(names)}. Received: {label!r}.")
     packed = tokenizer.pack(tf.constant(list(texts)), max_seq_length=max_seq_length)
     return {
         **{name: x.numpy() for name, x in packed.items()},

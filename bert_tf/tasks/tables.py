@@ -37,13 +37,9 @@ def read_columns(path: str, fields: Sequence[str], config_field: str) -> list[li
                         )
                     column.append(str(row[field]))
     except OSError as error:
-        raise InputError(
-            f"{config_field}={path}: expected a file of examples. Received: {error.strerror}."
-        ) from None
+        raise InputError(f"{config_field}={path}: expected a file of examples. Received: {error.strerror}.") from None
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"{config_field}={path}: expected UTF-8. Received invalid bytes at {error.start}."
-        ) from None
+        raise InputError(f"{config_field}={path}: expected UTF-8. Received invalid bytes at {error.start}.") from None
     if not columns[0]:
         raise InputError(f"{config_field}={path}: expected at least one example. Received an empty file.")
     return columns

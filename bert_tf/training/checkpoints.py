@@ -19,9 +19,7 @@ class Checkpoints:
             slots={str(i): variable for i, variable in enumerate(slots)},
             step=self._step,
         )
-        self._manager = tf.train.CheckpointManager(
-            checkpoint, os.path.join(workdir, "checkpoints"), max_to_keep=keep
-        )
+        self._manager = tf.train.CheckpointManager(checkpoint, os.path.join(workdir, "checkpoints"), max_to_keep=keep)
         self._checkpoint = checkpoint
 
     def restore(self) -> int:

@@ -52,12 +52,9 @@ def validation_batches(features: dict[str, np.ndarray], *, global_batch_size: in
 
 def _dataset(batches, features: dict[str, np.ndarray], global_batch_size: int) -> tf.data.Dataset:
     signature = {
-        name: tf.TensorSpec((global_batch_size, *values.shape[1:]), values.dtype)
-        for name, values in features.items()
+        name: tf.TensorSpec((global_batch_size, *values.shape[1:]), values.dtype) for name, values in features.items()
     }
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return (
-        tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2).with_options(options)
-    )
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2).with_options(options)

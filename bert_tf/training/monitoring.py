@@ -15,7 +15,6 @@ class Monitor:
       start_step: where this process takes the run up. Lines of later steps, which a killed process wrote after its last
         checkpoint, are removed: they are about to be written again.
       total_steps: for the time left.
-      start_line: whether an evaluation at start_step is still to come and its old line must go as well.
     """
 
     def __init__(self, workdir: str, *, start_step: int, total_steps: int):
@@ -38,7 +37,7 @@ class Monitor:
     def show(self, step: int, split: str, metrics: dict[str, float]) -> None:
         """Prints one progress line."""
         parts = [f"step {step}/{self._total_steps}", f"{split:<10}"]
-        parts += [f"{name} {value:.4g}" for name, value in metrics.items()]
+        parts += [f"{name} {value:.4g}" for name, value in metrics.items() if name != "gradient_norm"]
         done = step - self._start_step
         if split == "train" and done:
             left = (time.monotonic() - self._started) / done * (self._total_steps - step)

@@ -42,9 +42,7 @@ class ShardFolder:
                 f"Received a folder without {records.MANIFEST}."
             )
         if not tf.io.gfile.exists(os.path.join(path, records.COMPLETED)):
-            raise InputError(
-                f"{field}={path}: expected finished shards. Received a folder without COMPLETED."
-            )
+            raise InputError(f"{field}={path}: expected finished shards. Received a folder without COMPLETED.")
         with tf.io.gfile.GFile(manifest_path, "rb") as file:
             manifest = json.loads(file.read())
         vocabulary_path = os.path.join(path, records.VOCABULARY)
@@ -110,9 +108,7 @@ def settle_vocabulary(folder: ShardFolder, workdir: str) -> None:
     os.replace(path + ".tmp", path)
 
 
-def training_batches(
-    folder: ShardFolder, start_step: int, *, global_batch_size: int, seed: int
-) -> tf.data.Dataset:
+def training_batches(folder: ShardFolder, start_step: int, *, global_batch_size: int, seed: int) -> tf.data.Dataset:
     """The endless stream of global batches, from optimizer step `start_step` on."""
     shards = folder.split("train")
     if not shards:
@@ -131,9 +127,7 @@ def training_batches(
             epoch += 1
 
     def read(path, shuffle_seed, skip):
-        serialized = (
-            tf.data.TFRecordDataset(path).batch(max(s["examples"] for s in shards)).get_single_element()
-        )
+        serialized = tf.data.TFRecordDataset(path).batch(max(s["examples"] for s in shards)).get_single_element()
         keys = tf.random.stateless_uniform(tf.shape(serialized), shuffle_seed, None, None, tf.int32)
         return tf.gather(serialized, tf.argsort(keys, stable=True))[skip:]
 

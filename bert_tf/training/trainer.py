@@ -1,9 +1,4 @@
-"""The training loop: one tf.function runs several steps on the device through strategy.run.
-
-Sums cross replicas, not means. The weights that the losses are divided by depend on the data alone, so they are summed
-over replicas first; each replica then differentiates its sums divided by the global weights, and the gradients add up
-to those of the global batch, whatever the number of replicas or microbatches.
-"""
+"""The training loop: one tf.function runs several steps (bert_tf/training/step.py) on the device by strategy.run."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +12,7 @@ from bert_tf.errors import InputError
 from bert_tf.training import optimizer
 from bert_tf.training.checkpoints import Checkpoints
 from bert_tf.training.monitoring import Monitor
+from bert_tf.training.step import Step
 
 
 class Trainer:
@@ -59,14 +55,13 @@ class Trainer:
             self.model = model_fn()
             self._weights = [variable.value for variable in self.model.trainable_variables]
             zeros = [
-                [tf.Variable(tf.zeros(w.shape, w.dtype), trainable=False) for w in self._weights]
-                for _ in range(2)
+                [tf.Variable(tf.zeros(w.shape, w.dtype), trainable=False) for w in self._weights] for _ in range(2)
             ]
             self._slots = optimizer.Slots(*zeros)
             self._checkpoints = Checkpoints(
                 workdir, weights=self._weights, slots=[*zeros[0], *zeros[1]], keep=train.keep_checkpoints
             )
-        self._decay_mask = [optimizer.decays(variable.path) for variable in self.model.trainable_variables]
+        self._step = Step(self.model, train=train, optimizer_config=optimizer_config)
 
     def fit(
         self,
@@ -144,9 +139,7 @@ class Trainer:
     def _summarize(self, sums: np.ndarray) -> dict[str, float]:
         """[metrics, 2] of (sum, weight) -> {name: mean}, with "loss", the sum of all losses, in front."""
         names = [*self.model.metric_names, *optimizer.TOLD][: len(sums)]
-        means = {
-            name: float(total / max(weight, 1e-9)) for name, (total, weight) in zip(names, sums, strict=True)
-        }
+        means = {name: float(total / max(weight, 1e-9)) for name, (total, weight) in zip(names, sums, strict=True)}
         return {"loss": sum(value for name, value in means.items() if name.endswith("_loss")), **means}
 
     @tf.function
@@ -165,78 +158,12 @@ class Trainer:
         weights = [tf.convert_to_tensor(variable) for variable in self._weights]
         slots = optimizer.Slots(*([tf.convert_to_tensor(v) for v in moment] for moment in self._slots))
         totals = context.all_reduce("SUM", self.model.loss_weights(batch))
-        seed = tf.random.experimental.stateless_fold_in(tf.constant([self._train.seed, 0], tf.int64), step)
-        seed = tf.random.experimental.stateless_fold_in(seed, context.replica_id_in_sync_group)
-        gradients, sums = self._gradients(weights, batch, totals, seed)
-        new_weights, new_slots, told = optimizer.update(
-            self._optimizer,
-            total_steps=self._train.steps,
-            decay_mask=self._decay_mask,
-            weights=weights,
-            slots=slots,
-            gradients=context.all_reduce("SUM", gradients),
-            step=step,
-        )
-        context.merge_call(
-            self._assign,
-            args=(
-                [*self._weights, *self._slots.first, *self._slots.second],
-                [*new_weights, *new_slots.first, *new_slots.second],
-            ),
-        )
+        gradients, sums = self._step.gradients(weights, batch, totals, step, context.replica_id_in_sync_group)
+        gradients = context.all_reduce("SUM", gradients)
+        new_weights, new_slots, told = self._step.update(weights, slots, gradients, step)
+        variables = [*self._weights, *self._slots.first, *self._slots.second]
+        context.merge_call(self._assign, args=(variables, [*new_weights, *new_slots.first, *new_slots.second]))
         return tf.concat([sums, [[told[name], 1.0] for name in optimizer.TOLD]], axis=0)
-
-    def _gradients(self, weights, batch, totals, seed):
-        """Gradients of this replica's sums divided by the global weights, and its metrics, over all microbatches."""
-        pieces = self._train.microbatches
-        if pieces == 1:
-            return self._microbatch_gradients(weights, batch, totals, seed)
-        split = {name: tf.reshape(x, [pieces, -1, *x.shape[1:]]) for name, x in batch.items()}
-
-        def body(index, gradients, sums):
-            piece = {name: x[index] for name, x in split.items()}
-            piece_seed = tf.random.experimental.stateless_fold_in(seed, index)
-            more_gradients, more_sums = self._microbatch_gradients(weights, piece, totals, piece_seed)
-            return (
-                index + 1,
-                [a + b for a, b in zip(gradients, more_gradients, strict=True)],
-                sums + more_sums,
-            )
-
-        zeros = [tf.zeros_like(weight) for weight in weights]
-        # A loop, not an unrolled graph: only one microbatch's activations may live at a time.
-        start = (tf.constant(0), zeros, tf.zeros([len(self.model.metric_names), 2]))
-        _, gradients, sums = tf.while_loop(
-            lambda index, *_: index < pieces, body, start, parallel_iterations=1, maximum_iterations=pieces
-        )
-        return gradients, sums
-
-    def _microbatch_gradients(self, weights, batch, totals, seed):
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            outputs = self._call(weights, batch, training=True, seed=seed)
-            losses = self.model.loss_sums(outputs, batch)
-            loss = tf.add_n([tf.math.divide_no_nan(losses[name], totals[name]) for name in losses])
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
-        return gradients, self._metric_sums(outputs, batch, losses)
-
-    def _call(self, weights, batch, *, training, seed=None):
-        """The model as a function of its weights: nothing is read from or written to a variable.
-
-        Dropout draws from seeds that depend on (seed, step, replica, microbatch), so they need no state of their own.
-        """
-        states = [variable.value for variable in self.model.non_trainable_variables]
-        if seed is not None and states:
-            drawn = tf.random.stateless_uniform([len(states), 2], seed, 0, 2**31 - 2, tf.int64)
-            states = tf.unstack(drawn)
-        return self.model.stateless_call(weights, states, batch, training=training)[0]
-
-    def _metric_sums(self, outputs, batch, losses):
-        """float32 [metrics, 2]: (sum, weight), in the order of the model's metric_names."""
-        weights = self.model.loss_weights(batch)
-        sums = {name: (value, weights[name]) for name, value in losses.items()}
-        sums |= self.model.metric_sums(outputs, batch)
-        return tf.stack([tf.stack(sums[name]) for name in self.model.metric_names])
 
     @staticmethod
     def _assign(strategy, variables, values):
@@ -247,7 +174,6 @@ class Trainer:
     @tf.function
     def _evaluation_step(self, batch):
         def replica(batch):
-            outputs = self._call([tf.convert_to_tensor(v) for v in self._weights], batch, training=False)
-            return self._metric_sums(outputs, batch, self.model.loss_sums(outputs, batch))
+            return self._step.metrics([tf.convert_to_tensor(v) for v in self._weights], batch)
 
         return self._strategy.reduce("SUM", self._strategy.run(replica, args=(batch,)), axis=None)
