@@ -7,6 +7,7 @@ import json
 import sys
 
 import tensorflow as tf
+import tensorflow_text  # noqa: F401 - registers the ops of the tokenizer
 
 QUESTIONS = [
     "Fit the estimator on the training set X and the target values y, and return the fitted classifier.",

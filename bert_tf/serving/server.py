@@ -9,6 +9,7 @@ import threading
 import grpc
 import numpy as np
 import tensorflow as tf
+import tensorflow_text  # noqa: F401 - registers the ops of the tokenizer
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,

@@ -1,0 +1,83 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_tf.config import BertConfig
+from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+# Two logical CPU devices, so that MirroredStrategy has two replicas; everything else runs on the first.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    """The specials, letters in both forms, and a few words."""
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    words = ["the", "cat", "sat", "on", "mat", "dog", "ran", ".", ",", "!", "un", "##able", "##s", "##ing"]
+    pieces = [*letters, *(f"##{c}" for c in letters), *words]
+    return Vocabulary((*SPECIAL_TOKENS, *dict.fromkeys(pieces)))
+
+
+@pytest.fixture
+def small_config() -> BertConfig:
+    """Two layers, width 8, no dropout."""
+    return BertConfig(
+        vocab_size=50,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=16,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.5,
+    )
+
+
+@pytest.fixture
+def pretraining_batch(small_config):
+    """Eight rows of random features with padding, as the trainer sees them."""
+    return make_pretraining_batch(small_config, rows=8)
+
+
+def make_pretraining_batch(config: BertConfig, *, rows: int, length: int = 16, predictions: int = 4, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(length // 2, length + 1, rows)
+    mask = (np.arange(length) < lengths[:, None]).astype(np.int32)
+    weights = (np.arange(predictions) < rng.integers(1, predictions + 1, rows)[:, None]).astype(np.float32)
+    return {
+        "input_word_ids": (rng.integers(5, config.vocab_size, (rows, length)) * mask).astype(np.int32),
+        "input_mask": mask,
+        "input_type_ids": ((np.arange(length) >= 5) * mask).astype(np.int32),
+        "masked_lm_positions": np.sort(rng.integers(1, length // 2, (rows, predictions)), axis=1).astype(np.int32),
+        "masked_lm_ids": rng.integers(5, config.vocab_size, (rows, predictions)).astype(np.int32),
+        "masked_lm_weights": weights,
+        "next_sentence_labels": rng.integers(0, 2, (rows, 1)).astype(np.int32),
+        "next_sentence_weights": np.ones((rows, 1), np.float32),
+    }
+
+
+@pytest.fixture
+def command():
+    """Runs `python -m MODULE ARGUMENTS` in the project's root and returns the finished process."""
+    import pathlib
+    import subprocess
+    import sys
+
+    def run(module: str, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            cwd=pathlib.Path(__file__).parent.parent,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
