@@ -4,15 +4,18 @@ import collections
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bert_tf import records
-from bert_tf.tokenizer import Tokenizer
 from bert_tf.vocabulary import Vocabulary
 from pipelines.documents import document_id, split_sentences
 from pipelines.masking import mask_tokens
 from pipelines.sentence_pairs import Pair, TokenizedDocument, document_pairs
+
+if TYPE_CHECKING:  # the launcher reads InstanceConfig from here and must not load TensorFlow for it
+    from bert_tf.tokenizer import Tokenizer
 
 _SENTENCES_PER_CALL = 8192  # bounds the tokenizer's memory; the ids do not depend on it
 
@@ -36,7 +39,7 @@ class InstanceConfig:
 
 
 def make_records(
-    name: str, keyed_texts: Iterable[tuple[bytes, str]], tokenizer: Tokenizer, config: InstanceConfig
+    name: str, keyed_texts: Iterable[tuple[bytes, str]], tokenizer: "Tokenizer", config: InstanceConfig
 ) -> tuple[list[bytes], collections.Counter]:
     """Turns the documents of one pool into serialized records in their final order.
 
@@ -89,7 +92,7 @@ def _sort_unique(keyed_texts: Iterable[tuple[bytes, str]], counts: collections.C
 
 
 def _tokenize(
-    keyed_texts: Sequence[tuple[bytes, str]], tokenizer: Tokenizer, counts: collections.Counter
+    keyed_texts: Sequence[tuple[bytes, str]], tokenizer: "Tokenizer", counts: collections.Counter
 ) -> list[tuple[bytes, TokenizedDocument]]:
     """Splits into sentences and tokenizes all of them in a few calls."""
     owners, sentences = [], []
