@@ -35,7 +35,7 @@ def learn_vocabulary(word_counts: Mapping[str, int], vocab_size: int, *, min_fre
     for word, count in word_counts.items():
         for character in word:
             characters[character] += count
-    room = min(_MAX_CHARACTERS, vocab_size // 10)
+    room = min(_MAX_CHARACTERS, max(40, vocab_size // 10))
     kept = sorted(sorted(characters, key=lambda c: (-characters[c], c))[:room])
     inner = {character: chr(_CONTINUATION + index) for index, character in enumerate(kept)}
     outer = {coded: character for character, coded in inner.items()}

@@ -81,3 +81,45 @@ def command():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Real English, half a megabyte: the topics of Python's own help, one document each, in three text files."""
+    import pydoc_data.topics
+
+    folder = tmp_path_factory.mktemp("corpus")
+    texts = [text.replace("\n\n", "\n") for _, text in sorted(pydoc_data.topics.topics.items())]
+    for index in range(3):
+        (folder / f"{index}.txt").write_text("\n\n".join(texts[index::3]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus_vocab(corpus):
+    """A vocabulary of 1,000 tokens of the corpus."""
+    from pipelines.vocabulary_learning import build_vocab
+
+    path = corpus / "vocab.txt"
+    build_vocab(input_patterns=[str(corpus / "[0-9].txt")], output=str(path), vocab_size=1000)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shards(corpus, corpus_vocab, tmp_path_factory):
+    """Three training shards and one of validation, length 64."""
+    from pipelines.pool import InstanceConfig
+    from pipelines.pretraining_data import JobConfig, create_pretraining_data
+
+    folder = tmp_path_factory.mktemp("shards") / "made"
+    create_pretraining_data(
+        input_patterns=[str(corpus / "[0-9].txt")],
+        vocab=str(corpus_vocab),
+        output_dir=str(folder),
+        config=JobConfig(
+            instances=InstanceConfig(max_seq_length=64, max_predictions_per_seq=10),
+            num_shards=3,
+            validation_fraction=0.05,
+        ),
+    )
+    return folder

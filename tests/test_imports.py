@@ -47,7 +47,9 @@ def test_room_imports_only_what_lies_below(room):
             if name.split(".")[0] not in ("bert_tf", "pipelines", "configs", "quickstart"):
                 continue
             allowed = {own} | _ALLOWED[room]
-            assert any(name == a or name.startswith(a + ".") for a in allowed), f"{path.relative_to(ROOT)} imports {name}"
+            assert any(name == a or name.startswith(a + ".") for a in allowed), (
+                f"{path.relative_to(ROOT)} imports {name}"
+            )
 
 
 def test_bert_tf_never_imports_pipelines_or_configs():

@@ -76,7 +76,13 @@ def test_pairs_fit_and_no_segment_is_empty():
 
 def test_truncation_drops_from_the_longer_side_until_both_fit():
     rng = np.random.default_rng(0)
-    for lengths, expected in [((10, 3), (7, 3)), ((3, 10), (3, 7)), ((9, 9), (5, 5)), ((20, 1), (9, 1)), ((4, 5), (4, 5))]:
+    for lengths, expected in [
+        ((10, 3), (7, 3)),
+        ((3, 10), (3, 7)),
+        ((9, 9), (5, 5)),
+        ((20, 1), (9, 1)),
+        ((4, 5), (4, 5)),
+    ]:
         first, second = _truncate(np.arange(lengths[0]), np.arange(lengths[1]), 10, rng)
         assert (len(first), len(second)) == expected
         for tokens in (first, second):

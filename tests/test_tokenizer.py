@@ -36,7 +36,9 @@ def test_special_tokens_in_text_are_text(vocabulary):
 
 
 @hypothesis.settings(max_examples=200, deadline=None, derandomize=True)
-@hypothesis.given(st.lists(st.text(st.characters(max_codepoint=0x2FFFF, exclude_categories=["Cs", "Cn", "Co"])), max_size=8))
+@hypothesis.given(
+    st.lists(st.text(st.characters(max_codepoint=0x2FFFF, exclude_categories=["Cs", "Cn", "Co"])), max_size=8)
+)
 def test_any_text_gives_the_reference_ids(tokenizer, texts):
     expected = [reference_tokenizer.tokenize(text, UNICODE.ids, lower_case=tokenizer.lower_case) for text in texts]
     assert ids_of(tokenizer, texts) == expected if texts else True

@@ -72,7 +72,7 @@ class SelfAttention(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(self, x, attention_bias, training=False):
-        """[batch, length, hidden] and float32 [batch, 1, 1, length] -> [batch, length, hidden]."""
+        """[batch, length, hidden] and [batch, 1, 1, length] -> [batch, length, hidden]."""
         heads = self.config.num_attention_heads
         head_size = self.config.hidden_size // heads
         batch, length = ops.shape(x)[0], ops.shape(x)[1]
@@ -83,7 +83,9 @@ class SelfAttention(keras.layers.Layer):
 
         query, key, value = (split_heads(layer(x)) for layer in (self.query, self.key, self.value))
         scores = ops.matmul(query * head_size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
-        weights = ops.softmax(ops.cast(scores, "float32") + attention_bias, axis=-1)
+        # Under mixed precision Keras hands the bias over in the narrow type.
+        scores = ops.cast(scores, "float32") + ops.cast(attention_bias, "float32")
+        weights = ops.softmax(scores, axis=-1)
         weights = self.dropout(ops.cast(weights, self.compute_dtype), training=training)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         return self.output_dense(ops.reshape(context, (batch, length, heads * head_size)))

@@ -21,7 +21,8 @@ class Monitor:
         self._path = os.path.join(workdir, "metrics.jsonl")
         self._total_steps = total_steps
         self._started, self._start_step = time.monotonic(), start_step
-        _keep_lines(self._path, start_step)
+        # From the start, not even the evaluation before the first step is kept: it is made again.
+        _keep_lines(self._path, start_step if start_step else -1)
         self._events = tf.summary.create_file_writer(os.path.join(workdir, "events"))
 
     def write(self, step: int, split: str, metrics: dict[str, float]) -> None:

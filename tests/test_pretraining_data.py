@@ -1,0 +1,194 @@
+import gzip
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from bert_tf import records
+from bert_tf.errors import InputError
+from bert_tf.vocabulary import Vocabulary
+from pipelines.pool import InstanceConfig
+from pipelines.pretraining_data import JobConfig, assign_pools, create_pretraining_data
+from pipelines.readers import match_files, read_documents
+from pipelines.report import summary
+
+CONFIG = JobConfig(
+    instances=InstanceConfig(max_seq_length=64, max_predictions_per_seq=10), num_shards=3, validation_fraction=0.05
+)
+
+
+def make(corpus, vocab, output, *, config=CONFIG, pattern="[0-9].txt", **kwargs) -> dict:
+    return create_pretraining_data(
+        input_patterns=[str(corpus / pattern)], vocab=str(vocab), output_dir=str(output), config=config, **kwargs
+    )
+
+
+def shard_bytes(folder: pathlib.Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("pretrain-*"))}
+
+
+def decoded(folder: pathlib.Path, split: str) -> dict[str, np.ndarray]:
+    layout = CONFIG.instances.layout
+    paths = [str(path) for path in sorted(folder.glob(f"pretrain-{split}*"))]
+    batch = next(iter(tf.data.TFRecordDataset(paths).batch(100_000)))
+    return {name: x.numpy() for name, x in records.parse(batch, layout).items()}
+
+
+def test_two_processes_write_the_same_bytes(shards, corpus, corpus_vocab, tmp_path):
+    arguments = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    make(corpus, corpus_vocab, tmp_path / "two", beam_arguments=arguments)
+    assert shard_bytes(tmp_path / "two") == shard_bytes(shards)
+    assert len(shard_bytes(shards)) == 4
+
+
+def test_other_files_same_documents_same_bytes(shards, corpus, corpus_vocab, tmp_path):
+    documents = [text for i in (2, 0, 1) for text in read_documents(str(corpus / f"{i}.txt"))]
+    with gzip.open(tmp_path / "all.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps({"text": text}) + "\n" for text in [*documents, documents[0]])
+    manifest = make(tmp_path, corpus_vocab, tmp_path / "out", pattern="*.jsonl.gz")
+    assert shard_bytes(tmp_path / "out") == shard_bytes(shards)
+    # The topics hold one text twice; the one added here is the second duplicate.
+    assert manifest["counts"]["duplicates"] == 2
+
+
+def test_another_seed_gives_other_bytes(shards, corpus, corpus_vocab, tmp_path):
+    instances = InstanceConfig(max_seq_length=64, max_predictions_per_seq=10, seed=7)
+    make(corpus, corpus_vocab, tmp_path / "out", config=JobConfig(instances=instances, num_shards=3))
+    theirs, ours = shard_bytes(shards), shard_bytes(tmp_path / "out")
+    assert all(theirs[name] != ours[name] for name in ours)
+
+
+def test_manifest_tells_what_was_made(shards, corpus_vocab):
+    manifest = json.loads((shards / "dataset.json").read_text())
+    assert manifest["max_seq_length"] == 64
+    assert manifest["vocabulary"] == {"size": 1000, "sha256": hashlib.sha256(corpus_vocab.read_bytes()).hexdigest()}
+    for shard in manifest["shards"]:
+        data = (shards / shard["name"]).read_bytes()
+        assert (shard["bytes"], shard["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+        assert sum(1 for _ in tf.data.TFRecordDataset(str(shards / shard["name"]))) == shard["examples"]
+    assert manifest["counts"]["instances"] == sum(shard["examples"] for shard in manifest["shards"])
+    assert (shards / "COMPLETED").exists()
+    assert not list(shards.glob("*.tmp"))
+    assert "random next sentence" in summary(manifest, seconds=1.0)
+
+
+def test_tfds_opens_the_folder(shards):
+    builder = tfds.builder_from_directory(str(shards))
+    counts = json.loads((shards / "dataset.json").read_text())["counts"]
+    assert sum(split.num_examples for split in builder.info.splits.values()) == counts["instances"]
+    example = next(iter(tfds.as_numpy(builder.as_dataset(split="train"))))
+    assert set(example) == set(CONFIG.instances.layout.features)
+
+
+def test_instances_are_well_formed(shards, corpus_vocab):
+    vocabulary = Vocabulary.load(str(corpus_vocab))
+    batch = decoded(shards, "train")
+    ids, mask, types = batch["input_word_ids"], batch["input_mask"], batch["input_type_ids"]
+    lengths = mask.sum(axis=1)
+    assert len(ids) > 500
+    assert (ids[:, 0] == vocabulary["[CLS]"]).all()
+    assert (np.take_along_axis(ids, lengths[:, None] - 1, axis=1) == vocabulary["[SEP]"]).all()
+    assert not ids[mask == 0].any()
+    assert (np.diff(types * mask, axis=1)[:, :1] == 0).all()
+    weights = batch["masked_lm_weights"]
+    expected = np.minimum(10, np.maximum(1, np.rint(lengths * 0.15)))
+    np.testing.assert_array_equal(weights.sum(axis=1), expected)
+    # What was hidden is put back: then the text must be one of the corpus.
+    restored = ids.copy()
+    rows, columns = np.nonzero(weights)
+    restored[rows, batch["masked_lm_positions"][rows, columns]] = batch["masked_lm_ids"][rows, columns]
+    assert not np.isin(restored, [vocabulary["[MASK]"], vocabulary["[UNK]"]]).any()
+    assert np.isin(restored, [vocabulary["[CLS]"], vocabulary["[SEP]"]]).sum() == 3 * len(ids)
+
+
+def test_validation_documents_are_in_no_training_pool():
+    config = JobConfig(validation_fraction=0.3, dupe_factor=3, num_shards=4)
+    for i in range(200):
+        names = [name for name, _ in assign_pools(f"document {i}", config)]
+        splits = {name.split("-")[1].split(".")[0] for name in names}
+        assert (splits, len(names)) in (({"train"}, 3), ({"validation"}, 1))
+
+
+def test_dupe_factor_makes_fresh_instances_of_every_document(corpus, corpus_vocab, tmp_path):
+    one = JobConfig(instances=CONFIG.instances, num_shards=2, validation_fraction=0)
+    two = JobConfig(instances=CONFIG.instances, num_shards=2, validation_fraction=0, dupe_factor=2)
+    once = make(corpus, corpus_vocab, tmp_path / "one", config=one, pattern="0.txt")["counts"]
+    twice = make(corpus, corpus_vocab, tmp_path / "two", config=two, pattern="0.txt")["counts"]
+    assert twice["passes_over_documents"] == 2 * once["passes_over_documents"]
+    assert twice["tokens"] == 2 * once["tokens"]
+    ids = decoded(tmp_path / "two", "train")["input_word_ids"]
+    assert len(np.unique(ids, axis=0)) == len(ids)
+
+
+def test_exactly_num_shards_even_when_pools_are_empty(corpus_vocab, tmp_path):
+    (tmp_path / "few.txt").write_text("A first sentence. A second one.\n\nAnother document. It has two.\n")
+    config = JobConfig(instances=CONFIG.instances, num_shards=5, validation_fraction=0)
+    make(tmp_path, corpus_vocab, tmp_path / "out", config=config, pattern="few.txt")
+    assert len(shard_bytes(tmp_path / "out")) == 5
+
+
+def test_complete_folder_is_left_alone_and_others_are_refused(shards, corpus, corpus_vocab, tmp_path, capsys):
+    before = shard_bytes(shards)
+    make(corpus, corpus_vocab, shards)
+    assert "nothing to do" in capsys.readouterr().out
+    other = JobConfig(instances=CONFIG.instances, num_shards=4, validation_fraction=0.05)
+    with pytest.raises(InputError, match="num_shards = 3 instead of 4; --overwrite starts over"):
+        make(corpus, corpus_vocab, shards, config=other)
+    assert shard_bytes(shards) == before
+
+
+def test_overwrite_leaves_no_stale_shard(corpus, corpus_vocab, tmp_path):
+    config = JobConfig(instances=CONFIG.instances, num_shards=3)
+    make(corpus, corpus_vocab, tmp_path / "out", config=config, pattern="0.txt")
+    fewer = JobConfig(instances=CONFIG.instances, num_shards=2)
+    make(corpus, corpus_vocab, tmp_path / "out", config=fewer, pattern="0.txt", overwrite=True)
+    names = list(shard_bytes(tmp_path / "out"))
+    assert [name[-8:] for name in names] == ["of-00002", "of-00002", "of-00001"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("a.txt", b"fine\n\xff\xfe\n", r"a.txt:2: expected UTF-8"),
+        ("a.jsonl", b'{"text": "fine"}\n{"txt": 1}\n', r'a.jsonl:2: expected a JSON object with a string "text"'),
+        ("b.jsonl", b"[1]\n", r'b.jsonl:1: expected a JSON object with a string "text"'),
+        ("c.jsonl", b"{\n", r'c.jsonl:1: expected a JSON object with a string "text"'),
+    ],
+)
+def test_bad_record_names_file_and_line(tmp_path, name, data, sentence):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=sentence):
+        list(read_documents(str(tmp_path / name)))
+
+
+def test_blank_lines_separate_documents(tmp_path):
+    (tmp_path / "a.txt").write_text("\n\none\ntwo\n\n \n\nthree")
+    assert list(read_documents(str(tmp_path / "a.txt"))) == ["one\ntwo\n", "three"]
+
+
+def test_files_are_matched_once_and_sorted(tmp_path):
+    for name in ("b.txt", "a.txt"):
+        (tmp_path / name).write_text("x")
+    found = match_files([str(tmp_path / "*.txt"), str(tmp_path / "a.*")])
+    assert [pathlib.Path(f.path).name for f in found] == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"num_shards": 0}, "--num_shards must be at least 1. Received: 0."),
+        ({"dupe_factor": 0}, "--dupe_factor must be at least 1"),
+        ({"validation_fraction": 1.0}, r"--validation_fraction must lie in \[0, 1\)"),
+        ({"instances": InstanceConfig(max_seq_length=4)}, "--max_seq_length must be at least 5"),
+        ({"instances": InstanceConfig(masked_lm_prob=0.0)}, "--masked_lm_prob must lie in"),
+        ({"instances": InstanceConfig(max_predictions_per_seq=0)}, "--max_predictions_per_seq must be at least 1"),
+        ({"instances": InstanceConfig(seed=-1)}, "--seed must not be negative"),
+    ],
+)
+def test_wrong_parameters_are_refused(changes, sentence):
+    with pytest.raises(InputError, match=sentence):
+        JobConfig(**changes)

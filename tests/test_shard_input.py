@@ -1,0 +1,106 @@
+import itertools
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from bert_tf import records
+from bert_tf.errors import InputError
+from bert_tf.training import example_input, shard_input
+from bert_tf.training.shard_input import ShardFolder
+from bert_tf.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def folder(shards) -> ShardFolder:
+    return ShardFolder.open(str(shards), "data.train")
+
+
+def batches(folder, start, count, size=100, seed=3):
+    dataset = shard_input.training_batches(folder, start, global_batch_size=size, seed=seed)
+    return [{k: v.numpy() for k, v in b.items()} for b in itertools.islice(iter(dataset), count)]
+
+
+def test_batches_are_a_function_of_seed_and_step(folder):
+    # 40 batches of 100 are more than an epoch, so shards and epochs are crossed.
+    whole = batches(folder, 0, 40)
+    assert 40 * 100 > sum(shard["examples"] for shard in folder.split("train"))
+    for start in (1, 7, 23, 39):
+        for ours, theirs in zip(batches(folder, start, 40 - start), whole[start:], strict=True):
+            for name in ours:
+                np.testing.assert_array_equal(ours[name], theirs[name])
+    assert any((a["input_word_ids"] != b["input_word_ids"]).any() for a, b in zip(whole, batches(folder, 0, 2, seed=4)))
+
+
+def test_every_epoch_holds_every_example_once_in_a_new_order(folder):
+    total = sum(shard["examples"] for shard in folder.split("train"))
+    rows = np.concatenate([b["input_word_ids"] for b in batches(folder, 0, 2 * total, size=1)])
+    first, second = rows[:total], rows[total:]
+    assert (first != second).any()
+    np.testing.assert_array_equal(np.unique(first, axis=0), np.unique(second, axis=0))
+    assert len(np.unique(first, axis=0)) == total
+
+
+def test_validation_is_filled_up_with_rows_of_weight_zero(folder):
+    count = sum(shard["examples"] for shard in folder.split("validation"))
+    size = count - 3
+    found = list(shard_input.validation_batches(folder, "data.train", global_batch_size=size, examples=None))
+    assert len(found) == 2
+    weights = np.concatenate([batch["next_sentence_weights"].numpy() for batch in found])[:, 0]
+    assert weights.tolist() == [1.0] * count + [0.0] * (2 * size - count)
+    assert not found[1]["masked_lm_weights"].numpy()[3:].any()
+    limited = shard_input.validation_batches(folder, "data.train", global_batch_size=4, examples=6)
+    assert sum(float(batch["next_sentence_weights"].numpy().sum()) for batch in limited) == 6
+
+
+@pytest.mark.parametrize(
+    ("layout", "vocab_size", "sentence"),
+    [
+        ((128, 10), 1000, "data.max_seq_length=128: expected what the shards were made with. .* has 64."),
+        ((64, 20), 1000, "data.max_predictions_per_seq=20: expected what the shards were made with. .* has 10."),
+        ((64, 10), 999, "model.vocab_size=999: expected what the shards were made with. .* has 1000."),
+    ],
+)
+def test_mismatch_names_both_values(folder, layout, vocab_size, sentence):
+    layout = records.RecordLayout(max_seq_length=layout[0], max_predictions_per_seq=layout[1])
+    with pytest.raises(InputError, match=sentence):
+        shard_input.check(folder, "data.train", layout=layout, vocab_size=vocab_size)
+
+
+def test_folders_that_are_not_finished_shards_are_refused(shards, tmp_path):
+    with pytest.raises(InputError, match="Received a folder without dataset.json"):
+        ShardFolder.open(str(tmp_path), "data.train")
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    tokens = Vocabulary.load(str(copy / "vocab.txt")).tokens
+    (copy / "vocab.txt").write_bytes(Vocabulary((*tokens[:-1], "[other]")).serialize())
+    with pytest.raises(InputError, match="expected the vocabulary that the shards were made with"):
+        ShardFolder.open(str(copy), "data.train")
+    (copy / "COMPLETED").unlink()
+    with pytest.raises(InputError, match="Received a folder without COMPLETED"):
+        ShardFolder.open(str(copy), "data.train")
+
+
+def test_shards_without_validation_are_named(shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    manifest = json.loads((copy / "dataset.json").read_text())
+    manifest["shards"] = [s for s in manifest["shards"] if "pretrain-train" in s["name"]]
+    (copy / "dataset.json").write_text(json.dumps(manifest))
+    folder = ShardFolder.open(str(copy), "data.validation")
+    with pytest.raises(InputError, match="data.validation=.*expected validation examples. Received none."):
+        shard_input.validation_batches(folder, "data.validation", global_batch_size=4, examples=None)
+
+
+def test_examples_in_memory_are_a_function_of_seed_and_step():
+    features = {"x": np.arange(7, dtype=np.int32), "y": np.arange(14, dtype=np.float32).reshape(7, 2)}
+
+    def rows(start, count):
+        dataset = example_input.training_batches(features, start, global_batch_size=3, seed=1)
+        return [b["x"].numpy().tolist() for b in itertools.islice(iter(dataset), count)]
+
+    whole = rows(0, 14)
+    assert rows(5, 9) == whole[5:]
+    flat = list(itertools.chain(*whole))
+    epochs = [flat[i : i + 7] for i in range(0, 42, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1

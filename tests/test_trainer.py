@@ -1,0 +1,187 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.errors import InputError
+from bert_tf.modeling.pretraining import BertForPreTraining
+from bert_tf.training import example_input, strategy
+from bert_tf.training.monitoring import read_metrics
+from bert_tf.training.trainer import Trainer
+from conftest import make_pretraining_batch
+
+TRAIN = TrainConfig(
+    steps=6, global_batch_size=8, steps_per_loop=2, log_every=1, evaluate_every=6, checkpoint_every=3, seed=1
+)
+OPTIMIZER = OptimizerConfig(learning_rate=0.01, warmup_steps=2)
+
+
+class Run:
+    """A trainer on 20 fixed rows, which is no multiple of the batch."""
+
+    def __init__(self, config, workdir, strategy_name="single", **changes):
+        def model_fn():
+            model = BertForPreTraining(config)
+            model.build()
+            return model
+
+        self.train = dataclasses.replace(TRAIN, **changes)
+        self.workdir = str(workdir)
+        self.trainer = Trainer(
+            model_fn,
+            train=self.train,
+            optimizer_config=OPTIMIZER,
+            strategy=strategy.create(strategy_name),
+            workdir=self.workdir,
+        )
+        self.rows = make_pretraining_batch(config, rows=20)
+
+    def fit(self):
+        size = self.train.global_batch_size
+        self.validation = self.trainer.fit(
+            lambda step: example_input.training_batches(self.rows, step, global_batch_size=size, seed=self.train.seed),
+            lambda: example_input.validation_batches(self.rows, global_batch_size=size),
+        )
+        return self
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        return [np.asarray(v) for v in self.trainer.model.trainable_variables]
+
+    @property
+    def losses(self) -> list[float]:
+        return [line["loss"] for line in read_metrics(self.workdir) if line["split"] == "train"]
+
+
+def assert_close(one: Run, other: Run, rtol: float):
+    assert len(one.losses) == one.train.steps
+    np.testing.assert_allclose(one.losses, other.losses, rtol=rtol)
+    for a, b in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    assert one.validation == pytest.approx(other.validation, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, small_config_module):
+    return Run(small_config_module, tmp_path_factory.mktemp("undisturbed")).fit()
+
+
+@pytest.fixture(scope="module")
+def small_config_module():
+    from bert_tf.config import BertConfig
+
+    return BertConfig(
+        vocab_size=50,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=16,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+
+
+def test_two_mirrored_replicas_compute_the_same_steps(undisturbed, small_config_module, tmp_path):
+    mirrored = Run(small_config_module, tmp_path, "mirrored")
+    assert mirrored.trainer._strategy.num_replicas_in_sync == 2
+    assert_close(undisturbed, mirrored.fit(), rtol=1e-5)
+
+
+def test_microbatches_compute_the_same_steps(undisturbed, small_config_module, tmp_path):
+    assert_close(undisturbed, Run(small_config_module, tmp_path, microbatches=4).fit(), rtol=1e-5)
+
+
+def test_steps_per_loop_changes_nothing(undisturbed, small_config_module, tmp_path):
+    other = Run(small_config_module, tmp_path, steps_per_loop=6, log_every=1).fit()
+    assert other.losses == undisturbed.losses
+
+
+def test_training_lowers_the_loss(small_config_module, tmp_path):
+    run = Run(small_config_module, tmp_path, steps=40, log_every=40, evaluate_every=40).fit()
+    before, after = [line["loss"] for line in read_metrics(run.workdir) if line["split"] == "validation"]
+    assert after < before - 0.3
+
+
+@pytest.mark.parametrize("strategy_name", ["single", "mirrored"])
+def test_killed_run_continues_bit_identically_with_dropout(small_config_module, tmp_path, strategy_name):
+    config = dataclasses.replace(small_config_module, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3)
+    whole = Run(config, tmp_path / "whole", strategy_name).fit()
+
+    killed = Run(config, tmp_path / "killed", strategy_name)
+    save = killed.trainer._checkpoints.save
+
+    def save_then_die(step):
+        save(step)
+        raise KeyboardInterrupt
+
+    killed.trainer._checkpoints.save = save_then_die
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit()
+    # What a killed process may leave behind: lines after its checkpoint, the last of them half-written.
+    with open(tmp_path / "killed" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "split": "train", "loss": 99.0}\n{"step": 5, "spl')
+
+    resumed = Run(config, tmp_path / "killed", strategy_name).fit()
+    assert resumed.losses == whole.losses
+    assert len(resumed.losses) == 6
+    for a, b in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert resumed.validation == whole.validation
+
+
+def test_finished_run_only_evaluates(undisturbed, small_config_module):
+    before = read_metrics(undisturbed.workdir)
+    again = Run(small_config_module, undisturbed.workdir).fit()
+    assert again.validation == pytest.approx(undisturbed.validation, rel=1e-6)
+    assert read_metrics(undisturbed.workdir) == before
+
+
+def test_dropout_differs_between_steps_and_microbatches(small_config_module, tmp_path):
+    config = dataclasses.replace(small_config_module, hidden_dropout_prob=0.5)
+    run = Run(config, tmp_path)
+    batch = {name: tf.constant(x[:8]) for name, x in run.rows.items()}
+    weights = [tf.convert_to_tensor(v) for v in run.trainer.model.trainable_variables]
+
+    def loss(step, replica):
+        totals = run.trainer.model.loss_weights(batch)
+        sums = run.trainer._step.gradients(weights, batch, totals, tf.constant(step, tf.int64), tf.constant(replica))[1]
+        return float(sums[0, 0])
+
+    assert loss(0, 0) == loss(0, 0)
+    assert len({loss(0, 0), loss(1, 0), loss(0, 1), loss(1, 1)}) == 4
+
+
+def test_evaluation_weighs_every_row_once(small_config_module, tmp_path):
+    run = Run(small_config_module, tmp_path)
+    padded = run.trainer.evaluate(example_input.validation_batches(run.rows, global_batch_size=8))
+    whole = run.trainer.evaluate(example_input.validation_batches(run.rows, global_batch_size=20))
+    assert padded == pytest.approx(whole, rel=1e-5)
+
+
+def test_batch_that_does_not_divide_is_refused(small_config_module, tmp_path):
+    with pytest.raises(InputError, match="expected a multiple of replicas x microbatches = 2 x 3"):
+        Run(small_config_module, tmp_path, "mirrored", microbatches=3)
+
+
+def test_metrics_lines_are_json_with_the_promised_names(undisturbed):
+    with open(f"{undisturbed.workdir}/metrics.jsonl") as file:
+        lines = [json.loads(line) for line in file]
+    train = [line for line in lines if line["split"] == "train"]
+    assert [line["step"] for line in train] == [1, 2, 3, 4, 5, 6]
+    names = {"loss", "masked_lm_loss", "next_sentence_loss", "masked_lm_accuracy", "next_sentence_accuracy"}
+    assert names | {"learning_rate", "gradient_norm", "examples_per_second"} <= set(train[0])
+    assert [line["step"] for line in lines if line["split"] == "validation"] == [0, 6]
+    assert train[0]["learning_rate"] == 0.0
+    assert train[1]["learning_rate"] == pytest.approx(0.005)
+
+
+def test_events_open_in_tensorboard(undisturbed):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(f"{undisturbed.workdir}/events", size_guidance={"tensors": 0}).Reload()
+    assert "train/loss" in events.Tags()["tensors"]
+    assert [event.step for event in events.Tensors("train/loss")] == [1, 2, 3, 4, 5, 6]

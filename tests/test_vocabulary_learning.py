@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import pytest
+
+import reference_tokenizer
+from bert_tf.errors import InputError
+from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pipelines.readers import read_documents
+from pipelines.vocabulary_learning import build_vocab, learn_vocabulary
+
+COUNTS = {"low": 5, "lower": 2, "newest": 6, "widest": 3, "n": 1}
+
+
+def test_pieces_are_merged_by_frequency():
+    # By hand (the words are those of Sennrich et al. 2016): ##e ##s and ##s ##t come 9 times, the pair of lower ids goes
+    # first; ##es ##t 9 times; l ##o and ##o ##w 7 times; lo ##w 7 times; n ##e, ##e ##w, ##w ##est 6 times.
+    vocabulary = learn_vocabulary(COUNTS, 5 + 2 * 10 + 5, min_frequency=1)
+    assert vocabulary.tokens[:5] == SPECIAL_TOKENS
+    assert vocabulary.tokens[5:15] == tuple("deilnorstw")
+    assert vocabulary.tokens[15:25] == tuple(f"##{c}" for c in "deilnorstw")
+    assert vocabulary.tokens[25:] == ("##es", "##est", "lo", "low", "ne")
+
+
+def test_every_kept_character_has_both_forms(corpus_vocab):
+    tokens = set(Vocabulary.load(str(corpus_vocab)).tokens)
+    characters = {t for t in tokens if len(t) == 1}
+    assert len(characters) > 40
+    assert all(f"##{c}" in tokens for c in characters)
+
+
+def test_size_is_exact_and_bytes_are_the_same_in_another_process(corpus, corpus_vocab, tmp_path):
+    code = (
+        "from pipelines.vocabulary_learning import build_vocab\n"
+        f"build_vocab(input_patterns=[{str(corpus / '[0-9].txt')!r}], output={str(tmp_path / 'v.txt')!r}, "
+        "vocab_size=1000, beam_arguments=['--direct_num_workers=2', '--direct_running_mode=multi_processing'])"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert (tmp_path / "v.txt").read_bytes() == corpus_vocab.read_bytes()
+    assert len(Vocabulary.load(str(corpus_vocab))) == 1000
+
+
+def test_corpus_is_covered(corpus, corpus_vocab):
+    ids = Vocabulary.load(str(corpus_vocab)).ids
+    found = [
+        token
+        for text in read_documents(str(corpus / "0.txt"))
+        for token in reference_tokenizer.tokenize(text, ids, lower_case=True)
+    ]
+    assert found.count(ids["[UNK]"]) / len(found) < 0.001
+
+
+def test_cased_vocabulary_keeps_case(corpus, tmp_path):
+    path = str(tmp_path / "v.txt")
+    build_vocab(input_patterns=[str(corpus / "0.txt")], output=path, vocab_size=600, lower_case=False)
+    assert "T" in Vocabulary.load(path).ids
+
+
+def test_too_small_a_corpus_is_one_clear_sentence():
+    with pytest.raises(
+        InputError, match=r"--vocab_size 30000: expected at most \d+, which is all that 5 different words hold"
+    ):
+        learn_vocabulary(COUNTS, 30_000)
