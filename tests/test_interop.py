@@ -1,0 +1,190 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from safetensors.numpy import load_file, save_file
+
+from bert_tf import convert
+from bert_tf.errors import InputError
+from bert_tf.interop import google, huggingface
+from bert_tf.interop.weights import weight_names
+from bert_tf.modeling.pretraining import BertForPreTraining
+from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *(f"t{i}" for i in range(45))))
+
+
+def built(config, seed=0) -> BertForPreTraining:
+    keras.utils.set_random_seed(seed)
+    model = BertForPreTraining(config)
+    model.build()
+    for variable in model.trainable_variables:
+        variable.assign(keras.random.normal(variable.shape, seed=seed))
+    return model
+
+
+def saved(path, model, **changes) -> str:
+    arguments = {"architecture": "BertForPreTraining", "vocabulary": VOCABULARY, "lower_case": False, "max_seq_length": 12}
+    huggingface.save(str(path), model, **{**arguments, **changes})
+    return str(path)
+
+
+def weights_of(model) -> list[np.ndarray]:
+    return [np.asarray(v) for v in model.trainable_variables]
+
+
+def test_round_trip_is_bit_identical(small_config, tmp_path):
+    model, other = built(small_config), built(small_config, seed=1)
+    path = saved(tmp_path / "model", model)
+    directory = huggingface.open_directory(path, "--model")
+    assert directory.config == small_config
+    assert (directory.lower_case, directory.max_seq_length) == (False, 12)
+    assert directory.vocabulary == VOCABULARY
+    assert str(huggingface.load_weights(path, other)) == "46 weights loaded"
+    for a, b in zip(weights_of(model), weights_of(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_names_and_shapes_are_hugging_faces(small_config, tmp_path):
+    path = saved(tmp_path / "model", built(small_config))
+    tensors = load_file(f"{path}/model.safetensors")
+    # A dense layer from width 8 to 16 is stored [out, in] there.
+    assert tensors["bert.encoder.layer.1.intermediate.dense.weight"].shape == (16, 8)
+    assert tensors["bert.encoder.layer.0.attention.self.query.bias"].shape == (8,)
+    assert tensors["cls.seq_relationship.weight"].shape == (2, 8)
+    assert tensors["cls.predictions.bias"].shape == (50,)
+    assert tensors["bert.embeddings.LayerNorm.weight"].shape == (8,)
+    settings = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert settings["architectures"] == ["BertForPreTraining"]
+    assert settings["model_type"] == "bert"
+    tokenizer = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+    assert tokenizer["do_lower_case"] is False
+    assert tokenizer["mask_token"] == "[MASK]"
+
+
+def test_encoder_saved_without_prefix_and_with_old_names_loads(small_config, tmp_path):
+    model, other = built(small_config), built(small_config, seed=1)
+    path = saved(tmp_path / "model", model)
+    tensors = {
+        name.removeprefix("bert.").replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): x
+        for name, x in load_file(f"{path}/model.safetensors").items()
+        if name.startswith("bert.")
+    }
+    save_file({**tensors, "embeddings.position_ids": np.arange(16)}, f"{path}/model.safetensors")
+    report = huggingface.load_weights(path, other)
+    assert len(report.loaded) == 39
+    assert report.unused == []
+    assert len(report.fresh) == 7
+    assert all(name.startswith("cls.") for name in report.fresh)
+    np.testing.assert_array_equal(
+        np.asarray(model.encoder.blocks[1].output_norm.beta), np.asarray(other.encoder.blocks[1].output_norm.beta)
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda p: (p / "model.safetensors").unlink(), "Received one without model.safetensors"),
+        (lambda p: (p / "config.json").unlink(), "Received one without config.json"),
+        (lambda p: (p / "vocab.txt").unlink(), "Received one without vocab.txt"),
+        (lambda p: (p / "config.json").write_text("{"), "config.json: expected JSON"),
+        (lambda p: (p / "config.json").write_text('{"model_type": "gpt2"}'), "expected model_type 'bert'. Received: 'gpt2'"),
+        (lambda p: (p / "config.json").write_text('{"hidden_act": "relu"}'), "expected hidden_act gelu or gelu_new"),
+        (lambda p: (p / "config.json").write_text('{"vocab_size": 3}'), "expected a vocabulary of at most vocab_size = 3"),
+        (lambda p: (p / "model.safetensors").write_bytes(b"123"), "expected weights in safetensors format"),
+        (lambda p: save_file({"x": np.zeros(1)}, p / "model.safetensors"), "expected the weights of a BERT encoder"),
+        (
+            lambda p: save_file({"bert.pooler.dense.bias": np.zeros(3)}, p / "model.safetensors"),
+            r"bert.pooler.dense.bias: expected shape \(8,\). Received: \(3,\)",
+        ),
+    ],
+)
+def test_damaged_directory_is_one_clear_sentence(small_config, tmp_path, damage, sentence):
+    path = saved(tmp_path / "model", built(small_config))
+    damage(tmp_path / "model")
+    with pytest.raises(InputError, match=sentence):
+        huggingface.open_directory(path, "--model")
+        huggingface.load_weights(path, built(small_config))
+
+
+def test_saving_replaces_and_leaves_no_temporary(small_config, tmp_path):
+    for _ in range(2):
+        saved(tmp_path / "model", built(small_config))
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def write_google_checkpoint(folder, config, model) -> None:
+    """A TF1 checkpoint with the variable names and layouts of google-research/bert, written with TF1's own Saver."""
+    names = {
+        "bert/embeddings/word_embeddings": model.encoder.embeddings.word_embeddings,
+        "bert/embeddings/position_embeddings": model.encoder.embeddings.position_embeddings,
+        "bert/embeddings/token_type_embeddings": model.encoder.embeddings.token_type_embeddings,
+        "bert/embeddings/LayerNorm/gamma": model.encoder.embeddings.layer_norm.gamma,
+        "bert/embeddings/LayerNorm/beta": model.encoder.embeddings.layer_norm.beta,
+        "bert/pooler/dense/kernel": model.encoder.pooler.kernel,
+        "bert/pooler/dense/bias": model.encoder.pooler.bias,
+        "cls/predictions/transform/dense/kernel": model.masked_lm.transform.kernel,
+        "cls/predictions/transform/dense/bias": model.masked_lm.transform.bias,
+        "cls/predictions/transform/LayerNorm/gamma": model.masked_lm.transform_norm.gamma,
+        "cls/predictions/transform/LayerNorm/beta": model.masked_lm.transform_norm.beta,
+        "cls/predictions/output_bias": model.masked_lm.bias,
+        "cls/seq_relationship/output_weights": np.asarray(model.next_sentence.kernel).T,
+        "cls/seq_relationship/output_bias": model.next_sentence.bias,
+        "global_step": np.int64(7),
+        "bert/pooler/dense/bias/adam_m": np.zeros(8, np.float32),
+    }
+    for i, block in enumerate(model.encoder.blocks):
+        p = f"bert/encoder/layer_{i}"
+        for theirs, layer in {
+            "attention/self/query": block.attention.query,
+            "attention/self/key": block.attention.key,
+            "attention/self/value": block.attention.value,
+            "attention/output/dense": block.attention.output_dense,
+            "intermediate/dense": block.intermediate,
+            "output/dense": block.output_dense,
+        }.items():
+            names |= {f"{p}/{theirs}/kernel": layer.kernel, f"{p}/{theirs}/bias": layer.bias}
+        for theirs, layer in {"attention/output": block.attention_norm, "output": block.output_norm}.items():
+            names |= {f"{p}/{theirs}/LayerNorm/gamma": layer.gamma, f"{p}/{theirs}/LayerNorm/beta": layer.beta}
+    values = {name: np.asarray(value) for name, value in names.items()}
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variables = [tf.compat.v1.get_variable(name, initializer=value) for name, value in values.items()]
+        session.run(tf.compat.v1.global_variables_initializer())
+        tf.compat.v1.train.Saver(variables).save(session, str(folder / "bert_model.ckpt"))
+    settings = {name: getattr(config, name) for name in config.__dataclass_fields__ if name != "layer_norm_eps"}
+    (folder / "bert_config.json").write_text(json.dumps({**settings, "hidden_act": "gelu"}))
+    (folder / "vocab.txt").write_bytes(VOCABULARY.serialize())
+
+
+def test_google_checkpoint_converts_to_the_same_numbers(small_config, tmp_path):
+    model = built(small_config)
+    (tmp_path / "google").mkdir()
+    write_google_checkpoint(tmp_path / "google", small_config, model)
+    assert convert.run(str(tmp_path / "google"), str(tmp_path / "ours")) == "46 weights loaded"
+    directory = huggingface.open_directory(str(tmp_path / "ours"), "--model")
+    # Google computes "gelu" in its tanh form.
+    assert directory.config.hidden_act == "gelu_new"
+    assert directory.lower_case
+    other = BertForPreTraining(directory.config)
+    other.build()
+    huggingface.load_weights(directory.path, other)
+    for (name, a, _), (_, b, _) in zip(weight_names(model), weight_names(other), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=name)
+
+
+def test_google_folder_without_checkpoint_is_one_clear_sentence(small_config, tmp_path):
+    (tmp_path / "bert_config.json").write_text("{}")
+    (tmp_path / "vocab.txt").write_bytes(VOCABULARY.serialize())
+    with pytest.raises(InputError, match="expected bert_model.ckpt.index beside bert_config.json"):
+        google.load_weights(str(tmp_path), built(small_config))
+
+
+def test_hugging_face_folder_converts_to_itself(small_config, tmp_path):
+    path = saved(tmp_path / "theirs", built(small_config))
+    convert.run(path, str(tmp_path / "ours"))
+    theirs, ours = (load_file(str(tmp_path / name / "model.safetensors")) for name in ("theirs", "ours"))
+    assert theirs.keys() == ours.keys()
+    for name in theirs:
+        np.testing.assert_array_equal(theirs[name], ours[name])
