@@ -10,6 +10,7 @@ from absl import app, flags, logging
 from bert_tf.errors import InputError
 
 # A worker's exception reaches the launcher as text; the sentence stands behind the class name.
+_BEAM_SUFFIX = re.compile(r" \[while running '[^']*'.*", re.DOTALL)
 _REMOTE_INPUT_ERROR = re.compile(r"InputError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
 
 
@@ -38,33 +39,33 @@ def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) ->
     # Set before TensorFlow is imported, which mains do late. Without a GPU even its errors at start-up are about the GPU.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.path.exists("/dev/nvidia0") else "3")
     logging.set_verbosity(logging.WARNING)
-    # Beam tells everyone who does not use BigQuery that its client is not installed.
-    logging.get_absl_handler().addFilter(lambda record: "beam/io/gcp" not in record.pathname)
+    # Beam tells everyone who does not use BigQuery that its client is not installed, and logs what it then raises.
+    logging.get_absl_handler().addFilter(lambda record: not re.search("apache_beam/(io/gcp|runners)/", record.pathname))
 
     def guarded(argv: Sequence[str]) -> None:
         try:
             if not pass_unknown and argv[1:]:
                 raise InputError(f"Expected flags only. Received the argument: {argv[1]!r}.")
             main(argv[1:])
-        except InputError as error:
-            fail(str(error))
         except KeyboardInterrupt:
-            fail("interrupted; the same command takes the work up again.", code=130)
+            fail("interrupted. Give the same command to go on.", code=130)
         except Exception as error:
+            if isinstance(error, InputError):
+                fail(_BEAM_SUFFIX.sub("", str(error)))
+            if "KeyboardInterrupt" in str(error):
+                fail("interrupted. Give the same command to go on.", code=130)
             sentence = _REMOTE_INPUT_ERROR.search(str(error))
             if sentence is None:
                 raise
             fail(sentence.group(1))
 
     def parse(argv: Sequence[str]) -> list[str]:
-        if not pass_unknown:
+        if {"--help", "-h", "--helpfull", "--helpshort"} & set(argv):
             return app.parse_flags_with_usage(list(argv))
-        if "--help" in argv or "-h" in argv:
-            return app.parse_flags_with_usage([argv[0], "--help"])
         try:
-            return flags.FLAGS(list(argv), known_only=True)
+            return flags.FLAGS(list(argv), known_only=pass_unknown)
         except flags.Error as error:
-            return fail(f"{error}")
+            return fail(" ".join(str(error).split()))
 
     app.run(guarded, flags_parser=parse)
 

@@ -19,7 +19,9 @@ import numpy as np
 
 MANIFEST = "dataset.json"
 COMPLETED = "COMPLETED"
+JOB = "job.json"  # what dataset.json will say, while the job runs
 VOCABULARY = "vocab.txt"
+_ROWS_AT_ONCE = 1024  # the digits of a row take some 16 times its records' bytes
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -66,11 +68,21 @@ def encode(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]
       ValueError: a feature is missing or has another shape, or an id is negative or above 2^28.
     """
     rows = len(features["input_word_ids"])
+    for name, (shape, _) in layout.features.items():
+        if np.shape(features[name]) != (rows, *shape):
+            raise ValueError(f"{name} must have shape {(rows, *shape)}. Received: {np.shape(features[name])}.")
+    encoded = []
+    for start in range(0, rows, _ROWS_AT_ONCE):
+        encoded += _encode_rows(
+            {name: values[start : start + _ROWS_AT_ONCE] for name, values in features.items()}, layout
+        )
+    return encoded
+
+
+def _encode_rows(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]:
     columns = []
-    for name, (shape, dtype) in layout.features.items():
+    for name, (_, dtype) in layout.features.items():
         values = np.asarray(features[name])
-        if values.shape != (rows, *shape):
-            raise ValueError(f"{name} must have shape {(rows, *shape)}. Received: {values.shape}.")
         payloads = _packed_floats(values) if dtype == "float32" else _packed_varints(values)
         field = b"\x12" if dtype == "float32" else b"\x1a"  # Feature.float_list = 2, Feature.int64_list = 3
         key = _field(b"\x0a", name.encode())

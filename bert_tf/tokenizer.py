@@ -39,7 +39,7 @@ def split_words(texts: tf.Tensor, *, lower_case: bool) -> tf.RaggedTensor:
     """The words that WordPiece sees: string [n] -> ragged string [n, words]."""
     return tf_text.regex_split(
         normalize(texts, lower_case=lower_case),
-        delim_regex_pattern=rf" |{_PUNCTUATION}",
+        delim_regex_pattern=rf"\p{{Z}}|{_PUNCTUATION}",
         keep_delim_regex_pattern=_PUNCTUATION,
     )
 

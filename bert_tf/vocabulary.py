@@ -6,7 +6,6 @@ Needs the standard library only, so that a launcher can check one without loadin
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable
 
 from bert_tf.errors import InputError
 
@@ -77,6 +76,3 @@ class Vocabulary:
 
     def __getitem__(self, token: str) -> int:
         return self.ids[token]
-
-    def decode(self, ids: Iterable[int]) -> list[str]:
-        return [self.tokens[index] for index in ids]

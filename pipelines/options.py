@@ -1,21 +1,49 @@
 """Beam's options with a local default that works on a closed network."""
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options import pipeline_options
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners import create_runner
 
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, require
+
+
+class _Parser(pipeline_options._BeamArgumentParser):
+    """Beam's own parser, which otherwise prints all 150 options and exits with code 2."""
+
+    def error(self, message):
+        raise InputError(f"Beam's options: {message}.")
 
 
 def local_options(arguments: list[str]) -> PipelineOptions:
-    """Parses Beam's options; the runner is FnApiRunner unless named, since the default one looks for a download.
+    """Parses Beam's options.
+
+    The runner is FnApiRunner unless named, since Beam's default looks for a download. Several local workers are
+    processes unless a mode is named, since Beam otherwise ignores their number.
 
     Raises:
-      InputError: an option that neither Beam nor this project knows (local runner only: job servers have their own).
+      InputError: an argument that neither Beam nor this project knows, a wrong value, or an unknown runner.
     """
-    if not any(argument.split("=")[0] == "--runner" for argument in arguments):
+    names = {argument.split("=")[0] for argument in arguments}
+    if "--runner" not in names:
         arguments = ["--runner=FnApiRunner", *arguments]
+    if "--direct_num_workers" in names and "--direct_running_mode" not in names:
+        arguments = [*arguments, "--direct_running_mode=multi_processing"]
+    parser = _Parser(allow_abbrev=False)
+    for options_class in PipelineOptions.__subclasses__():
+        options_class._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(arguments)
     options = PipelineOptions(arguments)
-    if options.view_as(StandardOptions).runner == "FnApiRunner":
-        unknown = set(options.get_all_options(retain_unknown_options=True)) - set(options.get_all_options())
-        if unknown:
-            raise InputError(f"Expected flags of this command or of Beam. Received: --{min(unknown)}.")
+    runner = options.view_as(StandardOptions).runner
+    # Job servers of other runners know options of their own, but none of them takes a plain word.
+    foreign = [a for a in unknown if runner == "FnApiRunner" or not a.startswith("--")]
+    if foreign:
+        raise InputError(f"Expected flags of this command or of Beam. Received: {foreign[0]}.")
+    try:
+        create_runner(runner)
+    except (ValueError, ImportError) as error:
+        raise InputError(
+            f"--runner {runner}: expected a runner of Beam. Received: {str(error).splitlines()[0]}"
+        ) from None
+    workers = options.view_as(DirectOptions).direct_num_workers
+    require(workers >= 0, "--direct_num_workers must not be negative", workers)
     return options

@@ -53,16 +53,19 @@ def make_records(
       Records, and counts for the summary.
     """
     counts: collections.Counter = collections.Counter()
-    documents = _tokenize(_sort_unique(keyed_texts, counts), tokenizer, counts)
+    # Sorting by key is the shuffle; exact duplicates have the same key, hence the same pool, and fall together.
+    keys, documents = _tokenize(sorted(dict(keyed_texts).items()), tokenizer, counts)
     pairs = []
-    for index, (key, _) in enumerate(documents):
-        pairs += document_pairs(
+    for index, key in enumerate(keys):
+        made = document_pairs(
             index,
-            [document for _, document in documents],
+            documents,
             max_seq_length=config.max_seq_length,
             short_seq_prob=config.short_seq_prob,
             rng=np.random.default_rng([config.seed, 1, int.from_bytes(key)]),
         )
+        counts["documents_without_pair"] += not made
+        pairs += made
     if not pairs:
         return [], counts
     shard_seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
@@ -85,16 +88,10 @@ def make_records(
     return records.encode(features, config.layout), counts
 
 
-def _sort_unique(keyed_texts: Iterable[tuple[bytes, str]], counts: collections.Counter) -> list[tuple[bytes, str]]:
-    """Sorts by key, which is the shuffle, and drops exact duplicates: they have the same key, hence the same pool."""
-    unique = dict(keyed_texts)
-    return sorted(unique.items())
-
-
 def _tokenize(
     keyed_texts: Sequence[tuple[bytes, str]], tokenizer: "Tokenizer", counts: collections.Counter
-) -> list[tuple[bytes, TokenizedDocument]]:
-    """Splits into sentences and tokenizes all of them in a few calls."""
+) -> tuple[list[bytes], list[TokenizedDocument]]:
+    """Splits into sentences and tokenizes all of them in a few calls. Returns keys and documents that hold a token."""
     owners, sentences = [], []
     for owner, (_, text) in enumerate(keyed_texts):
         parts = split_sentences(text)
@@ -107,16 +104,17 @@ def _tokenize(
         for owner, row in zip(owners[start : start + _SENTENCES_PER_CALL], rows, strict=True):
             if len(row):
                 arrays[owner].append(row)
-    documents = []
+    keys, documents = [], []
     for (key, text), rows in zip(keyed_texts, arrays, strict=True):
         counts["passes_over_documents"] += 1
         if rows:
-            documents.append((key, TokenizedDocument(document_id(text), rows)))
+            keys.append(key)
+            documents.append(TokenizedDocument(document_id(text), rows))
             counts["sentences"] += len(rows)
             counts["tokens"] += sum(len(row) for row in rows)
         else:
             counts["empty_documents"] += 1
-    return documents
+    return keys, documents
 
 
 def assemble(pairs: Sequence[Pair], vocabulary: Vocabulary, max_seq_length: int) -> dict[str, np.ndarray]:

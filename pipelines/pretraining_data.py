@@ -7,13 +7,16 @@ bytes of a shard depend on the input and the seed alone, not on runner, workers 
 import collections
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
@@ -51,6 +54,11 @@ class JobConfig:
             "--masked_lm_prob must lie in (0, 1)",
             self.instances.masked_lm_prob,
         )
+        require(
+            self.num_validation_shards >= 1, "--num_validation_shards must be at least 1", self.num_validation_shards
+        )
+        short = self.instances.short_seq_prob
+        require(0 <= short <= 1, "--short_seq_prob must lie in [0, 1]", short)
         require(self.num_shards >= 1, "--num_shards must be at least 1", self.num_shards)
         require(self.dupe_factor >= 1, "--dupe_factor must be at least 1", self.dupe_factor)
         require(
@@ -66,6 +74,12 @@ class JobConfig:
             count = self.num_validation_shards
             names += [records.shard_name("validation", i, count) for i in range(count)]
         return names
+
+
+_SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
+_OURS = re.compile(
+    rf"{_SHARD}|({_SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
+)
 
 
 def assign_pools(text: str, config: JobConfig) -> Iterator[tuple[str, tuple[bytes, str]]]:
@@ -157,29 +171,35 @@ def create_pretraining_data(
     Raises:
       InputError: wrong input, vocabulary or parameters, or a folder made with other ones.
     """
+    # All checks come before the first change of the folder.
+    options = local_options(beam_arguments or [])
     data = shards.read_bytes(vocab)
     if data is None:
         raise InputError(f"--vocab {vocab}: expected a vocabulary file. Received: no such file.")
     vocabulary = Vocabulary.parse(data, f"--vocab {vocab}")
     files = match_files(input_patterns)
+    listing = repr([(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in files])
     manifest = {
         "format": 1,
         "parameters": dataclasses.asdict(config),
-        "input": input_patterns,
-        "input_bytes": sum(file.size_in_bytes for file in files),
+        "input": {
+            "patterns": input_patterns,
+            "files": len(files),
+            "bytes": sum(file.size_in_bytes for file in files),
+            "listing_sha256": hashlib.sha256(listing.encode()).hexdigest(),  # paths, sizes and times of change
+        },
         "vocabulary": {"size": len(vocabulary), "sha256": vocabulary.sha256},
         "max_seq_length": config.instances.max_seq_length,
         "max_predictions_per_seq": config.instances.max_predictions_per_seq,
-        "versions": {"apache_beam": beam.__version__},
+        "versions": {name: importlib.metadata.version(name) for name in ("apache-beam", "numpy", "tensorflow-text")},
     }
     if finished := _reusable(output_dir, manifest, overwrite):
         return finished
-    if not FileSystems.exists(output_dir):
-        FileSystems.mkdirs(output_dir)
+    _clear(output_dir)
+    shards.write_bytes(FileSystems.join(output_dir, records.JOB), (json.dumps(manifest, indent=2) + "\n").encode())
     shards.write_bytes(FileSystems.join(output_dir, records.VOCABULARY), vocabulary.serialize())
 
     names = config.shard_names()
-    options = local_options(beam_arguments or [])
     with _Progress(output_dir, len(names)), quiet_workers(), beam.Pipeline(options=options) as root:
         documents = root | "ReadDocuments" >> ReadDocuments([file.path for file in files])
         # An empty element for each pool, so that exactly num_shards files are written whatever the hashes are.
@@ -193,35 +213,75 @@ def create_pretraining_data(
             | "CollectShards" >> beam.combiners.ToList()
             | "FinishDataset" >> beam.ParDo(FinishDataset(output_dir, config, manifest))
         )
-    return read_manifest(output_dir)
+    FileSystems.delete([FileSystems.join(output_dir, records.JOB)])
+    return _read_json(output_dir, records.MANIFEST)
 
 
-def read_manifest(output_dir: str) -> dict:
-    """The dataset.json of a finished folder."""
-    return json.loads(shards.read_bytes(FileSystems.join(output_dir, records.MANIFEST)))
+def _read_json(output_dir: str, name: str) -> dict:
+    path = FileSystems.join(output_dir, name)
+    try:
+        return json.loads(shards.read_bytes(path) or b"")
+    except ValueError:
+        raise InputError(
+            f"{path}: expected what an earlier job wrote. Received no JSON; --overwrite starts over."
+        ) from None
 
 
 def _reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
     """The dataset.json of a folder that is complete and the same; None if there is work to do.
 
-    Files of an older job are removed before the new one begins, COMPLETED first.
+    Raises:
+      InputError: the folder holds something else: another job's shards, or files that no job made.
     """
-    path = FileSystems.join(output_dir, records.COMPLETED)
-    if FileSystems.exists(path) and not overwrite:
-        present = read_manifest(output_dir)
-        for name in ("parameters", "vocabulary", "input", "input_bytes"):
-            if present[name] != manifest[name]:
-                raise InputError(
-                    f"--output_dir {output_dir}: expected an empty folder, or one made from the same {name}. Received one "
-                    f"made with {_differences(present[name], manifest[name])}; --overwrite starts over."
-                )
-        print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
-        return present
-    old = [path, FileSystems.join(output_dir, records.MANIFEST)]
-    if FileSystems.exists(output_dir):
-        old += [m.path for m in FileSystems.match([FileSystems.join(output_dir, "pretrain-*")])[0].metadata_list]
-    FileSystems.delete([p for p in old if FileSystems.exists(p)])
-    return None
+    present = {
+        name: FileSystems.exists(FileSystems.join(output_dir, name)) for name in (records.COMPLETED, records.JOB)
+    }
+    if overwrite and any(present.values()):
+        return None
+    if present[records.COMPLETED]:
+        there = _read_json(output_dir, records.MANIFEST)
+    elif present[records.JOB]:
+        there = _read_json(output_dir, records.JOB)  # a job that was killed
+    else:
+        other = _names(output_dir)
+        if other:
+            raise InputError(
+                f"--output_dir {output_dir}: expected an empty folder, or one that an earlier job made. "
+                f"Received one with {other[0]}."
+            )
+        return None
+    for name in ("parameters", "vocabulary", "input"):
+        if there[name] != manifest[name]:
+            raise InputError(
+                f"--output_dir {output_dir}: expected an empty folder, or one made from the same {name}. Received one "
+                f"made with {_differences(there[name], manifest[name])}; --overwrite starts over."
+            )
+    if not present[records.COMPLETED]:
+        return None
+    print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
+    return there
+
+
+def _names(output_dir: str) -> list[str]:
+    """Names of what lies in a folder, sorted; none if it is not there."""
+    if not FileSystems.exists(output_dir):
+        return []
+    found = FileSystems.match([FileSystems.join(output_dir, "*")])[0].metadata_list
+    return sorted(FileSystems.split(metadata.path)[1] for metadata in found)
+
+
+def _clear(output_dir: str) -> None:
+    """Makes the folder, or removes from it what an earlier job left, COMPLETED first."""
+    try:
+        if not FileSystems.exists(output_dir):
+            FileSystems.mkdirs(output_dir)
+        made = [name for name in _names(output_dir) if _OURS.fullmatch(name)]
+        for name in sorted(made, key=lambda name: (name != records.COMPLETED, name)):
+            FileSystems.delete([FileSystems.join(output_dir, name)])
+    except (OSError, BeamIOError) as error:
+        raise InputError(
+            f"--output_dir {output_dir}: expected a folder that can be written. Received: {error}."
+        ) from None
 
 
 def _differences(there, now) -> str:
@@ -234,8 +294,7 @@ class _Progress:
     """Prints how many shards are finished while the job runs, whatever the runner, by looking at the folder."""
 
     def __init__(self, output_dir: str, total: int, seconds: float = 3.0):
-        self._pattern = FileSystems.join(output_dir, "pretrain-*")
-        self._total, self._seconds = total, seconds
+        self._output_dir, self._total, self._seconds = output_dir, total, seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -251,8 +310,7 @@ class _Progress:
     def _watch(self):
         last = -1
         while not self._stop.wait(self._seconds):
-            found = FileSystems.match([self._pattern])[0].metadata_list
-            done = sum(not m.path.endswith(".tmp") for m in found)
+            done = sum(bool(re.fullmatch(_SHARD, name)) for name in _names(self._output_dir))
             if done != last:
                 seconds = time.monotonic() - self._started
                 print(f"  {done} of {self._total} shards finished, {seconds:.0f} s", file=sys.stderr, flush=True)

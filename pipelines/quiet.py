@@ -10,21 +10,24 @@ import re
 import threading
 from collections.abc import Iterator
 
-_NOISE = re.compile(rb"^(INFO|WARNING):(apache_beam[\w.]*|__main__|root):|^W\d{4} .*local_job_service\.py")
+_HEADER = re.compile(rb"^[A-Z]+:[\w.]+:|^[IWEF]\d{4} |^  \d+ of \d+ shards")
+_NOISE = re.compile(rb"^(INFO|WARNING|ERROR):(apache_beam[\w.]*|__main__|root):|^[IWE]\d{4} .*local_job_service\.py")
 
 
 @contextlib.contextmanager
 def quiet_workers() -> Iterator[None]:
-    """Filters Beam's own INFO and WARNING lines out of this process's and its children's standard error."""
+    """Filters Beam's own log records out of this process's and its children's standard error."""
     saved = os.dup(2)
     read_end, write_end = os.pipe()
     os.dup2(write_end, 2)
     os.close(write_end)
 
     def forward():
+        dropping = False  # a noisy record goes on until the next one begins
         with os.fdopen(read_end, "rb") as lines:
             for line in lines:
-                if not _NOISE.match(line):
+                dropping = bool(_NOISE.match(line)) or (dropping and not _HEADER.match(line))
+                if not dropping:
                     os.write(saved, line)
 
     thread = threading.Thread(target=forward, daemon=True)

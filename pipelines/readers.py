@@ -1,15 +1,21 @@
 """Files -> documents. Everything is opened through Beam's FileSystems, so gs:// and s3:// read like a local path."""
 
+import bz2
+import gzip
 import json
+import lzma
 import re
+import zlib
 from collections.abc import Iterator
 
 import apache_beam as beam
-from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.errors import InputError
 
+# The standard library's readers, not Beam's, which take a truncated file for a whole one.
+_DECOMPRESSORS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _JSONL = re.compile(r"\.jsonl(\.\w+)?$")
 
 
@@ -35,7 +41,7 @@ class ReadDocuments(beam.PTransform):
     """Paths -> documents (str).
 
     A `.jsonl` file holds one document a line in the field "text". Any other file is plain text: a blank line ends a
-    document. Compression is told by the ending (.gz, .bz2, .xz, .zst).
+    document. Compression is told by the ending (.gz, .bz2, .xz).
     """
 
     def __init__(self, paths: list[str]):
@@ -59,29 +65,41 @@ def read_documents(path: str) -> Iterator[str]:
     """
     is_jsonl = _JSONL.search(path) is not None
     paragraph: list[str] = []
-    with FileSystems.open(path) as file:
-        for number, data in enumerate(iter(file.readline, b""), start=1):
-            try:
-                line = data.decode("utf-8")
-            except UnicodeDecodeError:
-                raise InputError(f"{path}:{number}: expected UTF-8. Received bytes that are not.") from None
-            if is_jsonl:
-                if line.strip():
-                    yield _json_text(line, path, number)
-            elif line.strip():
-                paragraph.append(line)
-            elif paragraph:
-                yield "".join(paragraph)
-                paragraph = []
+    for number, line in _lines(path):
+        if is_jsonl:
+            if line.strip():
+                yield _json_text(line, path, number)
+        elif line.strip():
+            paragraph.append(line)
+        elif paragraph:
+            yield "\n".join(paragraph)
+            paragraph = []
     if paragraph:
-        yield "".join(paragraph)
+        yield "\n".join(paragraph)
+
+
+def _lines(path: str) -> Iterator[tuple[int, str]]:
+    """(number, line) without line ends and byte order mark: a document's identity must not depend on where it stands."""
+    try:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as raw:
+            ending = next((ending for ending in _DECOMPRESSORS if path.endswith(ending)), None)
+            file = _DECOMPRESSORS[ending](raw) if ending else raw
+            for number, data in enumerate(iter(file.readline, b""), start=1):
+                try:
+                    line = data.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError:
+                    raise InputError(f"{path}:{number}: expected UTF-8. Received bytes that are not.") from None
+                yield number, line.rstrip("\r\n")
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, BeamIOError) as error:
+        raise InputError(f"{path}: expected a whole readable file. Received: {error}.") from None
 
 
 def _json_text(line: str, path: str, number: int) -> str:
     try:
         text = json.loads(line)["text"]
         if isinstance(text, str):
-            return text
+            # JSON can name half of a surrogate pair, which no UTF-8 can hold.
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     except (json.JSONDecodeError, KeyError, TypeError):
         pass
     raise InputError(f'{path}:{number}: expected a JSON object with a string "text". Received: {line.strip()[:80]!r}.')

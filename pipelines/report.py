@@ -7,10 +7,11 @@ def summary(manifest: dict, *, seconds: float) -> str:
     instances = max(1, counts.get("instances", 0))
     positions = instances * manifest["max_seq_length"]
     rows = [
-        ("input", f"{manifest['input_bytes'] / 1e6:.1f} MB"),
+        ("input", f"{manifest['input']['bytes'] / 1e6:.1f} MB"),
         ("documents, all passes", f"{counts.get('passes_over_documents', 0):,}"),
         ("  dropped as duplicates", f"{counts.get('duplicates', 0):,}"),
         ("  dropped as empty", f"{counts.get('empty_documents', 0):,}"),
+        ("  too short for a pair", f"{counts.get('documents_without_pair', 0):,}"),
         ("sentences", f"{counts.get('sentences', 0):,}"),
         ("tokens", f"{counts.get('tokens', 0):,}"),
         ("instances", f"{counts.get('instances', 0):,}"),

@@ -1,8 +1,8 @@
 """Next-sentence pairs by the rules of google-research/bert's create_pretraining_data.py.
 
 Two differences, both on purpose: a label says what was done (the reference labels "random" even when it failed to find
-another document), and a document that has neither a next sentence nor another document to draw from is counted
-instead of made into an empty second segment.
+another document), and a document that has neither a next sentence nor another document to draw from makes no pair
+instead of one with an empty second segment.
 """
 
 from collections.abc import Sequence

@@ -3,30 +3,69 @@
 import hashlib
 import json
 import struct
+import uuid
 from collections.abc import Iterable
 
 import google_crc32c
 import numpy as np
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf import records
+from bert_tf.errors import InputError
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """Writes a whole file under a temporary name and renames it, over an older one if there is one."""
-    temporary = f"{path}.{hashlib.blake2b(data, digest_size=6).hexdigest()}.tmp"
-    with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        file.write(data)
-    FileSystems.rename([temporary], [path])
+    """Writes a whole file under a temporary name and renames it, over an older one if there is one.
+
+    Raises:
+      InputError: the path cannot be written.
+    """
+    # A name of its own for every attempt: a runner may make the same shard twice at the same time.
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        try:
+            with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+                file.write(data)
+            FileSystems.rename([temporary], [path])
+        except BaseException:
+            if FileSystems.exists(temporary):
+                FileSystems.delete([temporary])
+            raise
+    except (OSError, BeamIOError) as error:
+        raise InputError(f"{path}: expected a place that can be written. Received: {_reason(error)}.") from None
+
+
+def check_writable(path: str) -> None:
+    """Writes and deletes a file beside `path`, so that a job does not find out at its end.
+
+    Raises:
+      InputError: the path cannot be written.
+    """
+    probe = f"{path}.{uuid.uuid4().hex}.tmp"
+    write_bytes(probe, b"")
+    FileSystems.delete([probe])
 
 
 def read_bytes(path: str) -> bytes | None:
-    """A whole file, or None if it is not there."""
-    if not FileSystems.exists(path):
-        return None
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        return file.read()
+    """A whole file, or None if it is not there.
+
+    Raises:
+      InputError: it is there and cannot be read.
+    """
+    try:
+        if not FileSystems.exists(path):
+            return None
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            return file.read()
+    except (OSError, BeamIOError) as error:
+        raise InputError(f"{path}: expected a readable file. Received: {_reason(error)}.") from None
+
+
+def _reason(error: Exception) -> str:
+    """The innermost message: Beam wraps the errors of single files into one of its own."""
+    causes = getattr(error, "exception_details", None) or {}
+    return str(next(iter(causes.values()), error)).splitlines()[0].rstrip(".")
 
 
 def frame_records(serialized: Iterable[bytes]) -> bytes:

@@ -34,7 +34,8 @@ def learn_vocabulary(word_counts: Mapping[str, int], vocab_size: int, *, min_fre
     characters: collections.Counter = collections.Counter()
     for word, count in word_counts.items():
         for character in word:
-            characters[character] += count
+            if ord(character) < _CONTINUATION:
+                characters[character] += count
     room = min(_MAX_CHARACTERS, max(40, vocab_size // 10))
     kept = sorted(sorted(characters, key=lambda c: (-characters[c], c))[:room])
     inner = {character: chr(_CONTINUATION + index) for index, character in enumerate(kept)}
@@ -103,8 +104,9 @@ def build_vocab(
     beam_arguments: list[str] | None = None,
 ) -> Vocabulary:
     """Counts the words of a corpus with Beam, learns a vocabulary and writes it to `output`."""
-    files = match_files(input_patterns)
     options = local_options(beam_arguments or [])
+    files = match_files(input_patterns)
+    shards.check_writable(output)
     with quiet_workers(), beam.Pipeline(options=options) as root:
         _ = (
             root

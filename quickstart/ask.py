@@ -24,7 +24,7 @@ def main(model: str, output: str) -> None:
     ):
         rows.append({"question": question, "label": label.decode(), "probability": float(probabilities.max())})
         print(f"{rows[-1]['label']:<16}{rows[-1]['probability']:5.1%}  {question}")
-    foreign = sorted({name.split(".")[0] for name in sys.modules} & {"bert_tf", "pipelines", "keras", "apache_beam"})
+    foreign = sorted({name.split(".")[0] for name in sys.modules} & {"bert_tf", "pipelines", "apache_beam"})
     with open(output, "w", encoding="utf-8") as file:
         json.dump({"answers": rows, "project_modules_imported": foreign}, file, indent=2)
 

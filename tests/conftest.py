@@ -1,4 +1,7 @@
 import os
+import pathlib
+import subprocess
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -63,14 +66,11 @@ def make_pretraining_batch(config: BertConfig, *, rows: int, length: int = 16, p
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command():
     """Runs `python -m MODULE ARGUMENTS` in the project's root and returns the finished process."""
-    import pathlib
-    import subprocess
-    import sys
 
-    def run(module: str, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess:
+    def run(module: str, *arguments, stdin: str | None = None) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, "-m", module, *map(str, arguments)],
             cwd=pathlib.Path(__file__).parent.parent,

@@ -27,7 +27,7 @@ def tokenize(text: str, ids: dict[str, int], *, lower_case: bool, max_word_bytes
         else:
             kept.append(c)
     found = []
-    for word in "".join(kept).split(" "):
+    for word in "".join(kept).split():
         if lower_case:
             word = unicodedata.normalize("NFD", word.lower())
             word = "".join(c for c in word if unicodedata.category(c) != "Mn")

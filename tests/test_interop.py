@@ -26,7 +26,12 @@ def built(config, seed=0) -> BertForPreTraining:
 
 
 def saved(path, model, **changes) -> str:
-    arguments = {"architecture": "BertForPreTraining", "vocabulary": VOCABULARY, "lower_case": False, "max_seq_length": 12}
+    arguments = {
+        "architecture": "BertForPreTraining",
+        "vocabulary": VOCABULARY,
+        "lower_case": False,
+        "max_seq_length": 12,
+    }
     huggingface.save(str(path), model, **{**arguments, **changes})
     return str(path)
 
@@ -68,7 +73,9 @@ def test_encoder_saved_without_prefix_and_with_old_names_loads(small_config, tmp
     model, other = built(small_config), built(small_config, seed=1)
     path = saved(tmp_path / "model", model)
     tensors = {
-        name.removeprefix("bert.").replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): x
+        name.removeprefix("bert.")
+        .replace("LayerNorm.weight", "LayerNorm.gamma")
+        .replace("LayerNorm.bias", "LayerNorm.beta"): x
         for name, x in load_file(f"{path}/model.safetensors").items()
         if name.startswith("bert.")
     }
@@ -90,9 +97,15 @@ def test_encoder_saved_without_prefix_and_with_old_names_loads(small_config, tmp
         (lambda p: (p / "config.json").unlink(), "Received one without config.json"),
         (lambda p: (p / "vocab.txt").unlink(), "Received one without vocab.txt"),
         (lambda p: (p / "config.json").write_text("{"), "config.json: expected JSON"),
-        (lambda p: (p / "config.json").write_text('{"model_type": "gpt2"}'), "expected model_type 'bert'. Received: 'gpt2'"),
+        (
+            lambda p: (p / "config.json").write_text('{"model_type": "gpt2"}'),
+            "expected model_type 'bert'. Received: 'gpt2'",
+        ),
         (lambda p: (p / "config.json").write_text('{"hidden_act": "relu"}'), "expected hidden_act gelu or gelu_new"),
-        (lambda p: (p / "config.json").write_text('{"vocab_size": 3}'), "expected a vocabulary of at most vocab_size = 3"),
+        (
+            lambda p: (p / "config.json").write_text('{"vocab_size": 3}'),
+            "expected a vocabulary of at most vocab_size = 3",
+        ),
         (lambda p: (p / "model.safetensors").write_bytes(b"123"), "expected weights in safetensors format"),
         (lambda p: save_file({"x": np.zeros(1)}, p / "model.safetensors"), "expected the weights of a BERT encoder"),
         (

@@ -24,7 +24,9 @@ def ids_of(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
 
 def test_greedy_longest_match_first(vocabulary):
     tokenizer = Tokenizer(vocab=list(vocabulary.tokens), lower_case=True)
-    tokens = [vocabulary.decode(row) for row in tokenizer.tokenize(["The unable CATS!", "", "qé"]).to_list()]
+    tokens = [
+        [vocabulary.tokens[i] for i in row] for row in tokenizer.tokenize(["The unable CATS!", "", "qé"]).to_list()
+    ]
     assert tokens == [["the", "un", "##able", "cat", "##s", "!"], [], ["q", "##e"]]
     assert tokenizer.tokenize(["a"]).dtype == tf.int32
 
@@ -52,6 +54,7 @@ def test_awkward_texts_give_the_reference_ids(tokenizer):
         "ΑΣ ΑΣΑ ß ſ É é",
         "a…b—c“a”",
         "  ",
+        "a\u2028b\u2029c\x85d\x1ce",
         "a" * 100 + " " + "a" * 101,
         "\U00020000a\U0002f800",
         "i\u0307\u0307İ",
@@ -82,6 +85,6 @@ def test_pack_adds_specials_cuts_and_pads(vocabulary):
 
 
 def test_split_words_splits_at_space_and_punctuation():
-    words = split_words(tf.constant(["Don't stop, Ébène!", "中文"]), lower_case=True).to_list()
+    words = split_words(tf.constant(["Don't\u2028stop, Ébène!", "中文"]), lower_case=True).to_list()
     decoded = [[word.decode() for word in row] for row in words]
     assert decoded == [["don", "'", "t", "stop", ",", "ebene", "!"], ["中", "文"]]

@@ -63,6 +63,9 @@ class ServedModel:
             raise RequestError(400, f"expected the inputs {sorted(specs)}, received {sorted(inputs)}")
         try:
             tensors = {name: tf.constant(value, specs[name].dtype) for name, value in inputs.items()}
+            for name, tensor in tensors.items():
+                if not specs[name].shape.is_compatible_with(tensor.shape):
+                    raise RequestError(400, f"{name}: expected shape {specs[name].shape}, received {tensor.shape}")
             return {name: value.numpy() for name, value in function(**tensors).items()}
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
             raise RequestError(400, str(error).splitlines()[0]) from None

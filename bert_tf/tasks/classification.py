@@ -122,6 +122,9 @@ def signatures(
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")], autograph=False)
     def serving_default(text):
+        # Neither TF Serving nor a loaded signature checks the rank, and TF Text's kernels crash on a scalar. A reshape
+        # alone is optimized away, since the graph believes its input to be a vector: the placeholder hides that.
+        text = tf.reshape(tf.raw_ops.PlaceholderWithDefault(input=text, shape=None), [-1])
         logits = model(tokenizer.pack(text, max_seq_length=max_seq_length), training=False)["logits"]
         names = tf.constant(list(labels))
         return {
