@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test lint format quickstart lock
+.PHONY: help env test lint format quickstart tpu-env lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
@@ -11,7 +11,8 @@ help:
 	@echo "make test        environment and all tests"
 	@echo "make lint        ruff check and format check"
 	@echo "make format      let ruff rewrite what lint would refuse"
-	@echo "make lock        resolve requirements/*.txt again (needs uv)"
+	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
+	@echo "make lock        resolve requirements/{cpu,gpu,tpu}.txt again (needs uv)"
 
 env: $(BIN)/.complete
 
@@ -34,6 +35,15 @@ format: env
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+tpu-env: .venv-tpu/bin/.complete
+
+# tensorflow-text asks for tensorflow, which would overwrite tensorflow-tpu: hence --no-deps, with a lock of everything.
+.venv-tpu/bin/.complete: requirements/tpu.txt
+	$(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/tpu.txt
+	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -c 'import tensorflow as tf; assert tf.config.list_logical_devices("TPU_SYSTEM")'
+	@touch $@
+
 quickstart: env
 	$(BIN)/python -m quickstart.run $(if $(FRESH),--fresh)
 
@@ -42,3 +52,6 @@ lock:
 	  --custom-compile-command "make lock" -o requirements/cpu.txt
 	uv pip compile pyproject.toml --extra dev --extra gpu --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command "make lock" -o requirements/gpu.txt
+	uv pip compile pyproject.toml requirements/tpu.in --extra dev --override requirements/tpu-overrides.txt \
+	  --python-platform x86_64-manylinux_2_31 --python-version 3.11 --generate-hashes --no-annotate \
+	  --custom-compile-command "make lock" -o requirements/tpu.txt

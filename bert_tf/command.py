@@ -36,7 +36,7 @@ def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) ->
       main: receives what stands behind the flags, without the program's name.
       pass_unknown: hand unknown flags to `main` (for Beam's own options) instead of refusing them.
     """
-    # Set before TensorFlow is imported, which mains do late. Without a GPU even its errors at start-up are about the GPU.
+    # Set before TensorFlow is imported, which mains do late. Without a GPU even its start-up errors are about GPUs.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.path.exists("/dev/nvidia0") else "3")
     logging.set_verbosity(logging.WARNING)
     # Beam tells everyone who does not use BigQuery that its client is not installed, and logs what it then raises.

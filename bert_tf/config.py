@@ -87,6 +87,10 @@ class OptimizerConfig:
     def __post_init__(self):
         require(self.learning_rate > 0, "optimizer.learning_rate must be positive", self.learning_rate)
         require(self.warmup_steps >= 0, "optimizer.warmup_steps must not be negative", self.warmup_steps)
+        for name in ("beta_1", "beta_2"):
+            require(0 <= getattr(self, name) < 1, f"optimizer.{name} must lie in [0, 1)", getattr(self, name))
+        require(self.epsilon > 0, "optimizer.epsilon must be positive", self.epsilon)
+        require(self.weight_decay >= 0, "optimizer.weight_decay must not be negative", self.weight_decay)
         if self.clip_norm is not None:
             require(self.clip_norm > 0, "optimizer.clip_norm must be positive or none", self.clip_norm)
 
@@ -114,6 +118,19 @@ class TrainConfig:
             *("evaluate_every", "checkpoint_every", "keep_checkpoints"),
         ):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1", getattr(self, name))
+        require(self.seed >= 0, "train.seed must not be negative", self.seed)
+        if self.evaluate_examples is not None:
+            require(
+                self.evaluate_examples >= 1,
+                "train.evaluate_examples must be at least 1 or none",
+                self.evaluate_examples,
+            )
+        # A line of metrics.jsonl covers the steps since the last one, which a resumed process must have seen itself.
+        require(
+            self.checkpoint_every % self.log_every == 0,
+            "train.checkpoint_every must be a multiple of train.log_every",
+            f"{self.checkpoint_every} and {self.log_every}",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,6 +140,10 @@ class PretrainDataConfig:
     vocab: str | None = None  # vocab.txt that the shards must have been made with; none: whatever they carry
     max_seq_length: int = 128  # must be what the shards were made with
     max_predictions_per_seq: int = 20  # likewise
+
+    def __post_init__(self):
+        for name in ("max_seq_length", "max_predictions_per_seq"):
+            require(getattr(self, name) >= 1, f"data.{name} must be at least 1", getattr(self, name))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,6 +172,9 @@ class FinetuneDataConfig:
     label_field: str = "label"
     max_seq_length: int = 128  # tokens, with [CLS] and [SEP]; longer texts are cut
 
+    def __post_init__(self):
+        require(self.max_seq_length >= 3, "data.max_seq_length must be at least 3", self.max_seq_length)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
@@ -169,3 +193,6 @@ class FinetuneConfig:
     )
     classifier_dropout: float = 0.1  # before the head
     init_from: str = ""  # model directory of the encoder (bert_tf.convert makes one of a published checkpoint)
+
+    def __post_init__(self):
+        require(0 <= self.classifier_dropout < 1, "classifier_dropout must lie in [0, 1)", self.classifier_dropout)

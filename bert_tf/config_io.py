@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import math
 import os
 import runpy
 import types
@@ -23,16 +24,53 @@ def load(path: str, overrides: Sequence[str], config_class: type):
     """
     if not os.path.isfile(path):
         raise InputError(f"--config {path}: expected a Python file with get_config(). Received: no such file.")
-    names = runpy.run_path(path)
-    if not callable(names.get("get_config")):
+    try:
+        get_config = runpy.run_path(path).get("get_config")
+        config = get_config() if callable(get_config) else None
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's file raises
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"--config {path}: expected a config that loads. Received {reason}.") from None
+    if config is None:
         raise InputError(f"--config {path}: expected a function get_config(). Received a file without one.")
-    config = names["get_config"]()
     if not isinstance(config, config_class):
         raise InputError(
             f"--config {path}: expected get_config() to return a {config_class.__name__}. "
             f"Received: {type(config).__name__}."
         )
+    check_types(config, f"--config {path}")
     return override(config, overrides)
+
+
+def check_types(config, source: str, prefix: str = "") -> None:
+    """Refuses a field whose value is not what its type hint says: dataclasses themselves check nothing.
+
+    Raises:
+      InputError: naming the field.
+    """
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value) and isinstance(value, _section(hint) or ()):
+            check_types(value, source, f"{prefix}{name}.")
+        elif not _is_instance(value, hint):
+            expected = str(hint) if typing.get_origin(hint) else hint.__name__
+            expected = expected.replace("typing.", "")
+            raise InputError(f"{source}: {prefix}{name}: expected {expected}. Received: {value!r}.")
+
+
+def _is_instance(value, hint) -> bool:
+    if _is_optional(hint):
+        return value is None or any(_is_instance(value, a) for a in typing.get_args(hint) if a is not type(None))
+    if typing.get_origin(hint) is typing.Literal:
+        return value in typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        items = typing.get_args(hint)
+        hints = [items[0]] * len(value) if isinstance(value, tuple) and items[-1] is Ellipsis else items
+        return isinstance(value, tuple) and len(value) == len(hints) and all(map(_is_instance, value, hints))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
 
 
 def override(config, assignments: Sequence[str]):
@@ -72,17 +110,33 @@ def save(config, path: str) -> None:
 
 def restore(config_class, path: str):
     """Reads what `save` wrote."""
+    config = from_dict(config_class, read_json(path), path)
+    check_types(config, path)
+    return config
+
+
+def read_json(path: str) -> dict:
+    """A JSON file that holds an object.
+
+    Raises:
+      InputError: it is not there, or holds something else.
+    """
     try:
         with open(path, encoding="utf-8") as file:
-            return from_dict(config_class, json.load(file), path)
+            value = json.load(file)
     except OSError as error:
-        raise InputError(f"{path}: expected a saved config. Received: {error.strerror}.") from None
-    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: expected a JSON file. Received: {error.strerror}.") from None
+    except ValueError as error:
         raise InputError(f"{path}: expected JSON. Received: {error}.") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object. Received: {type(value).__name__}.")
+    return value
 
 
 def from_dict(config_class, values: dict, source: str):
     """Builds a config from nested dicts; unknown names are refused."""
+    if not isinstance(values, dict):
+        raise InputError(f"{source}: expected an object. Received: {values!r}.")
     hints = typing.get_type_hints(config_class)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -95,22 +149,35 @@ def from_dict(config_class, values: dict, source: str):
         if section is not None and value is not None:
             value = from_dict(section, value, f"{source}: {name}")
         arguments[name] = tuple(value) if isinstance(value, list) else value
-    return config_class(**arguments)
+    try:
+        return config_class(**arguments)
+    except TypeError as error:  # a field without a default is missing, or a cross-check met another type
+        raise InputError(f"{source}: expected the fields of {config_class.__name__}. Received: {error}.") from None
 
 
 def settle(config, workdir: str) -> None:
-    """Saves the config into the workdir, or checks that the run which lives there has the same one.
+    """Saves the config into the workdir unless a run lives there already. Call check_settled before."""
+    path = os.path.join(workdir, "config.json")
+    try:
+        os.makedirs(workdir, exist_ok=True)
+        if not os.path.exists(path):
+            save(config, path)
+    except OSError as error:
+        raise InputError(
+            f"--workdir {workdir}: expected a folder that can be written. Received: {error.strerror}."
+        ) from None
+
+
+def check_settled(config, workdir: str) -> None:
+    """Checks that the run which lives in a workdir, if any, has this config.
 
     Raises:
       InputError: the workdir belongs to a run with another config; the differing fields are named.
     """
-    os.makedirs(workdir, exist_ok=True)
     path = os.path.join(workdir, "config.json")
     if not os.path.exists(path):
-        save(config, path)
         return
-    with open(path, encoding="utf-8") as file:
-        saved = _flatten(json.load(file))
+    saved = _flatten(read_json(path))
     now = _flatten(json.loads(json.dumps(dataclasses.asdict(config))))
     missing = object()
     differing = [name for name in {**saved, **now} if saved.get(name, missing) != now.get(name, missing)]
@@ -176,6 +243,8 @@ def _parse(text: str, hint, path: str):
         try:
             number = ast.literal_eval(text.strip())
             if isinstance(number, bool) or not isinstance(number, int | float) or hint(number) != number:
+                raise ValueError
+            if not math.isfinite(number):
                 raise ValueError
             return hint(number)
         except (ValueError, SyntaxError, OverflowError):

@@ -23,11 +23,12 @@ def run(workdir: str) -> dict[str, float]:
       InputError: not a finished run.
     """
     config_path = os.path.join(workdir, "config.json")
-    if not os.path.isdir(os.path.join(workdir, "model")) or not os.path.isfile(config_path):
-        raise InputError(f"--workdir {workdir}: expected a finished run, with config.json and model. Received neither.")
-    with open(config_path, encoding="utf-8") as file:
-        is_finetuning = "task" in json.load(file)
-    if is_finetuning:
+    for path in (config_path, os.path.join(workdir, "model")):
+        if not os.path.exists(path):
+            raise InputError(
+                f"--workdir {workdir}: expected a finished run. Received one without {os.path.basename(path)}."
+            )
+    if "task" in config_io.read_json(config_path):
         scores = _task_scores(config_io.restore(FinetuneConfig, config_path), workdir)
     else:
         scores = _pretraining_scores(config_io.restore(PretrainConfig, config_path), workdir)
@@ -64,7 +65,7 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
     def model_fn():
         model = BertForPreTraining(directory.config, dtype=precision.policy(config.train.precision))
         model.build()
-        huggingface.load_weights(directory.path, model)
+        huggingface.load_all_weights(directory.path, model)
         return model
 
     trainer = Trainer(

@@ -8,6 +8,7 @@ in the Hugging Face layout, and WORKDIR/evaluation.json.
 """
 
 import functools
+import json
 import os
 
 from absl import flags
@@ -30,8 +31,8 @@ def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
     directory = huggingface.open_directory(config.init_from, "init_from")
     if data.max_seq_length > directory.config.max_position_embeddings:
         raise InputError(
-            f"data.max_seq_length={data.max_seq_length}: expected at most the {directory.config.max_position_embeddings} "
-            f"positions of init_from={config.init_from}."
+            f"data.max_seq_length={data.max_seq_length}: expected at most the "
+            f"{directory.config.max_position_embeddings} positions of init_from={config.init_from}."
         )
     examples = {split: task.read_examples(data, split) for split in ("train", "validation")}
     labels = task.label_names(examples["train"][1], f"data.train={data.train}")
@@ -46,7 +47,8 @@ def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
         )
         for split in examples
     }
-    config_io.settle(config, workdir)
+    config_io.check_settled(config, workdir)
+    _settle_identity(workdir, {"labels": labels, "vocabulary_sha256": directory.vocabulary.sha256}, write=False)
 
     def model_fn():
         dtype = precision.policy(train.precision)
@@ -61,6 +63,8 @@ def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
         strategy=strategy.create(train.strategy),
         workdir=workdir,
     )
+    config_io.settle(config, workdir)
+    _settle_identity(workdir, {"labels": labels, "vocabulary_sha256": directory.vocabulary.sha256}, write=True)
     batch_size = train.global_batch_size
     trainer.fit(
         functools.partial(
@@ -78,6 +82,23 @@ def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
         labels=labels,
     )
     return evaluate.run(workdir)
+
+
+def _settle_identity(workdir: str, identity: dict, *, write: bool) -> None:
+    """Keeps what the classifier's weights mean in the workdir; a resumed run that means something else is refused."""
+    path = os.path.join(workdir, "labels.json")
+    if os.path.exists(path):
+        there = config_io.read_json(path)
+        for name, value in identity.items():
+            if there.get(name) != value:
+                raise InputError(
+                    f"--workdir {workdir}: expected the {name} that its run began with, {there.get(name)}. "
+                    f"Received: {value}."
+                )
+    elif write:
+        with open(path + ".tmp", "w", encoding="utf-8") as file:
+            json.dump(identity, file, indent=2)
+        os.replace(path + ".tmp", path)
 
 
 def main(_) -> None:

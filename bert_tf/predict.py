@@ -32,7 +32,8 @@ def run(model: str, texts: Sequence[str]) -> list[dict]:
 def read_texts(path: str) -> list[str]:
     """Texts of a file, of a .jsonl file, or of standard input ("-")."""
     if path == "-":
-        return [line.rstrip("\n") for line in sys.stdin]
+        # Bytes that are no UTF-8 become U+FFFD, which the tokenizer drops.
+        return [line.decode("utf-8", "replace").rstrip("\n") for line in sys.stdin.buffer]
     if path.endswith(".jsonl"):
         from bert_tf.tasks.tables import read_columns
 

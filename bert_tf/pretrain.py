@@ -6,17 +6,19 @@ A run that was stopped in any way is taken up again by the same command. The res
 in the Hugging Face layout.
 """
 
+import dataclasses
 import functools
 import os
 
 from absl import flags
 
 from bert_tf import command, config_io, records
-from bert_tf.config import PretrainConfig
+from bert_tf.config import BertConfig, PretrainConfig
+from bert_tf.errors import InputError
 
 
 def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
-    """Trains to the last step and writes workdir/model. Returns the last evaluation's metrics, {} without validation."""
+    """Trains to the last step and writes workdir/model. Returns the last evaluation, {} without validation."""
     from bert_tf.interop import huggingface
     from bert_tf.modeling.pretraining import BertForPreTraining
     from bert_tf.training import precision, shard_input, strategy
@@ -38,12 +40,12 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     if config.init_from is not None:
         directory = huggingface.open_directory(config.init_from, "init_from")
         expected.append((directory.vocabulary, f"init_from={config.init_from}"))
+        _check_network(config, directory.config)
     for name, folder in folders.items():
         shard_input.check(folder, name, layout=layout, vocab_size=config.model.vocab_size)
         for vocabulary, source in expected:
             shard_input.check_vocabulary(folder, name, vocabulary, source)
-    config_io.settle(config, workdir)
-    shard_input.settle_vocabulary(training, workdir)
+    config_io.check_settled(config, workdir)
 
     def model_fn():
         model = BertForPreTraining(config.model, dtype=precision.policy(train.precision))
@@ -62,6 +64,9 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         strategy=strategy.create(train.strategy),
         workdir=workdir,
     )
+    # Kept once nothing is left that could refuse the run, so that a corrected command meets an empty workdir.
+    config_io.settle(config, workdir)
+    shard_input.settle_vocabulary(training, workdir)
     validation_batches = None
     if data.validation is not None or validation.split("validation"):
         validation_batches = functools.partial(
@@ -86,6 +91,17 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         max_seq_length=data.max_seq_length,
     )
     return metrics
+
+
+def _check_network(config: PretrainConfig, theirs: BertConfig) -> None:
+    """Refuses an init_from of another network; dropout and initialization may differ."""
+    free = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
+    for name, value in dataclasses.asdict(config.model).items():
+        if name not in free and value != getattr(theirs, name):
+            raise InputError(
+                f"init_from={config.init_from}: expected model.{name}={value}. "
+                f"Received a model with {getattr(theirs, name)}."
+            )
 
 
 def main(_) -> None:

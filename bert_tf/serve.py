@@ -20,7 +20,10 @@ def main(_) -> None:
             f"REST on http://localhost:{server.rest_api_port}/v1/models/{model.name}:predict",
             flush=True,
         )
-        server.wait()
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            print("stopped", flush=True)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ class FinishDataset(beam.DoFn):
         if not any(info["examples"] for info in infos):
             raise InputError(
                 "--input: expected text for at least one instance. Received "
-                f"{total['passes_over_documents']} documents that make none (two documents or two sentences are needed)."
+                f"{total['passes_over_documents']} documents that make none (it takes two sentences)."
             )
         shards.write_tfds_metadata(self._output_dir, self._config.instances.layout, infos)
         shards.write_manifest(self._output_dir, manifest)

@@ -1,7 +1,7 @@
 """Keeps the local runner's worker processes from telling every channel they open.
 
-FnApiRunner does not hand its options to worker processes (Beam 2.77), so no logging option reaches them, and each writes
-some thirty lines to standard error. What a worker raises comes back through Beam and is not affected.
+FnApiRunner does not hand its options to worker processes (Beam 2.77), so no logging option reaches them, and each
+writes some thirty lines to standard error. What a worker raises comes back through Beam and is not affected.
 """
 
 import contextlib

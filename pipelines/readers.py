@@ -79,7 +79,7 @@ def read_documents(path: str) -> Iterator[str]:
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
-    """(number, line) without line ends and byte order mark: a document's identity must not depend on where it stands."""
+    """(number, line) without line ends and byte order mark: a document is the same wherever it stands."""
     try:
         with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as raw:
             ending = next((ending for ending in _DECOMPRESSORS if path.endswith(ending)), None)

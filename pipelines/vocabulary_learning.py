@@ -21,8 +21,8 @@ _CONTINUATION = 0xF0000  # first code point of plane 15, which is private use
 def learn_vocabulary(word_counts: Mapping[str, int], vocab_size: int, *, min_frequency: int = 2) -> Vocabulary:
     """Learns exactly `vocab_size` tokens: specials, characters in both forms, then merged pieces.
 
-    The learner is byte-pair merging from Hugging Face `tokenizers`, in Rust. Its WordPiece trainer gives other tokens on
-    every run, since "##x" characters get their ids in the order of a randomized hash map and ties between pairs are
+    The learner is byte-pair merging from Hugging Face `tokenizers`, in Rust. Its WordPiece trainer gives other tokens
+    on every run, since "##x" characters get their ids in the order of a randomized hash map and ties between pairs are
     broken by id. So a character inside a word is written as its own private-use code point, which makes plain
     byte-pair training, whose alphabet is sorted, learn the same thing every time.
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from absl import flags
 
 from bert_tf import command
+from bert_tf.errors import InputError
 
 _VOCAB_SIZE = 8_000
 
@@ -160,6 +161,8 @@ def closing_table(workdir: str, seconds: dict[str, float]) -> str:
 
 def run(workdir: str, *, fresh: bool) -> str:
     """Runs every stage and returns the closing table."""
+    if os.path.isdir(workdir) and os.listdir(workdir) and not os.path.isdir(os.path.join(workdir, "finished")):
+        raise InputError(f"--workdir {workdir}: expected an empty folder, or one of an earlier quickstart.")
     if fresh:
         print(f"starting over: removing {workdir}", flush=True)
         shutil.rmtree(workdir, ignore_errors=True)

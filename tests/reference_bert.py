@@ -1,6 +1,6 @@
-"""BERT's forward pass and pretraining losses in float64 NumPy, from the paper's definitions. Shares no code with bert_tf.
+"""BERT's forward pass and pretraining losses in float64 NumPy, from the paper's definitions, without bert_tf.
 
-Weights are a dict with Hugging Face's names, as bert_tf.interop.weights.weight_names gives them, in our layout ([in, out]).
+Weights are a dict with Hugging Face's names, as bert_tf.interop.weights.weight_names gives them, kernels [in, out].
 """
 
 import math

@@ -24,12 +24,17 @@ def test_tsv_and_jsonl_give_the_same_columns(tmp_path):
     ("name", "text", "sentence"),
     [
         ("a.tsv", "text\tlabels\nx\ta\n", "a.tsv:2: expected a column 'label'. Received: text, labels."),
-        ("a.tsv", "text\tlabel\nx\n", "a.tsv:2: expected a column 'label'"),
+        ("a.tsv", "text\tlabel\nx\n", "a.tsv:2: expected 2 columns. Received 1."),
         ("a.tsv", "text\tlabel\nx\ty\tz\n", "a.tsv:2: expected 2 columns. Received 3."),
         ("a.tsv", "text\tlabel\n", "expected at least one example. Received an empty file."),
         ("a.jsonl", '{"text": "x"}\n', "a.jsonl:1: expected a column 'label'. Received: text."),
         ("a.jsonl", '{"text": "x", "label": "a"}\n{\n', "a.jsonl:2: expected JSON."),
         ("a.jsonl", "[1]\n", "a.jsonl:1: expected a JSON object. Received: list."),
+        (
+            "a.jsonl",
+            '{"text": {"q": 1}, "label": "a"}\n',
+            "a.jsonl:1: text: expected text or a number. Received: dict.",
+        ),
         ("a.csv", "x", "expected a file ending in .jsonl or .tsv"),
         (None, None, "expected a file of examples. Received: No such file"),
     ],

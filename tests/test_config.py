@@ -7,6 +7,12 @@ from bert_tf import config_io
 from bert_tf.config import BertConfig, FinetuneConfig, PretrainConfig, preset
 from bert_tf.errors import InputError
 
+_CONFIG = """
+from bert_tf.config import PretrainConfig, TrainConfig
+def get_config():
+    return PretrainConfig(train={})
+"""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inner:
@@ -89,11 +95,12 @@ def test_saved_config_comes_back_equal(tmp_path):
 
 def test_resumed_run_with_another_config_is_refused_by_field(tmp_path):
     config = FinetuneConfig(init_from="a")
+    config_io.check_settled(config, str(tmp_path))
     config_io.settle(config, str(tmp_path))
-    config_io.settle(config, str(tmp_path))
+    config_io.check_settled(config, str(tmp_path))
     other = config_io.override(config, ["train.seed=1", "optimizer.learning_rate=1"])
     with pytest.raises(InputError) as error:
-        config_io.settle(other, str(tmp_path))
+        config_io.check_settled(other, str(tmp_path))
     assert "optimizer.learning_rate (there 3e-05, now 1.0)" in str(error.value)
     assert "train.seed (there 12345, now 1)" in str(error.value)
     assert "train.steps" not in str(error.value)
@@ -105,6 +112,18 @@ def test_resumed_run_with_another_config_is_refused_by_field(tmp_path):
         (None, "no such file"),
         ("x = 1", "expected a function get_config()"),
         ("def get_config(): return 3", "expected get_config() to return a PretrainConfig. Received: int."),
+        ("def get_config(:", "expected a config that loads. Received SyntaxError"),
+        (
+            _CONFIG.format("TrainConfig(colour=1)"),
+            "TypeError: TrainConfig.__init__() got an unexpected keyword argument",
+        ),
+        (
+            _CONFIG.format("TrainConfig(strategy='tpo')"),
+            "train.strategy: expected Literal['auto', 'single', 'mirrored']. ",
+        ),
+        (_CONFIG.format("TrainConfig(steps=1e4)"), "train.steps: expected int. Received: 10000.0."),
+        (_CONFIG.format("TrainConfig(seed=True)"), "train.seed: expected int. Received: True."),
+        (_CONFIG.format("3"), "train: expected TrainConfig. Received: 3."),
     ],
 )
 def test_wrong_config_file_is_one_clear_sentence(tmp_path, source, sentence):
@@ -119,6 +138,26 @@ def test_wrong_config_file_is_one_clear_sentence(tmp_path, source, sentence):
 def test_saved_config_with_unknown_field_is_refused():
     with pytest.raises(InputError, match="unknown field 'colour' of BertConfig"):
         config_io.from_dict(PretrainConfig, {"model": {"colour": 1}}, "config.json")
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        *("data.max_seq_length=0", "data.max_predictions_per_seq=-1", "optimizer.beta_1=7", "optimizer.epsilon=0"),
+        *(
+            "optimizer.weight_decay=-1",
+            "optimizer.clip_norm=0",
+            "optimizer.learning_rate=0",
+            "optimizer.warmup_steps=-1",
+        ),
+        *("train.seed=-1", "train.evaluate_examples=0", "train.steps=0", "train.checkpoint_every=150"),
+        *("model.num_hidden_layers=0", "model.hidden_dropout_prob=1", "data.max_seq_length=513"),
+        "optimizer.learning_rate=1e999",
+    ],
+)
+def test_value_out_of_range_names_the_field(assignment):
+    with pytest.raises(InputError, match=assignment.split("=")[0]):
+        config_io.override(PretrainConfig(), [assignment])
 
 
 def test_presets_are_named():

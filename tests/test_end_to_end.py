@@ -152,7 +152,7 @@ def test_predict_and_saved_model_and_both_servers_agree(command, made):
         assert status["model_version_status"][0]["state"] == "AVAILABLE"
     finally:
         server.send_signal(signal.SIGINT)
-        assert server.wait(timeout=30) == 130
+        assert server.wait(timeout=30) == 0
 
 
 def post(url: str, body) -> dict:
@@ -172,6 +172,14 @@ def check_grpc(address: str, texts: list[str], columns: dict) -> None:
         request.inputs["text"].CopyFrom(tf.make_tensor_proto(texts))
         response = stub.Predict(request, timeout=30)
         assert [x.decode() for x in tf.make_ndarray(response.outputs["label"])] == columns["label"]
+        request.inputs["text"].CopyFrom(tf.make_tensor_proto("a scalar"))
+        with pytest.raises(grpc.RpcError) as error:
+            stub.Predict(request, timeout=30)
+        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        request.model_spec.version.value = 9
+        with pytest.raises(grpc.RpcError) as error:
+            stub.Predict(request, timeout=30)
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND
         request.model_spec.name = "nobody"
         with pytest.raises(grpc.RpcError) as error:
             stub.Predict(request, timeout=30)
@@ -191,6 +199,8 @@ def check_wrong_requests(rest: str) -> None:
         (rest, {"instances": [{"text": "a"}, {"words": "a"}]}, 400),
         (rest, {"inputs": {"text": "not a list"}}, 400),
         (rest, {"inputs": {"text": None}}, 400),
+        (rest, {"inputs": [["a", "b"]]}, 400),
+        (rest, b"[" * 100_000, 400),
         (rest, {"instances": ["a"], "signature_name": "nothing"}, 404),
         (rest, {"instances": ["a"], "signature_name": 3}, 404),
         (rest.replace("kinds", "nobody"), {"instances": ["a"]}, 404),
@@ -284,7 +294,8 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
         ),
         "shards of another length": (
             [*on_shards, "--set", "data.max_seq_length=128"],
-            f"error: data.max_seq_length=128: expected what the shards were made with. data.train={made}/shards has 64.",
+            "error: data.max_seq_length=128: expected what the shards were made with. "
+            f"data.train={made}/shards has 64.",
         ),
         "label file with a missing column": (
             ["bert_tf.finetune", *finetune_arguments(made)[:2], "--workdir", tmp / "run"]
@@ -293,8 +304,8 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
         ),
         "model directory without weights": (
             ["bert_tf.export", "--model", tmp / "model", "--output", tmp / "out"],
-            f"error: --model {tmp}/model: expected a model directory with config.json, model.safetensors and vocab.txt. "
-            "Received one without model.safetensors.",
+            f"error: --model {tmp}/model: expected a model directory with config.json, model.safetensors and vocab.txt."
+            " Received one without model.safetensors.",
         ),
         "model without a task": (
             ["bert_tf.predict", "--model", made / "pretrain/model", "--input", "-"],
@@ -302,7 +313,7 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
         ),
         "run that is not finished": (
             ["bert_tf.evaluate", "--workdir", tmp],
-            f"error: --workdir {tmp}: expected a finished run",
+            f"error: --workdir {tmp}: expected a finished run. Received one without config.json.",
         ),
         "served folder without versions": (
             ["bert_tf.serve", "--model_name", "x", "--model_base_path", tmp],
@@ -331,6 +342,19 @@ def test_wrong_use_is_one_sentence_and_exit_code_1(command, made, corpus, tmp_pa
     assert not list((tmp_path / "out").glob("pretrain-*")) if (tmp_path / "out").exists() else True
     assert not (tmp_path / "out" / "1").exists()
     assert not (tmp_path / "run").exists()
+
+
+def test_resuming_with_other_labels_is_refused(command, made, tmp_path):
+    shutil.copytree(made / "finetune", tmp_path / "finetune")
+    shutil.copytree(made / "pretrain/model", tmp_path / "pretrain/model")
+    write_labels(tmp_path)
+    config = (made / "finetune/config.json").read_text().replace(str(made), str(tmp_path))
+    (tmp_path / "finetune/config.json").write_text(config)
+    for name in ("train.tsv", "validation.jsonl"):
+        (tmp_path / name).write_text((tmp_path / name).read_text().replace("class", "klass"))
+    process = command("bert_tf.finetune", *finetune_arguments(tmp_path))
+    assert process.returncode == 1
+    assert "expected the labels that its run began with, ['class', 'import']. Received: ['import'" in process.stderr
 
 
 def test_resuming_with_another_config_is_refused(command, made):

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 _BASE = {"bert_tf.config", "bert_tf.config_io", "bert_tf.errors", "bert_tf.records", "bert_tf.vocabulary"}
 _SHARED = _BASE | {"bert_tf.tokenizer", "bert_tf.command"}
 _ROOMS = ("modeling", "training", "tasks", "interop", "serving")
-# What each room may import of bert_tf, beside itself. serving reads model directories, so it also knows interop and tasks.
+# What each room may import of bert_tf, beside itself. serving loads fine-tuned models, so it knows interop and tasks.
 _ALLOWED = {
     "modeling": _BASE,
     "training": _SHARED | {"bert_tf.modeling"},

@@ -128,6 +128,27 @@ def test_saving_replaces_and_leaves_no_temporary(small_config, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_saving_over_something_else_is_refused(small_config, tmp_path, kind):
+    if kind == "file":
+        (tmp_path / "model").write_text("mine")
+    else:
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match="Received a file" if kind == "file" else "Received one with precious.txt"):
+        saved(tmp_path / "model", built(small_config))
+    assert len(list(tmp_path.rglob("*"))) == (1 if kind == "file" else 2)
+
+
+def test_checkpoint_without_heads_is_not_converted(small_config, tmp_path):
+    path = saved(tmp_path / "model", built(small_config))
+    tensors = load_file(f"{path}/model.safetensors")
+    save_file({n: x for n, x in tensors.items() if n.startswith("bert.")}, f"{path}/model.safetensors")
+    with pytest.raises(InputError, match="expected a pretraining checkpoint with both heads"):
+        convert.run(path, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def write_google_checkpoint(folder, config, model) -> None:
     """A TF1 checkpoint with the variable names and layouts of google-research/bert, written with TF1's own Saver."""
     names = {
@@ -192,6 +213,19 @@ def test_google_folder_without_checkpoint_is_one_clear_sentence(small_config, tm
     (tmp_path / "vocab.txt").write_bytes(VOCABULARY.serialize())
     with pytest.raises(InputError, match="expected bert_model.ckpt.index beside bert_config.json"):
         google.load_weights(str(tmp_path), built(small_config))
+
+
+def test_latest_step_of_a_training_folder_is_taken(small_config, tmp_path):
+    for step in (9000, 10_000):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        write_google_checkpoint(folder, small_config, built(small_config, seed=step))
+        for path in folder.iterdir():
+            path.rename(tmp_path / path.name.replace("bert_model.ckpt", f"model.ckpt-{step}"))
+    other = built(small_config)
+    google.load_weights(str(tmp_path), other)
+    for a, b in zip(weights_of(other), weights_of(built(small_config, seed=10_000)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_hugging_face_folder_converts_to_itself(small_config, tmp_path):

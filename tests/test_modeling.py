@@ -3,9 +3,9 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import reference_bert
 import tensorflow as tf
 
-import reference_bert
 from bert_tf.config import OptimizerConfig, TrainConfig, preset
 from bert_tf.interop.weights import weight_names
 from bert_tf.modeling.encoder import BertEncoder

@@ -1,6 +1,9 @@
+import bz2
 import gzip
 import hashlib
 import json
+import lzma
+import os
 import pathlib
 
 import numpy as np
@@ -93,16 +96,18 @@ def test_instances_are_well_formed(shards, corpus_vocab):
     assert (ids[:, 0] == vocabulary["[CLS]"]).all()
     assert (np.take_along_axis(ids, lengths[:, None] - 1, axis=1) == vocabulary["[SEP]"]).all()
     assert not ids[mask == 0].any()
-    assert (np.diff(types * mask, axis=1)[:, :1] == 0).all()
     weights = batch["masked_lm_weights"]
     expected = np.minimum(10, np.maximum(1, np.rint(lengths * 0.15)))
     np.testing.assert_array_equal(weights.sum(axis=1), expected)
-    # What was hidden is put back: then the text must be one of the corpus.
+    # With what was hidden put back, no [MASK] is left, and every row holds its three special tokens.
     restored = ids.copy()
     rows, columns = np.nonzero(weights)
     restored[rows, batch["masked_lm_positions"][rows, columns]] = batch["masked_lm_ids"][rows, columns]
     assert not np.isin(restored, [vocabulary["[MASK]"], vocabulary["[UNK]"]]).any()
     assert np.isin(restored, [vocabulary["[CLS]"], vocabulary["[SEP]"]]).sum() == 3 * len(ids)
+    # Segment 0 up to the first [SEP], segment 1 after it up to the second, 0 in the padding.
+    seps_before = np.cumsum(restored == vocabulary["[SEP]"], axis=1) - (restored == vocabulary["[SEP]"])
+    np.testing.assert_array_equal(types, (seps_before == 1) & (mask == 1))
 
 
 def test_validation_documents_are_in_no_training_pool():
@@ -167,7 +172,56 @@ def test_bad_record_names_file_and_line(tmp_path, name, data, sentence):
 
 def test_blank_lines_separate_documents(tmp_path):
     (tmp_path / "a.txt").write_text("\n\none\ntwo\n\n \n\nthree")
-    assert list(read_documents(str(tmp_path / "a.txt"))) == ["one\ntwo\n", "three"]
+    assert list(read_documents(str(tmp_path / "a.txt"))) == ["one\ntwo", "three"]
+
+
+def test_document_is_the_same_wherever_it_stands(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\n\ntwo")
+    (tmp_path / "b.txt").write_bytes(b"two\r\n\r\none\r\n")
+    assert sorted(read_documents(str(tmp_path / "a.txt"))) == sorted(read_documents(str(tmp_path / "b.txt")))
+
+
+@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_compressed_files_are_read_whole_or_refused(tmp_path, ending, compress):
+    data = compress(b"one\n\ntwo\n" * 1000)
+    (tmp_path / f"a.txt.{ending}").write_bytes(data)
+    assert len(list(read_documents(str(tmp_path / f"a.txt.{ending}")))) == 2000 - 999
+    for bad in (data[:-10], b"no such format"):
+        (tmp_path / f"b.txt.{ending}").write_bytes(bad)
+        with pytest.raises(InputError, match="expected a whole readable file"):
+            list(read_documents(str(tmp_path / f"b.txt.{ending}")))
+
+
+def test_half_a_surrogate_pair_in_json_is_replaced(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800b"}\n{"text": "\\ud83d\\ude00"}\n')
+    assert list(read_documents(str(tmp_path / "a.jsonl"))) == ["a\ufffdb", "\U0001f600"]
+
+
+def test_folder_of_others_is_refused_and_kept(corpus, corpus_vocab, tmp_path):
+    (tmp_path / "pretrain-notes.txt").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="or one that an earlier job made. Received one with pretrain-notes.txt"):
+            make(corpus, corpus_vocab, tmp_path, overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["pretrain-notes.txt"]
+
+
+def test_bad_option_leaves_a_finished_folder_alone(shards, corpus, corpus_vocab):
+    before = shard_bytes(shards)
+    for arguments in (["--direct_num_wrkers=2"], ["stray.txt"], ["--direct_num_workers=x"], ["--runner=Nonsense"]):
+        with pytest.raises(InputError):
+            make(corpus, corpus_vocab, shards, overwrite=True, beam_arguments=arguments)
+    assert shard_bytes(shards) == before
+    assert (shards / "COMPLETED").exists()
+
+
+def test_changed_input_of_the_same_size_is_not_taken_for_the_same(corpus_vocab, tmp_path):
+    (tmp_path / "a.txt").write_text("One here. Two here.\n\nThree here. Four here.\n")
+    config = JobConfig(instances=CONFIG.instances, num_shards=1, validation_fraction=0)
+    make(tmp_path, corpus_vocab, tmp_path / "out", config=config, pattern="a.txt")
+    (tmp_path / "a.txt").write_text("Two here. One here.\n\nThree here. Four here.\n")
+    os.utime(tmp_path / "a.txt", (1, 1))
+    with pytest.raises(InputError, match="made from the same input"):
+        make(tmp_path, corpus_vocab, tmp_path / "out", config=config, pattern="a.txt")
 
 
 def test_files_are_matched_once_and_sorted(tmp_path):
@@ -181,6 +235,8 @@ def test_files_are_matched_once_and_sorted(tmp_path):
     ("changes", "sentence"),
     [
         ({"num_shards": 0}, "--num_shards must be at least 1. Received: 0."),
+        ({"num_validation_shards": 0}, "--num_validation_shards must be at least 1"),
+        ({"instances": InstanceConfig(short_seq_prob=7)}, "--short_seq_prob must lie in"),
         ({"dupe_factor": 0}, "--dupe_factor must be at least 1"),
         ({"validation_fraction": 1.0}, r"--validation_fraction must lie in \[0, 1\)"),
         ({"instances": InstanceConfig(max_seq_length=4)}, "--max_seq_length must be at least 5"),

@@ -3,8 +3,8 @@ import pytest
 import tensorflow as tf
 
 from bert_tf import records
-from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_tf.errors import InputError
+from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 LAYOUT = records.RecordLayout(max_seq_length=6, max_predictions_per_seq=2)
 

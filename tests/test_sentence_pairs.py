@@ -1,4 +1,5 @@
 import collections
+import itertools
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from pipelines.sentence_pairs import Pair, TokenizedDocument, _truncate, documen
 def document(name: str, *lengths: int, base: int = 0) -> TokenizedDocument:
     """Sentences of the given lengths whose tokens count up from base, so that each token tells where it stood."""
     bounds = np.cumsum([0, *lengths])
-    return TokenizedDocument(name.encode(), [np.arange(base + a, base + b) for a, b in zip(bounds, bounds[1:])])
+    return TokenizedDocument(name.encode(), [np.arange(base + a, base + b) for a, b in itertools.pairwise(bounds)])
 
 
 def pairs_of(index, documents, seed=0, length=16, short=0.0) -> list[Pair]:
@@ -102,7 +103,7 @@ def test_truncation_drops_front_or_back_by_a_fair_coin():
 
 def test_short_sequences_come_with_the_given_probability():
     documents = [document("a", *[1] * 200), document("b", *[1] * 200, base=1000)]
-    # With probability 0.1 the target is uniform in 2..61, else 61, so the first pair is shorter than 61 with 0.1 x 59/60.
+    # With probability 0.1 the target is uniform in 2..61, else 61: the first pair is shorter with 0.1 x 59/60.
     short = sum(
         len(pair.first) + len(pair.second) < 61
         for pair in (pairs_of(0, documents, seed, length=64, short=0.1)[0] for seed in range(3000))

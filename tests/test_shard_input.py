@@ -25,12 +25,12 @@ def batches(folder, start, count, size=100, seed=3):
 def test_batches_are_a_function_of_seed_and_step(folder):
     # 40 batches of 100 are more than an epoch, so shards and epochs are crossed.
     whole = batches(folder, 0, 40)
-    assert 40 * 100 > sum(shard["examples"] for shard in folder.split("train"))
+    assert sum(shard["examples"] for shard in folder.split("train")) < 40 * 100
     for start in (1, 7, 23, 39):
         for ours, theirs in zip(batches(folder, start, 40 - start), whole[start:], strict=True):
             for name in ours:
                 np.testing.assert_array_equal(ours[name], theirs[name])
-    assert any((a["input_word_ids"] != b["input_word_ids"]).any() for a, b in zip(whole, batches(folder, 0, 2, seed=4)))
+    assert (whole[0]["input_word_ids"] != batches(folder, 0, 1, seed=4)[0]["input_word_ids"]).any()
 
 
 def test_every_epoch_holds_every_example_once_in_a_new_order(folder):

@@ -3,9 +3,9 @@ import pydoc_data.topics
 import hypothesis
 import hypothesis.strategies as st
 import pytest
+import reference_tokenizer
 import tensorflow as tf
 
-import reference_tokenizer
 from bert_tf.tokenizer import Tokenizer, split_words
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 

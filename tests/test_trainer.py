@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import make_pretraining_batch
 
 from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.errors import InputError
@@ -11,7 +12,6 @@ from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.training import example_input, strategy
 from bert_tf.training.monitoring import read_metrics
 from bert_tf.training.trainer import Trainer
-from conftest import make_pretraining_batch
 
 TRAIN = TrainConfig(
     steps=6, global_batch_size=8, steps_per_loop=2, log_every=1, evaluate_every=6, checkpoint_every=3, seed=1
@@ -101,7 +101,7 @@ def test_steps_per_loop_changes_nothing(undisturbed, small_config_module, tmp_pa
 
 
 def test_training_lowers_the_loss(small_config_module, tmp_path):
-    run = Run(small_config_module, tmp_path, steps=40, log_every=40, evaluate_every=40).fit()
+    run = Run(small_config_module, tmp_path, steps=40, log_every=40, evaluate_every=40, checkpoint_every=40).fit()
     before, after = [line["loss"] for line in read_metrics(run.workdir) if line["split"] == "validation"]
     assert after < before - 0.3
 

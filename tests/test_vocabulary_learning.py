@@ -2,8 +2,8 @@ import subprocess
 import sys
 
 import pytest
-
 import reference_tokenizer
+
 from bert_tf.errors import InputError
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pipelines.readers import read_documents
@@ -13,8 +13,8 @@ COUNTS = {"low": 5, "lower": 2, "newest": 6, "widest": 3, "n": 1}
 
 
 def test_pieces_are_merged_by_frequency():
-    # By hand (the words are those of Sennrich et al. 2016): ##e ##s and ##s ##t come 9 times, the pair of lower ids goes
-    # first; ##es ##t 9 times; l ##o and ##o ##w 7 times; lo ##w 7 times; n ##e, ##e ##w, ##w ##est 6 times.
+    # By hand (the words are those of Sennrich et al. 2016): ##e ##s and ##s ##t come 9 times, the pair of lower ids
+    # goes first; ##es ##t 9 times; l ##o and ##o ##w 7 times; lo ##w 7 times; n ##e, ##e ##w, ##w ##est 6 times.
     vocabulary = learn_vocabulary(COUNTS, 5 + 2 * 10 + 5, min_frequency=1)
     assert vocabulary.tokens[:5] == SPECIAL_TOKENS
     assert vocabulary.tokens[5:15] == tuple("deilnorstw")

@@ -1,7 +1,6 @@
 """Google's TF1 checkpoints (bert_config.json, bert_model.ckpt.*, vocab.txt) -> weights of a model."""
 
 import glob
-import json
 import os
 import re
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bert_tf import config_io
 from bert_tf.config import BertConfig
 from bert_tf.errors import InputError
 from bert_tf.interop.weights import LoadReport, assign
@@ -24,16 +24,17 @@ def is_checkpoint(path: str) -> bool:
 
 
 def read_config(path: str) -> tuple[BertConfig, Vocabulary, bool]:
-    """(network, vocabulary, lower_case) of a folder. Case follows the vocabulary: uncased ones hold no upper-case letter."""
-    with open(os.path.join(path, CONFIG), encoding="utf-8") as file:
-        settings = json.load(file)
+    """(network, vocabulary, lower_case) of a folder; a vocabulary without an upper-case letter is an uncased one."""
+    settings = config_io.read_json(os.path.join(path, CONFIG))
     fields = BertConfig.__dataclass_fields__
     values = {name: value for name, value in settings.items() if name in fields}
     # google-research/bert computes "gelu" in the tanh form.
     values["hidden_act"] = "gelu_new" if settings.get("hidden_act", "gelu") == "gelu" else settings["hidden_act"]
     vocabulary = Vocabulary.load(os.path.join(path, "vocab.txt"))
     lower_case = not any(t != t.lower() for t in vocabulary.tokens if not re.fullmatch(r"\[.*\]", t))
-    return BertConfig(**values), vocabulary, lower_case
+    config = config_io.from_dict(BertConfig, values, os.path.join(path, CONFIG))
+    config_io.check_types(config, os.path.join(path, CONFIG))
+    return config, vocabulary, lower_case
 
 
 def load_weights(path: str, model: keras.Model) -> LoadReport:
@@ -42,12 +43,20 @@ def load_weights(path: str, model: keras.Model) -> LoadReport:
     Raises:
       InputError: no checkpoint, or a weight of another shape.
     """
-    indexes = sorted(glob.glob(os.path.join(path, "*.ckpt*.index")))
-    if not indexes:
+    # Released folders hold bert_model.ckpt; those of a training run name the step, and a file "checkpoint" the latest.
+    found = [name.removesuffix(".index") for name in glob.glob(os.path.join(path, "*.ckpt*.index"))]
+    if not found:
         raise InputError(
             f"{path}: expected bert_model.ckpt.index beside {CONFIG}. Received a folder without a checkpoint."
         )
-    reader = tf.train.load_checkpoint(indexes[-1].removesuffix(".index"))
+    released = os.path.join(path, "bert_model.ckpt")
+    chosen = released if released in found else max(found, key=_step)
+    try:
+        reader = tf.train.load_checkpoint(chosen)
+    except (tf.errors.OpError, IndexError, ValueError) as error:
+        raise InputError(
+            f"{chosen}: expected a whole TF1 checkpoint. Received: {str(error).splitlines()[0]}."
+        ) from None
     present = {name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)}
 
     def read(name: str, transposed: bool) -> np.ndarray:
@@ -56,6 +65,12 @@ def load_weights(path: str, model: keras.Model) -> LoadReport:
         return value.T if name.endswith("output_weights") else value
 
     return assign(model, present=present, rename=_google_name, read=read, source=path)
+
+
+def _step(checkpoint: str) -> int:
+    """The step in model.ckpt-10000, 0 without one."""
+    number = re.search(r"-(\d+)$", checkpoint)
+    return int(number.group(1)) if number else 0
 
 
 def _google_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The model directory, which is Hugging Face's layout: config.json, model.safetensors, vocab.txt, tokenizer_config.json.
+"""The model directory in Hugging Face's layout: config.json, model.safetensors, vocab.txt, tokenizer_config.json.
 
 Theirs and ours hold the same numbers; a Dense kernel of ours, [in, out], is the transpose of their Linear weight.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from bert_tf import config_io
 from bert_tf.config import BertConfig
 from bert_tf.errors import InputError
 from bert_tf.interop.weights import LoadReport, assign, weight_names
@@ -42,13 +43,18 @@ class ModelDirectory:
 
     @property
     def architecture(self) -> str:
-        return (self.settings.get("architectures") or ["BertModel"])[0]
+        names = self.settings.get("architectures") or ["BertModel"]
+        return names if isinstance(names, str) else names[0]
 
     @property
     def labels(self) -> list[str]:
         """Names of the classes by id, empty for a model without classes."""
-        names = self.settings.get("id2label", {})
-        return [names[key] for key in sorted(names, key=int)]
+        names = self.settings.get("id2label") or {}
+        try:
+            return [names[key] for key in sorted(names, key=int)]
+        except (TypeError, ValueError):
+            place = os.path.join(self.path, CONFIG)
+            raise InputError(f"{place}: id2label: expected {{id: label}}. Received: {names!r}.") from None
 
 
 def open_directory(path: str, field: str) -> ModelDirectory:
@@ -63,7 +69,7 @@ def open_directory(path: str, field: str) -> ModelDirectory:
                 f"{field} {path}: expected a model directory with {CONFIG}, {WEIGHTS} and {_VOCABULARY}. "
                 f"Received one without {name}."
             )
-    settings = _read_json(os.path.join(path, CONFIG))
+    settings = config_io.read_json(os.path.join(path, CONFIG))
     if settings.get("model_type", "bert") != "bert":
         raise InputError(f"{field} {path}: expected model_type 'bert'. Received: {settings['model_type']!r}.")
     fields = {f.name for f in dataclasses.fields(BertConfig)}
@@ -73,21 +79,25 @@ def open_directory(path: str, field: str) -> ModelDirectory:
     if settings_config["hidden_act"] not in ("gelu", "gelu_new"):
         raise InputError(f"{field} {path}: expected hidden_act gelu or gelu_new. Received: {activation!r}.")
     vocabulary = Vocabulary.load(os.path.join(path, _VOCABULARY))
-    config = BertConfig(**settings_config)
+    if settings.get("position_embedding_type", "absolute") != "absolute":
+        kind = settings["position_embedding_type"]
+        raise InputError(f"{field} {path}: expected position_embedding_type absolute. Received: {kind!r}.")
+    config = config_io.from_dict(BertConfig, settings_config, os.path.join(path, CONFIG))
+    config_io.check_types(config, os.path.join(path, CONFIG))
     if len(vocabulary) > config.vocab_size:
         raise InputError(
             f"{field} {path}: expected a vocabulary of at most vocab_size = {config.vocab_size} tokens. "
             f"Received {len(vocabulary)} in {_VOCABULARY}."
         )
     tokenizer_path = os.path.join(path, _TOKENIZER_CONFIG)
-    tokenizer = _read_json(tokenizer_path) if os.path.isfile(tokenizer_path) else {}
+    tokenizer = config_io.read_json(tokenizer_path) if os.path.isfile(tokenizer_path) else {}
     return ModelDirectory(
         path=path,
         config=config,
         vocabulary=vocabulary,
         lower_case=bool(tokenizer.get("do_lower_case", True)),
         # Released tokenizers say 1e30 where they know no limit.
-        max_seq_length=int(min(tokenizer.get("model_max_length", 1e30), config.max_position_embeddings)),
+        max_seq_length=int(min(tokenizer.get("model_max_length") or 1e30, config.max_position_embeddings)),
         settings=settings,
     )
 
@@ -102,7 +112,7 @@ def save(
     max_seq_length: int,
     labels: list[str] | None = None,
 ) -> None:
-    """Writes a model directory under a temporary name and renames it, replacing an older one.
+    """Writes a model directory under a temporary name and renames it, replacing an older one (see check_output).
 
     Args:
       path: folder to write.
@@ -113,8 +123,10 @@ def save(
       max_seq_length: length that the model was trained with, kept as tokenizer setting.
       labels: class names by id.
     """
-    temporary = path.rstrip("/") + ".tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    check_output(path, "output")
+    temporary, replaced = path.rstrip("/") + ".tmp", path.rstrip("/") + ".old"
+    for folder in (temporary, replaced):
+        shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(temporary)
     tensors = {name: np.ascontiguousarray(value) for name, value in _named_arrays(model)}
     save_file(tensors, os.path.join(temporary, WEIGHTS), metadata={"format": "pt"})
@@ -142,8 +154,25 @@ def save(
     with open(os.path.join(temporary, _VOCABULARY), "wb") as file:
         file.write(vocabulary.serialize())
     if os.path.isdir(path):
-        shutil.rmtree(path)
+        os.rename(path, replaced)
     os.rename(temporary, path)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def check_output(path: str, field: str) -> None:
+    """Refuses to write a model over anything but an older model or an empty folder.
+
+    Raises:
+      InputError: `path` is a file or a folder of something else.
+    """
+    if os.path.isfile(path):
+        raise InputError(f"{field} {path}: expected a folder to write a model to. Received a file.")
+    names = os.listdir(path) if os.path.isdir(path) else []
+    foreign = sorted(set(names) - {CONFIG, WEIGHTS, _TOKENIZER_CONFIG, _VOCABULARY})
+    if foreign:
+        raise InputError(
+            f"{field} {path}: expected no folder, or one of an older model. Received one with {foreign[0]}."
+        )
 
 
 def load_weights(directory: str, model: keras.Model) -> LoadReport:
@@ -198,14 +227,6 @@ def _canonical(name: str) -> str:
     if name.startswith(("embeddings.", "encoder.", "pooler.")):
         name = "bert." + name
     return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-
-
-def _read_json(path: str) -> dict:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected JSON. Received: {error}.") from None
 
 
 def _write_json(path: str, value: dict) -> None:

@@ -5,7 +5,7 @@ from keras import ops
 
 def cross_entropy(logits, labels):
     """float32 [..., classes] and int32 [...] -> float32 [...]: -log softmax(logits)[label]."""
-    # Keras' own op, which is one fused kernel on TensorFlow: picking the label's logit by index costs a third of a step.
+    # One fused kernel on TensorFlow; picking the label's logit by index costs a third of a small model's step.
     return ops.sparse_categorical_crossentropy(labels, ops.cast(logits, "float32"), from_logits=True)
 
 

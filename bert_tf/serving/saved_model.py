@@ -15,10 +15,11 @@ def export(model_directory: str, output: str) -> str:
 
     The version is written under a name that TF Serving does not look at and renamed when it is whole.
     """
-    if os.path.exists(output) and not os.path.isdir(output):
-        raise InputError(f"--output {output}: expected a folder for versions. Received a file.")
+    try:
+        os.makedirs(output, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {output}: expected a folder for versions. Received: {error.strerror}.") from None
     loaded = load(model_directory)
-    os.makedirs(output, exist_ok=True)
     version = max([0, *versions(output)]) + 1
     temporary = tempfile.mkdtemp(prefix=f".{version}.", suffix=".tmp", dir=output)
     try:
@@ -42,4 +43,6 @@ def versions(output: str) -> list[int]:
     """The version numbers that are there, ascending."""
     if not os.path.isdir(output):
         return []
-    return sorted(int(name) for name in os.listdir(output) if name.isdigit())
+    return sorted(
+        int(name) for name in os.listdir(output) if name.isdigit() and os.path.isdir(os.path.join(output, name))
+    )

@@ -1,6 +1,7 @@
 """A local development server that speaks TF Serving's gRPC and REST APIs. For production run TF Serving itself."""
 
 import concurrent.futures
+import contextlib
 import http.server
 import json
 import os
@@ -42,10 +43,16 @@ class ServedModel:
         found = versions(base_path)
         if not found:
             raise InputError(
-                f"--model_base_path {base_path}: expected numbered versions as bert_tf.export writes them. Received none."
+                f"--model_base_path {base_path}: expected numbered versions as bert_tf.export writes them. "
+                "Received none."
             )
         self.name, self.version = name, found[-1]
-        self._model = tf.saved_model.load(os.path.join(base_path, str(self.version)))
+        path = os.path.join(base_path, str(self.version))
+        try:
+            self._model = tf.saved_model.load(path)
+        except (OSError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"--model_base_path {path}: expected a SavedModel. Received: {reason}.") from None
 
     def predict(self, model: str, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs a signature on named arrays.
@@ -54,10 +61,7 @@ class ServedModel:
           RequestError: an unknown model or signature, or inputs that do not fit it.
         """
         self.check(model)
-        signature = signature or "serving_default"
-        if signature not in self._model.signatures:
-            raise RequestError(404, f"model {model} has no signature {signature!r}")
-        function = self._model.signatures[signature]
+        function = self._function(signature)
         specs = function.structured_input_signature[1]
         if set(inputs) != set(specs):
             raise RequestError(400, f"expected the inputs {sorted(specs)}, received {sorted(inputs)}")
@@ -70,13 +74,20 @@ class ServedModel:
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
             raise RequestError(400, str(error).splitlines()[0]) from None
 
-    def check(self, model: str) -> None:
-        if model != self.name:
-            raise RequestError(404, f"Servable not found for request: Latest({model})")
+    def check(self, model: str, version: int = 0) -> None:
+        """Raises RequestError unless this is the model, and the version if one is asked for."""
+        if model != self.name or version not in (0, self.version):
+            asked = f"Specific({model}, {version})" if version else f"Latest({model})"
+            raise RequestError(404, f"Servable not found for request: {asked}")
 
     def input_names(self, signature: str) -> list[str]:
-        function = self._model.signatures.get(signature or "serving_default")
-        return sorted(function.structured_input_signature[1]) if function else []
+        return sorted(self._function(signature).structured_input_signature[1])
+
+    def _function(self, signature: str):
+        name = signature or "serving_default"
+        if not isinstance(name, str) or name not in self._model.signatures:
+            raise RequestError(404, f"model {self.name} has no signature {name!r}")
+        return self._model.signatures[name]
 
 
 class _Grpc(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
@@ -85,7 +96,11 @@ class _Grpc(prediction_service_pb2_grpc.PredictionServiceServicer, model_service
 
     def Predict(self, request, context):  # noqa: N802 - the API's name
         try:
-            inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+            self._model.check(request.model_spec.name, request.model_spec.version.value)
+            try:
+                inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+            except (TypeError, ValueError, IndexError) as error:
+                raise RequestError(400, f"expected well-formed tensors, received: {error}") from None
             outputs = self._model.predict(request.model_spec.name, request.model_spec.signature_name, inputs)
         except RequestError as error:
             _abort(context, error)
@@ -123,10 +138,12 @@ def _rest_handler(model: ServedModel) -> type[http.server.BaseHTTPRequestHandler
             self._answer(lambda: _rest_predict(model, self.path, self._body()))
 
         def _body(self) -> bytes:
-            length = int(self.headers.get("Content-Length", 0))
-            if length > _MAX_REQUEST_BYTES:
+            given = self.headers.get("Content-Length", "0")
+            length = int(given) if given.isdecimal() else -1
+            if not 0 <= length <= _MAX_REQUEST_BYTES:
                 self.close_connection = True
-                raise RequestError(413, f"expected at most {_MAX_REQUEST_BYTES} bytes, received {length}")
+                code = 413 if length > 0 else 400
+                raise RequestError(code, f"expected a body of at most {_MAX_REQUEST_BYTES} bytes, received {given}")
             return self.rfile.read(length)
 
         def _answer(self, make) -> None:
@@ -134,12 +151,15 @@ def _rest_handler(model: ServedModel) -> type[http.server.BaseHTTPRequestHandler
                 code, body = 200, make()
             except RequestError as error:
                 code, body = error.code, {"error": str(error)}
+            except Exception as error:  # a request must never take the server's connection down
+                code, body = 500, {"error": f"{type(error).__name__}: {error}"}
             data = json.dumps(body, ensure_ascii=False).encode()
             self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(ConnectionError):  # the client may have left
+                self.end_headers()
+                self.wfile.write(data)
 
         def log_message(self, *_):
             pass
@@ -161,7 +181,7 @@ def _rest_predict(model: ServedModel, path: str, body: bytes) -> dict:
         raise RequestError(404, f"expected /v1/models/{model.name}:predict, received {path}")
     try:
         request = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(400, f"JSON Parse error: {error}") from None
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise RequestError(400, 'expected a JSON object with either "instances" or "inputs"')
@@ -172,13 +192,13 @@ def _rest_predict(model: ServedModel, path: str, body: bytes) -> dict:
         rows = request["instances"]
         if not isinstance(rows, list) or not rows:
             raise RequestError(400, '"instances" must be a list that is not empty')
-        rows = [row if isinstance(row, dict) else {names[0]: row} for row in rows] if names else rows
+        rows = [row if isinstance(row, dict) else {names[0]: row} for row in rows]
         if any(set(row) != set(rows[0]) for row in rows):
             raise RequestError(400, "every instance must have the same inputs")
         inputs = {key: [row[key] for row in rows] for key in rows[0]}
     else:
         columns = request["inputs"]
-        inputs = columns if isinstance(columns, dict) else {names[0]: columns} if names else {}
+        inputs = columns if isinstance(columns, dict) else {names[0]: columns}
     outputs = model.predict(name, signature, inputs)
     outputs = {key: _plain(value) for key, value in outputs.items()}
     if not by_row:
@@ -197,14 +217,16 @@ class Server:
     """Both APIs on loopback ports; 0 chooses a free one. Use as a context manager."""
 
     def __init__(self, model: ServedModel, *, port: int, rest_api_port: int):
-        self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=8))
+        # Without the option a second server would silently share the port with the first.
+        options = [("grpc.so_reuseport", 0)]
+        self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=8), options=options)
         servicer = _Grpc(model)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, self._grpc)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicer, self._grpc)
         try:
             self.port = self._grpc.add_insecure_port(f"localhost:{port}")
             self._rest = http.server.ThreadingHTTPServer(("localhost", rest_api_port), _rest_handler(model))
-        except (OSError, RuntimeError) as error:
+        except (OSError, OverflowError, RuntimeError) as error:
             raise InputError(
                 f"--port {port}, --rest_api_port {rest_api_port}: expected free ports. Received: {error}."
             ) from None

@@ -45,7 +45,8 @@ def features(
     """Examples as arrays.
 
     Returns:
-      input_word_ids, input_mask, input_type_ids int32 [n, max_seq_length]; label_ids int32 [n]; label_weights float32 [n].
+      input_word_ids, input_mask and input_type_ids int32 [n, max_seq_length], label_ids int32 [n] and label_weights
+      float32 [n].
 
     Raises:
       InputError: a label that training has not seen.

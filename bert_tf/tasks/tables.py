@@ -1,6 +1,5 @@
 """Labelled text files -> columns."""
 
-import csv
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -35,7 +34,12 @@ def read_columns(path: str, fields: Sequence[str], config_field: str) -> list[li
                         raise InputError(
                             f"{path}:{number}: expected a column {field!r}. Received: {', '.join(map(str, row))}."
                         )
-                    column.append(str(row[field]))
+                    if not isinstance(row[field], str | int | float):
+                        kind = type(row[field]).__name__
+                        raise InputError(f"{path}:{number}: {field}: expected text or a number. Received: {kind}.")
+                    # JSON can name half of a surrogate pair, which no UTF-8 can hold.
+                    text = str(row[field]).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                    column.append(text)
     except OSError as error:
         raise InputError(f"{config_field}={path}: expected a file of examples. Received: {error.strerror}.") from None
     except UnicodeDecodeError as error:
@@ -59,12 +63,13 @@ def _jsonl_rows(file, path: str) -> Iterator[tuple[int, dict]]:
 
 
 def _tsv_rows(file, path: str) -> Iterator[tuple[int, dict]]:
-    # Quotes are text: tab-separated data sets of the field (GLUE among them) do not quote.
-    reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-    for row in reader:
-        if None in row:
-            raise InputError(
-                f"{path}:{reader.line_num}: expected {len(reader.fieldnames)} columns. "
-                f"Received {len(reader.fieldnames) + len(row[None])}."
-            )
-        yield reader.line_num, row
+    # Split by hand: tab-separated data sets of the field (GLUE among them) do not quote, and csv limits a field's size.
+    header = None
+    for number, line in enumerate(file, start=1):
+        cells = line.rstrip("\r\n").split("\t")
+        if header is None:
+            header = cells
+        elif len(cells) != len(header):
+            raise InputError(f"{path}:{number}: expected {len(header)} columns. Received {len(cells)}.")
+        else:
+            yield number, dict(zip(header, cells, strict=True))

@@ -43,11 +43,26 @@ class ShardFolder:
             )
         if not tf.io.gfile.exists(os.path.join(path, records.COMPLETED)):
             raise InputError(f"{field}={path}: expected finished shards. Received a folder without COMPLETED.")
-        with tf.io.gfile.GFile(manifest_path, "rb") as file:
-            manifest = json.loads(file.read())
         vocabulary_path = os.path.join(path, records.VOCABULARY)
-        with tf.io.gfile.GFile(vocabulary_path, "rb") as file:
-            vocabulary = Vocabulary.parse(file.read(), vocabulary_path)
+        try:
+            with tf.io.gfile.GFile(manifest_path, "rb") as file:
+                manifest = json.loads(file.read())
+            with tf.io.gfile.GFile(vocabulary_path, "rb") as file:
+                vocabulary = Vocabulary.parse(file.read(), vocabulary_path)
+            for shard in manifest["shards"]:
+                size = tf.io.gfile.stat(os.path.join(path, shard["name"])).length
+                if size != shard["bytes"]:
+                    raise InputError(
+                        f"{field}={path}: {shard['name']}: expected the {shard['bytes']} bytes that "
+                        f"{records.MANIFEST} names. Received {size}."
+                    )
+        except tf.errors.NotFoundError as error:
+            raise InputError(f"{field}={path}: expected every file of the shards. Received: {error.message}.") from None
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"{manifest_path}: expected what the pipeline wrote. Received {reason}.") from None
         made_with = manifest["vocabulary"]["sha256"]
         if vocabulary.sha256 != made_with:
             raise InputError(

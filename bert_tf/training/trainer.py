@@ -100,7 +100,13 @@ class Trainer:
         examples, seconds = 0, 0.0
         for count in self._loops(step):
             began = time.monotonic()
-            window.append(self._run_steps(iterator, tf.constant(step, tf.int64), tf.constant(count)).numpy())
+            try:
+                window.append(self._run_steps(iterator, tf.constant(step, tf.int64), tf.constant(count)).numpy())
+            except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
+                reason = error.message.splitlines()[0]
+                raise InputError(
+                    f"steps {step} to {step + count}: expected readable shards. Received: {reason}."
+                ) from None
             step += count
             seconds += time.monotonic() - began
             examples += count * config.global_batch_size
