@@ -122,6 +122,17 @@ def test_damaged_directory_is_one_clear_sentence(small_config, tmp_path, damage,
         huggingface.load_weights(path, built(small_config))
 
 
+def test_vocabulary_of_tokenizer_json_is_read(small_config, tmp_path):
+    path = saved(tmp_path / "model", built(small_config))
+    (tmp_path / "model/vocab.txt").unlink()
+    model = {"type": "WordPiece", "vocab": dict(reversed(VOCABULARY.ids.items()))}
+    (tmp_path / "model/tokenizer.json").write_text(json.dumps({"model": model}))
+    assert huggingface.open_directory(path, "--model").vocabulary == VOCABULARY
+    (tmp_path / "model/tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
+    with pytest.raises(InputError, match="expected a WordPiece model with its vocabulary"):
+        huggingface.open_directory(path, "--model")
+
+
 def test_saving_replaces_and_leaves_no_temporary(small_config, tmp_path):
     for _ in range(2):
         saved(tmp_path / "model", built(small_config))

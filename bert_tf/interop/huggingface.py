@@ -24,6 +24,7 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _VOCABULARY = "vocab.txt"
+_FAST_TOKENIZER = "tokenizer.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,9 @@ def open_directory(path: str, field: str) -> ModelDirectory:
     Raises:
       InputError: a file is missing or is not what it should be.
     """
+    has_fast_tokenizer = os.path.isfile(os.path.join(path, _FAST_TOKENIZER))
     for name in (CONFIG, WEIGHTS, _VOCABULARY):
-        if not os.path.isfile(os.path.join(path, name)):
+        if not os.path.isfile(os.path.join(path, name)) and not (name == _VOCABULARY and has_fast_tokenizer):
             raise InputError(
                 f"{field} {path}: expected a model directory with {CONFIG}, {WEIGHTS} and {_VOCABULARY}. "
                 f"Received one without {name}."
@@ -78,7 +80,7 @@ def open_directory(path: str, field: str) -> ModelDirectory:
     settings_config["hidden_act"] = "gelu_new" if activation == "gelu_pytorch_tanh" else activation
     if settings_config["hidden_act"] not in ("gelu", "gelu_new"):
         raise InputError(f"{field} {path}: expected hidden_act gelu or gelu_new. Received: {activation!r}.")
-    vocabulary = Vocabulary.load(os.path.join(path, _VOCABULARY))
+    vocabulary = _read_vocabulary(path)
     if settings.get("position_embedding_type", "absolute") != "absolute":
         kind = settings["position_embedding_type"]
         raise InputError(f"{field} {path}: expected position_embedding_type absolute. Received: {kind!r}.")
@@ -100,6 +102,20 @@ def open_directory(path: str, field: str) -> ModelDirectory:
         max_seq_length=int(min(tokenizer.get("model_max_length") or 1e30, config.max_position_embeddings)),
         settings=settings,
     )
+
+
+def _read_vocabulary(path: str) -> Vocabulary:
+    """vocab.txt, or the vocabulary in tokenizer.json, which is all that transformers 5 writes."""
+    if os.path.isfile(os.path.join(path, _VOCABULARY)):
+        return Vocabulary.load(os.path.join(path, _VOCABULARY))
+    source = os.path.join(path, _FAST_TOKENIZER)
+    model = config_io.read_json(source).get("model")
+    if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
+        raise InputError(f"{source}: expected a WordPiece model with its vocabulary. Received another tokenizer.")
+    ids = model["vocab"]
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise InputError(f"{source}: expected the ids 0 to {len(ids) - 1}, each once. Received others.")
+    return Vocabulary(tuple(sorted(ids, key=ids.get)), source)
 
 
 def save(
