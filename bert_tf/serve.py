@@ -4,6 +4,8 @@ python -m bert_tf.serve --model_name labels --model_base_path models/labels --po
 curl localhost:8501/v1/models/labels:predict -d '{"instances": ["Compute the softmax of a tensor."]}'
 """
 
+import signal
+
 from absl import flags
 
 from bert_tf import command
@@ -20,6 +22,8 @@ def main(_) -> None:
             f"REST on http://localhost:{server.rest_api_port}/v1/models/{model.name}:predict",
             flush=True,
         )
+        # Containers and supervisors stop a server by SIGTERM; requests in flight are answered first.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             server.wait()
         except KeyboardInterrupt:

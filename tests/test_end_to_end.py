@@ -3,7 +3,6 @@
 import json
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -151,7 +150,7 @@ def test_predict_and_saved_model_and_both_servers_agree(command, made):
         status = json.loads(urllib.request.urlopen(rest.removesuffix(":predict"), timeout=30).read())
         assert status["model_version_status"][0]["state"] == "AVAILABLE"
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()
         assert server.wait(timeout=30) == 0
 
 
@@ -282,7 +281,7 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
         ),
         "unknown flag": (
             [*data, *text, *vocab, "--num_shard=3"],
-            "error: Expected flags of this command or of Beam. Received: --num_shard.",
+            "error: Expected flags of this command or of Beam. Received: --num_shard=3.",
         ),
         "config with an unknown field": (
             [*pretrain, "--set", "train.step=3"],
