@@ -108,7 +108,7 @@ def write_corpus(output: str, megabytes: float) -> dict[str, int]:
 
 
 def _fraction(text: str) -> float:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=7).digest()) / 2**56
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
 
 
 def _write_lines(path: str, rows: list[dict]) -> None:

@@ -146,6 +146,25 @@ def test_complete_folder_is_left_alone_and_others_are_refused(shards, corpus, co
     assert shard_bytes(shards) == before
 
 
+def test_killed_job_is_taken_up_and_leaves_no_stray_file(shards, corpus, corpus_vocab, tmp_path):
+    make(corpus, corpus_vocab, tmp_path / "out")
+    assert shard_bytes(tmp_path / "out") == shard_bytes(shards)
+    finished = sorted(path.name for path in (tmp_path / "out").iterdir())
+    # As a kill leaves it: the job's description and some shards are there, and a half-written temporary file.
+    manifest = json.loads((tmp_path / "out/dataset.json").read_text())
+    del manifest["counts"], manifest["shards"]
+    (tmp_path / "out/job.json").write_text(json.dumps(manifest))
+    for name in ("COMPLETED", "dataset.json", "pretrain-train.tfrecord-00001-of-00003"):
+        (tmp_path / "out" / name).unlink()
+    (tmp_path / "out" / f"pretrain-train.tfrecord-00001-of-00003.{'0' * 32}.tmp").write_bytes(b"half")
+    other = JobConfig(instances=CONFIG.instances, num_shards=4, validation_fraction=0.05)
+    with pytest.raises(InputError, match="num_shards = 3 instead of 4"):
+        make(corpus, corpus_vocab, tmp_path / "out", config=other)
+    make(corpus, corpus_vocab, tmp_path / "out")
+    assert shard_bytes(tmp_path / "out") == shard_bytes(shards)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == finished
+
+
 def test_overwrite_leaves_no_stale_shard(corpus, corpus_vocab, tmp_path):
     config = JobConfig(instances=CONFIG.instances, num_shards=3)
     make(corpus, corpus_vocab, tmp_path / "out", config=config, pattern="0.txt")

@@ -44,12 +44,7 @@ class Trainer:
                 f"train.global_batch_size={train.global_batch_size}: expected a multiple of replicas x microbatches = "
                 f"{strategy.num_replicas_in_sync} x {train.microbatches}."
             )
-        self._train, self._optimizer, self._strategy, self._workdir = (
-            train,
-            optimizer_config,
-            strategy,
-            workdir,
-        )
+        self._train, self._strategy, self._workdir = train, strategy, workdir
         keras.utils.set_random_seed(train.seed)
         with strategy.scope():
             self.model = model_fn()

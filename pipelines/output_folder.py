@@ -1,0 +1,122 @@
+"""The folder that a job writes to: what lies there before, what is removed from it, how far the job is."""
+
+import json
+import re
+import sys
+import threading
+import time
+
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+
+from bert_tf import records
+from bert_tf.errors import InputError
+from pipelines import shards
+
+_SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
+_OURS = re.compile(
+    rf"{_SHARD}|({_SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
+)
+
+
+def reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
+    """The dataset.json of a folder that is complete and the same; None if there is work to do.
+
+    Raises:
+      InputError: the folder holds something else: another job's shards, or files that no job made.
+    """
+    present = {
+        name: FileSystems.exists(FileSystems.join(output_dir, name)) for name in (records.COMPLETED, records.JOB)
+    }
+    if overwrite and any(present.values()):
+        return None
+    if present[records.COMPLETED]:
+        there = read_json(output_dir, records.MANIFEST)
+    elif present[records.JOB]:
+        there = read_json(output_dir, records.JOB)  # a job that was killed
+    else:
+        other = _names(output_dir)
+        if other:
+            raise InputError(
+                f"--output_dir {output_dir}: expected an empty folder, or one that an earlier job made. "
+                f"Received one with {other[0]}."
+            )
+        return None
+    for name in ("parameters", "vocabulary", "input"):
+        if there.get(name) != manifest[name]:
+            raise InputError(
+                f"--output_dir {output_dir}: expected an empty folder, or one made from the same {name}. Received one "
+                f"made with {_differences(there.get(name), manifest[name])}; --overwrite starts over."
+            )
+    if not present[records.COMPLETED]:
+        return None
+    if present[records.JOB]:  # killed between its last two strokes
+        FileSystems.delete([FileSystems.join(output_dir, records.JOB)])
+    print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
+    return there
+
+
+def _names(output_dir: str) -> list[str]:
+    """Names of what lies in a folder, sorted; none if it is not there."""
+    if not FileSystems.exists(output_dir):
+        return []
+    found = FileSystems.match([FileSystems.join(output_dir, "*")])[0].metadata_list
+    return sorted(FileSystems.split(metadata.path)[1] for metadata in found)
+
+
+def clear(output_dir: str) -> None:
+    """Makes the folder, or removes from it what an earlier job left, COMPLETED first."""
+    try:
+        if not FileSystems.exists(output_dir):
+            FileSystems.mkdirs(output_dir)
+        made = [name for name in _names(output_dir) if _OURS.fullmatch(name)]
+        for name in sorted(made, key=lambda name: (name != records.COMPLETED, name)):
+            FileSystems.delete([FileSystems.join(output_dir, name)])
+    except (OSError, BeamIOError) as error:
+        raise InputError(
+            f"--output_dir {output_dir}: expected a folder that can be written. Received: {error}."
+        ) from None
+
+
+def _differences(there, now) -> str:
+    if not isinstance(there, dict):
+        return f"{there!r} instead of {now!r}"
+    return ", ".join(f"{k} = {there.get(k)!r} instead of {now[k]!r}" for k in now if there.get(k) != now[k])
+
+
+def read_json(output_dir: str, name: str) -> dict:
+    """A JSON file of the folder."""
+    path = FileSystems.join(output_dir, name)
+    try:
+        return json.loads(shards.read_bytes(path) or b"")
+    except ValueError:
+        raise InputError(
+            f"{path}: expected what an earlier job wrote. Received no JSON; --overwrite starts over."
+        ) from None
+
+
+class Progress:
+    """Prints how many shards are finished while the job runs, whatever the runner, by looking at the folder."""
+
+    def __init__(self, output_dir: str, total: int, seconds: float = 3.0):
+        self._output_dir, self._total, self._seconds = output_dir, total, seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self):
+        last = -1
+        while not self._stop.wait(self._seconds):
+            done = sum(bool(re.fullmatch(_SHARD, name)) for name in _names(self._output_dir))
+            if done != last:
+                seconds = time.monotonic() - self._started
+                print(f"  {done} of {self._total} shards finished, {seconds:.0f} s", file=sys.stderr, flush=True)
+                last = done
