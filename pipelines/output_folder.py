@@ -1,5 +1,6 @@
 """The folder that a job writes to: what lies there before, what is removed from it, how far the job is."""
 
+import hashlib
 import json
 import re
 import sys
@@ -35,7 +36,11 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
     elif present[records.JOB]:
         there = read_json(output_dir, records.JOB)  # a job that was killed
     else:
-        other = _names(output_dir)
+        other = [name for name in _names(output_dir) if name != records.VOCABULARY]
+        vocabulary = shards.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
+        # The vocabulary itself may have been put there beforehand; another one is not overwritten.
+        if vocabulary and hashlib.sha256(vocabulary).hexdigest() != manifest["vocabulary"]["sha256"]:
+            other.append(records.VOCABULARY)
         if other:
             raise InputError(
                 f"--output_dir {output_dir}: expected an empty folder, or one that an earlier job made. "

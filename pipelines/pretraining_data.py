@@ -189,18 +189,23 @@ def create_pretraining_data(
     shards.write_bytes(FileSystems.join(output_dir, records.VOCABULARY), vocabulary.serialize())
 
     names = config.shard_names()
-    with output_folder.Progress(output_dir, len(names)), quiet_workers(), beam.Pipeline(options=options) as root:
-        documents = root | "ReadDocuments" >> ReadDocuments([file.path for file in files])
-        # An empty element for each pool, so that exactly num_shards files are written whatever the hashes are.
-        empty = root | "AllPools" >> beam.Create([(name, None) for name in names])
-        pools = documents | "AssignPools" >> beam.FlatMap(assign_pools, config)
-        _ = (
-            (pools, empty)
-            | "WithEmptyPools" >> beam.Flatten()
-            | "GroupPools" >> beam.GroupByKey()
-            | "MakeShard" >> beam.ParDo(MakeShard(output_dir, vocabulary, config.instances))
-            | "CollectShards" >> beam.combiners.ToList()
-            | "FinishDataset" >> beam.ParDo(FinishDataset(output_dir, config, manifest))
-        )
+    try:
+        with output_folder.Progress(output_dir, len(names)), quiet_workers(), beam.Pipeline(options=options) as root:
+            documents = root | "ReadDocuments" >> ReadDocuments([file.path for file in files])
+            # An empty element for each pool, so that exactly num_shards files are written whatever the hashes are.
+            empty = root | "AllPools" >> beam.Create([(name, None) for name in names])
+            pools = documents | "AssignPools" >> beam.FlatMap(assign_pools, config)
+            _ = (
+                (pools, empty)
+                | "WithEmptyPools" >> beam.Flatten()
+                | "GroupPools" >> beam.GroupByKey()
+                | "MakeShard" >> beam.ParDo(MakeShard(output_dir, vocabulary, config.instances))
+                | "CollectShards" >> beam.combiners.ToList()
+                | "FinishDataset" >> beam.ParDo(FinishDataset(output_dir, config, manifest))
+            )
+    except Exception:
+        # A job that failed, unlike one that was killed, will not succeed as it is: what it made goes with it.
+        output_folder.clear(output_dir)
+        raise
     FileSystems.delete([FileSystems.join(output_dir, records.JOB)])
     return output_folder.read_json(output_dir, records.MANIFEST)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import struct
 import uuid
 from collections.abc import Iterable
@@ -25,8 +26,7 @@ def write_bytes(path: str, data: bytes) -> None:
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
         try:
-            with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                file.write(data)
+            _write(temporary, data)
             FileSystems.rename([temporary], [path])
         except BaseException:
             if FileSystems.exists(temporary):
@@ -43,8 +43,18 @@ def check_writable(path: str) -> None:
       InputError: the path cannot be written.
     """
     probe = f"{path}.{uuid.uuid4().hex}.tmp"
-    write_bytes(probe, b"")
-    FileSystems.delete([probe])
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(None, "it is a folder")
+        _write(probe, b"")
+        FileSystems.delete([probe])
+    except (OSError, BeamIOError) as error:
+        raise InputError(f"{path}: expected a place that can be written. Received: {_reason(error)}.") from None
+
+
+def _write(path: str, data: bytes) -> None:
+    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.write(data)
 
 
 def read_bytes(path: str) -> bytes | None:
@@ -65,7 +75,8 @@ def read_bytes(path: str) -> bytes | None:
 def _reason(error: Exception) -> str:
     """The innermost message: Beam wraps the errors of single files into one of its own."""
     causes = getattr(error, "exception_details", None) or {}
-    return str(next(iter(causes.values()), error)).splitlines()[0].rstrip(".")
+    cause = next(iter(causes.values()), error)
+    return (getattr(cause, "strerror", None) or str(cause).splitlines()[0]).rstrip(".")
 
 
 def frame_records(serialized: Iterable[bytes]) -> bytes:

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from bert_tf import records
 from bert_tf.errors import InputError
 from bert_tf.vocabulary import Vocabulary
+from pipelines import shards as shards_module
 from pipelines.pool import InstanceConfig
 from pipelines.pretraining_data import JobConfig, assign_pools, create_pretraining_data
 from pipelines.readers import match_files, read_documents
@@ -241,6 +242,27 @@ def test_changed_input_of_the_same_size_is_not_taken_for_the_same(corpus_vocab, 
     os.utime(tmp_path / "a.txt", (1, 1))
     with pytest.raises(InputError, match="made from the same input"):
         make(tmp_path, corpus_vocab, tmp_path / "out", config=config, pattern="a.txt")
+
+
+def test_failed_job_leaves_nothing_but_the_vocabulary(corpus_vocab, tmp_path):
+    (tmp_path / "a.txt").write_text("\n")
+    for _ in range(2):
+        with pytest.raises(InputError, match="expected text for at least one instance"):
+            make(tmp_path, corpus_vocab, tmp_path / "out", pattern="a.txt")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["vocab.txt"]
+    (tmp_path / "out/vocab.txt").write_text("mine")
+    with pytest.raises(InputError, match="Received one with vocab.txt"):
+        make(tmp_path, corpus_vocab, tmp_path / "out", pattern="a.txt")
+
+
+def test_place_that_cannot_be_written_is_named(corpus_vocab, corpus, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file" / "out", tmp_path / "file"):
+        with pytest.raises(InputError, match="expected a (folder|place) that can be written"):
+            make(corpus, corpus_vocab, path)
+        with pytest.raises(InputError, match="expected a place that can be written"):
+            shards_module.check_writable(str(path if path.name == "out" else tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
 def test_files_are_matched_once_and_sorted(tmp_path):
