@@ -10,6 +10,7 @@ from absl import app, flags, logging
 from bert_tf.errors import InputError
 
 # A worker's exception reaches the launcher as text; the sentence stands behind the class name.
+_BEAM_NOISE = re.compile(r"apache_beam/(io/gcp/|runners/(common|worker/|portability/(fn_api_runner/|local_job)))")
 _BEAM_SUFFIX = re.compile(r" \[while running '[^']*'.*", re.DOTALL)
 _REMOTE_INPUT_ERROR = re.compile(r"InputError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
 
@@ -39,8 +40,8 @@ def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) ->
     # Set before TensorFlow is imported, which mains do late. Without a GPU even its start-up errors are about GPUs.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if os.path.exists("/dev/nvidia0") else "3")
     logging.set_verbosity(logging.WARNING)
-    # Beam tells everyone who does not use BigQuery that its client is not installed, and logs what it then raises.
-    logging.get_absl_handler().addFilter(lambda record: not re.search("apache_beam/(io/gcp|runners)/", record.pathname))
+    # Beam tells everyone who does not use BigQuery that its client is missing; its local runner logs what it raises.
+    logging.get_absl_handler().addFilter(lambda record: not _BEAM_NOISE.search(record.pathname))
 
     def guarded(argv: Sequence[str]) -> None:
         try:

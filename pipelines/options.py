@@ -1,5 +1,6 @@
 """Beam's options with a local default that works on a closed network."""
 
+from absl import logging
 from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners import create_runner
@@ -44,6 +45,8 @@ def local_options(arguments: list[str]) -> PipelineOptions:
         raise InputError(
             f"--runner {runner}: expected a runner of Beam. Received: {str(error).splitlines()[0]}"
         ) from None
+    if runner != "FnApiRunner":
+        logging.set_verbosity(logging.INFO)  # a service's runner tells its progress there
     workers = options.view_as(DirectOptions).direct_num_workers
     require(workers >= 0, "--direct_num_workers must not be negative", workers)
     return options
