@@ -17,7 +17,7 @@ _TINY = (
     *("--set", "data.max_seq_length=64", "--set", "data.max_predictions_per_seq=10"),
     *("--set", "train.steps=30", "--set", "train.log_every=10", "--set", "train.checkpoint_every=10"),
     *("--set", "train.steps_per_loop=5", "--set", "train.evaluate_every=30", "--set", "train.global_batch_size=16"),
-    *("--set", "optimizer.warmup_steps=5"),
+    *("--set", "optimizer.warmup_steps=5", "--set", "optimizer.learning_rate=1e-3"),
 )
 
 
