@@ -48,6 +48,7 @@ def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) ->
             if not pass_unknown and argv[1:]:
                 raise InputError(f"Expected flags only. Received the argument: {argv[1]!r}.")
             main(argv[1:])
+            sys.stdout.flush()
         except BrokenPipeError:
             # The reader of our output, such as head, has enough; what is still buffered has nowhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

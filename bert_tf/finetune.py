@@ -70,7 +70,11 @@ def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
         functools.partial(
             example_input.training_batches, arrays["train"], global_batch_size=batch_size, seed=train.seed
         ),
-        functools.partial(example_input.validation_batches, arrays["validation"], global_batch_size=batch_size),
+        functools.partial(
+            example_input.validation_batches,
+            {name: rows[: train.evaluate_examples] for name, rows in arrays["validation"].items()},
+            global_batch_size=batch_size,
+        ),
     )
     huggingface.save(
         os.path.join(workdir, "model"),

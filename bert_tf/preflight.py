@@ -143,8 +143,10 @@ def main(_) -> None:
     config = config_io.load(flags.FLAGS.config, flags.FLAGS.set, PretrainConfig)
     if importlib.util.find_spec("libtpu") is None:
         python = os.path.join(".venv-tpu", "bin", "python")
-        if not os.path.exists(python):
-            raise InputError("Expected the TPU compiler in .venv-tpu. Received no such folder: run make tpu-env first.")
+        if not os.path.exists(os.path.join(".venv-tpu", "bin", ".complete")):
+            raise InputError(
+                "Expected the TPU compiler in .venv-tpu. Received no finished one: run make tpu-env first."
+            )
         arguments = [python, "-m", "bert_tf.preflight", *sys.argv[1:]]
         sys.exit(subprocess.run(arguments, env={**os.environ, **_ENVIRONMENT}, check=False).returncode)
     print("compiling, which takes a minute or more ...", file=sys.stderr, flush=True)

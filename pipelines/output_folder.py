@@ -16,7 +16,7 @@ from pipelines import shards
 
 _SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
 _OURS = re.compile(
-    rf"{_SHARD}|({_SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
+    rf"{_SHARD}|({_SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
 )
 
 

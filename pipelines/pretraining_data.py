@@ -186,7 +186,9 @@ def create_pretraining_data(
         return finished
     output_folder.clear(output_dir)
     shards.write_bytes(FileSystems.join(output_dir, records.JOB), (json.dumps(manifest, indent=2) + "\n").encode())
-    shards.write_bytes(FileSystems.join(output_dir, records.VOCABULARY), vocabulary.serialize())
+    vocabulary_path = FileSystems.join(output_dir, records.VOCABULARY)
+    brought_vocabulary = FileSystems.exists(vocabulary_path)
+    shards.write_bytes(vocabulary_path, vocabulary.serialize())
 
     names = config.shard_names()
     try:
@@ -206,6 +208,8 @@ def create_pretraining_data(
     except Exception:
         # A job that failed, unlike one that was killed, will not succeed as it is: what it made goes with it.
         output_folder.clear(output_dir)
+        if not brought_vocabulary:
+            FileSystems.delete([vocabulary_path])
         raise
     FileSystems.delete([FileSystems.join(output_dir, records.JOB)])
     return output_folder.read_json(output_dir, records.MANIFEST)

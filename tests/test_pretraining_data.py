@@ -244,11 +244,18 @@ def test_changed_input_of_the_same_size_is_not_taken_for_the_same(corpus_vocab, 
         make(tmp_path, corpus_vocab, tmp_path / "out", config=config, pattern="a.txt")
 
 
-def test_failed_job_leaves_nothing_but_the_vocabulary(corpus_vocab, tmp_path):
+def test_failed_job_leaves_an_empty_folder(corpus_vocab, tmp_path):
     (tmp_path / "a.txt").write_text("\n")
     for _ in range(2):
         with pytest.raises(InputError, match="expected text for at least one instance"):
             make(tmp_path, corpus_vocab, tmp_path / "out", pattern="a.txt")
+        assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "a.txt").write_text("One here. Two here.\n\nThree. Four.\n")
+    make(tmp_path, corpus_vocab, tmp_path / "out", pattern="a.txt")
+    (tmp_path / "a.txt").write_text("\n")
+    for _ in range(2):
+        with pytest.raises(InputError, match="expected text for at least one instance"):
+            make(tmp_path, corpus_vocab, tmp_path / "out", pattern="a.txt", overwrite=True)
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["vocab.txt"]
     (tmp_path / "out/vocab.txt").write_text("mine")
     with pytest.raises(InputError, match="Received one with vocab.txt"):

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 
 import keras
@@ -140,10 +141,14 @@ def save(
       labels: class names by id.
     """
     check_output(path, "output")
-    temporary, replaced = path.rstrip("/") + ".tmp", path.rstrip("/") + ".old"
-    for folder in (temporary, replaced):
-        shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(temporary)
+    parent, name = os.path.split(os.path.abspath(path))
+    try:
+        os.makedirs(parent, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
+    except OSError as error:
+        raise InputError(f"{path}: expected a place that can be written. Received: {error.strerror}.") from None
+    os.chmod(temporary, 0o755)
+    replaced = f"{temporary}.old"
     tensors = {name: np.ascontiguousarray(value) for name, value in _named_arrays(model)}
     save_file(tensors, os.path.join(temporary, WEIGHTS), metadata={"format": "pt"})
     settings = {

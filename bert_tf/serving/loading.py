@@ -27,8 +27,10 @@ def load(path: str, field: str = "--model") -> Loaded:
     """
     directory = huggingface.open_directory(path, field)
     task = task_of(directory.architecture, path)
-    model = task.make_model(directory.config, directory.labels)
+    # transformers leaves the names out where they are its own default, which has two classes.
+    labels = directory.labels or ["LABEL_0", "LABEL_1"]
+    model = task.make_model(directory.config, labels)
     huggingface.load_all_weights(path, model)
     tokenizer = Tokenizer(directory.vocabulary, lower_case=directory.lower_case)
-    signatures = task.signatures(model, tokenizer, labels=directory.labels, max_seq_length=directory.max_seq_length)
+    signatures = task.signatures(model, tokenizer, labels=labels, max_seq_length=directory.max_seq_length)
     return Loaded(task, model, tokenizer, signatures)
