@@ -1,47 +1,34 @@
-"""Text to WordPiece ids as one TensorFlow graph, shared by the pipeline, the tasks and the SavedModels.
+"""Text to WordPiece ids and back as one TensorFlow graph, shared by the pipeline, the tasks and the SavedModels.
 
 The rules are those of google-research/bert's tokenization.py (Devlin et al. 2018): clean, space out CJK, lower-case and
 strip accents if uncased, split at white space and punctuation, greedy longest-match-first WordPiece. All of it is stock
-TensorFlow and TF Text ops, so a SavedModel that holds a Tokenizer serves without Python.
+TensorFlow and TF Text ops that TF Serving has had since 2.14, so a SavedModel that holds a Tokenizer needs no Python.
 """
 
+import unicodedata
 from collections.abc import Sequence
 
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from bert_tf.vocabulary import UNK, Vocabulary
+from bert_tf import segments as segments_lib
+from bert_tf.errors import require
+from bert_tf.normalizer import GOOGLE, Normalizer, NormalizerConfig, anywhere, as_normalized
+from bert_tf.vocabulary import CLS, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
 
-_SPACE = r"[\p{Zs}\t\n\r]"
-_DROPPED = r"[\p{Cc}\p{Cf}\x{FFFD}]"
-# The eight ranges of ideographs that the reference separates; Hangul and kana are not among them.
+_SUFFIX = "##"
+_MAX_TOKEN_BYTES = 256  # of TF Text's kernel
 _CJK = (
-    r"([\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}"
-    r"\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{2F800}-\x{2FA1F}])"
+    r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}"
+    r"\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{2F800}-\x{2FA1F}"
 )
 _PUNCTUATION = r"[!-/]|[:-@]|[\[-`]|[{-~]|\p{P}"
-
-
-def normalize(texts: tf.Tensor, *, lower_case: bool) -> tf.Tensor:
-    """Everything that happens before words are split: string [n] -> string [n]."""
-    texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
-    texts = tf.strings.regex_replace(texts, _SPACE, " ")
-    texts = tf.strings.regex_replace(texts, _DROPPED, "")
-    texts = tf.strings.regex_replace(texts, _CJK, r" \1 ")
-    if lower_case:
-        texts = tf.strings.lower(texts, encoding="utf-8")
-        texts = tf_text.normalize_utf8(texts, "NFD")
-        texts = tf.strings.regex_replace(texts, r"\p{Mn}", "")
-    return texts
-
-
-def split_words(texts: tf.Tensor, *, lower_case: bool) -> tf.RaggedTensor:
-    """The words that WordPiece sees: string [n] -> ragged string [n, words]."""
-    return tf_text.regex_split(
-        normalize(texts, lower_case=lower_case),
-        delim_regex_pattern=rf"\p{{Z}}|{_PUNCTUATION}",
-        keep_delim_regex_pattern=_PUNCTUATION,
-    )
+# Characters that certainly end a word: those found in ordinary text, so that an expression that counts the characters
+# of words stays small. (White space first, then punctuation, ASCII before the rest.)
+_WORD_ENDS = (
+    r"\t\n\r -/:-@\[-`{-~\x{A0}\x{2000}-\x{200A}\x{2010}-\x{2029}\x{2030}-\x{2043}\x{3000}-\x{3002}\x{3008}-\x{3011}"
+)
+_LITERALS = r"\[(?:PAD|UNK|CLS|SEP|MASK)\]"
 
 
 class Tokenizer(tf.Module):
@@ -49,43 +36,321 @@ class Tokenizer(tf.Module):
 
     Args:
       vocab: a Vocabulary, or tokens in the order of their ids.
-      lower_case: True for uncased models: lower-case and strip accents.
+      lower_case: True for uncased models.
+      strip_accents: decompose (NFD) and remove non-spacing marks; None does what `lower_case` says, as BERT does.
+      max_word_length: characters, after normalization, above which a word is one [UNK]. transformers has 100, and
+        released models are used with it; google-research/bert has 200.
+      split_cjk: every Chinese ideograph is a word. False is slower.
+      rules: where transformers differs from google-research/bert. "google": a final sigma is lower-cased to "ς",
+        private-use characters are kept, U+2B820 to U+2B91F are ideographs. "huggingface": "σ", dropped, and not.
+      keep_special_tokens: False treats "[SEP]" in a text like any text, so that no text can forge a special token.
+        True makes the strings [PAD], [UNK], [CLS], [SEP] and [MASK] the tokens that they name, for fill-mask.
+
+    Text is UTF-8. Bytes that are not, NUL, control characters and U+FFFD are dropped.
 
     Example:
       `Tokenizer(vocab=[...], lower_case=True).tokenize(["Hello, world"])` -> ragged int32 [1, tokens].
     """
 
-    def __init__(self, vocab: Vocabulary | Sequence[str], *, lower_case: bool = True):
+    def __init__(
+        self,
+        vocab: Vocabulary | Sequence[str],
+        *,
+        lower_case: bool = True,
+        strip_accents: bool | None = None,
+        max_word_length: int = 100,
+        split_cjk: bool = True,
+        rules: str = GOOGLE,
+        keep_special_tokens: bool = False,
+    ):
         super().__init__(name="tokenizer")
+        # RE2, which looks for words that could be too long, repeats up to 1000 times.
+        require(1 <= max_word_length <= 1000, "max_word_length must be 1 to 1000 characters", max_word_length)
         self.vocabulary = vocab if isinstance(vocab, Vocabulary) else Vocabulary(tuple(vocab))
         self.lower_case = lower_case
-        self._wordpiece = tf_text.FastWordpieceTokenizer(
-            list(self.vocabulary.tokens), unknown_token=UNK, token_out_type=tf.int32, no_pretokenization=False
-        )
-        self._graph = tf.function(self._tokenize, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+        self.strip_accents = lower_case if strip_accents is None else strip_accents
+        self.max_word_length = max_word_length
+        self.split_cjk = split_cjk
+        self.rules = rules
+        self.keep_special_tokens = keep_special_tokens
 
-    def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        return self._wordpiece.tokenize(normalize(texts, lower_case=self.lower_case))
+        self._normalizer = Normalizer(NormalizerConfig(lower_case, self.strip_accents, rules))
+        tokens = [self._as_seen(index, token) for index, token in enumerate(self.vocabulary.tokens)]
+        self._wordpiece = tf_text.FastWordpieceTokenizer(
+            tokens,
+            suffix_indicator=_SUFFIX,
+            # The kernel counts bytes: this bounds its work, _shorten_long_words then counts characters.
+            max_bytes_per_word=4 * max_word_length,
+            token_out_type=tf.int32,
+            unknown_token=UNK,
+            no_pretokenization=not split_cjk,
+        )
+        self._is_suffix = tf.constant([token.startswith(_SUFFIX) for token in tokens])
+        self._lengths = tf.constant([0 if token == UNK else len(token.removeprefix(_SUFFIX)) for token in tokens])
+        within_word = f"[^{_WORD_ENDS}{_CJK if split_cjk else ''}]"
+        self._long_word = f"{within_word}{{{min(max_word_length + 1, 1000)},}}"
+        # As many characters of the source may become a long word. One look for everything that is rare.
+        long_source = f"{within_word}{{{max_word_length // self._normalizer.expansion + 1},}}"
+        self._attention = "|".join(filter(None, [self._normalizer.attention, long_source]))
+
+        texts = tf.TensorSpec([None], tf.string)
+        self._graph = tf.function(
+            lambda texts: self._tokenize(texts, with_offsets=False)[0], input_signature=[texts], autograph=False
+        )
+        self._graph_with_offsets = tf.function(
+            lambda texts: self._tokenize(texts, with_offsets=True), input_signature=[texts], autograph=False
+        )
 
     def tokenize(self, texts: Sequence[str] | tf.Tensor) -> tf.RaggedTensor:
         """string [n] -> ragged int32 [n, tokens], without special tokens."""
-        return self._graph(tf.convert_to_tensor(texts, tf.string))
+        return self._graph(_as_rows(texts))
 
-    def pack(self, texts: tf.Tensor, *, max_seq_length: int) -> dict[str, tf.Tensor]:
-        """Single texts as the encoder's inputs: string [n] -> int32 [n, max_seq_length] each.
+    def tokenize_with_offsets(
+        self, texts: Sequence[str] | tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Tokens and the bytes of the text that each came from.
 
-        A text is cut to max_seq_length - 2 tokens; [CLS] and [SEP] are added; padding is [PAD].
+        A token's slice `text[start:end]` holds all of its characters and what was dropped after them (the accents of
+        "é", for one). Pieces of a character that decomposes, such as a Hangul syllable, have the slice of all of it.
 
         Returns:
-          input_word_ids, input_mask and input_type_ids.
+          ids int32, starts int64 and ends int64, each ragged [n, tokens].
         """
-        ids = self.tokenize(texts)[:, : max_seq_length - 2]
-        rows = tf.shape(texts)[0]
-        ends = [tf.fill([rows, 1], self.vocabulary[token]) for token in ("[CLS]", "[SEP]")]
-        ids = tf.concat([ends[0], ids, ends[1]], axis=1)
-        shape = [None, max_seq_length]
-        return {
-            "input_word_ids": ids.to_tensor(self.vocabulary["[PAD]"], shape=shape),
-            "input_mask": tf.ones_like(ids).to_tensor(shape=shape),
-            "input_type_ids": tf.zeros([rows, max_seq_length], tf.int32),
+        return self._graph_with_offsets(_as_rows(texts))
+
+    def detokenize(self, ids: Sequence[Sequence[int]] | tf.RaggedTensor, *, skip_special_tokens=True) -> tf.Tensor:
+        """Ids [n, tokens], ragged or dense -> string [n]: words joined by spaces, "##" pieces joined to their word.
+
+        skip_special_tokens leaves out what `pack` adds: [CLS], [SEP] and [PAD].
+        """
+        if not isinstance(ids, (tf.RaggedTensor, tf.Tensor)):
+            ids = tf.ragged.constant(ids, dtype=tf.int32, ragged_rank=1)
+        if not isinstance(ids, tf.RaggedTensor):
+            ids = tf.RaggedTensor.from_tensor(ids)
+        if skip_special_tokens:
+            skipped = tf.constant([self.vocabulary[token] for token in (CLS, SEP, PAD)], ids.dtype)
+            kept = tf.reduce_all(ids.values[:, None] != skipped, axis=1)
+            ids = tf.ragged.boolean_mask(ids, ids.with_values(kept))
+        pieces = ids.with_values(tf.gather(tf.constant(self.vocabulary.tokens), ids.values))
+        return tf.strings.regex_replace(tf.strings.reduce_join(pieces, axis=1, separator=" "), " ##", "")
+
+    def pack(
+        self,
+        *segments: Sequence[str] | tf.Tensor,
+        max_seq_length: int,
+        truncation: str = segments_lib.LONGEST_FIRST,
+        segment_lengths: Sequence[int | None] | None = None,
+        fixed_length: bool = True,
+        with_offsets: bool = False,
+    ) -> dict[str, tf.Tensor]:
+        """Texts as the encoder's inputs: [CLS] first [SEP] second [SEP] ..., padded with [PAD].
+
+        Args:
+          *segments: string [n] each; one for single texts, two for pairs.
+          max_seq_length: most tokens in a row, special tokens included.
+          truncation: which segment gives way, see bert_tf.segments.kept_lengths: "longest_first", "only_first" or
+            "only_second".
+          segment_lengths: most tokens of each segment, None for no limit; applied before `truncation`.
+          fixed_length: rows of max_seq_length tokens; otherwise as long as the longest row of the batch.
+          with_offsets: also token_starts and token_ends, in bytes of the token's segment; 0 for special tokens.
+
+        Returns:
+          input_word_ids, input_mask and input_type_ids (0 for the first segment, 1 for the others), int32 [n, length].
+        """
+        count = len(segments)
+        require(count >= 1, "pack needs at least one segment", count)
+        require(
+            truncation in segments_lib.TRUNCATIONS,
+            f"truncation must be one of {', '.join(segments_lib.TRUNCATIONS)}",
+            truncation,
+        )
+        require(
+            truncation != segments_lib.ONLY_SECOND or count > 1, f"truncation={truncation} needs two segments", count
+        )
+        require(max_seq_length > count, f"max_seq_length must hold {count + 1} special tokens", max_seq_length)
+        limits = list(segment_lengths or [None] * count)
+        require(len(limits) == count, f"segment_lengths must give one length for each of {count} segments", limits)
+
+        if with_offsets:
+            columns = [list(self.tokenize_with_offsets(texts)) for texts in segments]
+        else:
+            columns = [[self.tokenize(texts)] for texts in segments]
+        lengths = [column[0].row_lengths() for column in columns]
+        lengths = [n if limit is None else tf.minimum(n, limit) for n, limit in zip(lengths, limits, strict=True)]
+        kept = segments_lib.kept_lengths(tf.stack(lengths, axis=1), max_seq_length - count - 1, truncation)
+        columns = [[segments_lib.cut(part, kept[:, i]) for part in column] for i, column in enumerate(columns)]
+
+        ids = segments_lib.join(
+            [column[0] for column in columns], first=self.vocabulary[CLS], last=self.vocabulary[SEP]
+        )
+        # [CLS] and the first segment with its [SEP] are of type 0, all that follows is of type 1.
+        position = tf.ragged.range(ids.row_lengths())
+        types = tf.cast(position.flat_values >= tf.gather(kept[:, 0] + 2, position.value_rowids()), tf.int32)
+        features = {
+            "input_word_ids": (ids, self.vocabulary[PAD]),
+            "input_mask": (tf.ones_like(ids), 0),
+            "input_type_ids": (ids.with_values(types), 0),
         }
+        if with_offsets:
+            for i, name in enumerate(("token_starts", "token_ends"), start=1):
+                offsets = segments_lib.join([column[i] for column in columns], first=0, last=0)
+                features[name] = (tf.cast(offsets, tf.int32), 0)
+        shape = [None, max_seq_length if fixed_length else None]
+        return {name: ragged.to_tensor(padding, shape=shape) for name, (ragged, padding) in features.items()}
+
+    def _as_seen(self, index: int, token: str) -> str:
+        """A token as the kernel should see it: one that no word can hold as something that it never finds.
+
+        The kernel matches tokens with white space in them across words, and cannot build its trie with some controls.
+        """
+        piece = token.removeprefix(_SUFFIX)
+        if len(piece) > self.max_word_length or any(c.isspace() or unicodedata.category(c) == "Cc" for c in piece):
+            return f"[unreachable-{index}]"
+        require(
+            len(piece.encode()) <= _MAX_TOKEN_BYTES,
+            f"{self.vocabulary.source}: expected tokens of at most {_MAX_TOKEN_BYTES} bytes",
+            f"{token[:20]!r}... with {len(piece.encode())}",
+        )
+        return as_normalized(token, self.rules)
+
+    def _tokenize(self, texts: tf.Tensor, *, with_offsets: bool) -> list[tf.RaggedTensor]:
+        """ids, or ids, starts and ends, ragged [n, tokens]."""
+        if not self.keep_special_tokens:
+            return self._tokenize_plain(texts, with_offsets=with_offsets)
+        segments, begins, _ = tf_text.regex_split_with_offsets(texts, _LITERALS, _LITERALS)
+        is_literal = tf.strings.regex_full_match(segments.values, _LITERALS)
+        plain = self._tokenize_plain(tf.where(is_literal, "", segments.values), with_offsets=with_offsets)
+        literals = tf.boolean_mask(segments.values, is_literal)
+        ids = tf.add_n([tf.cast(literals == token, tf.int32) * self.vocabulary[token] for token in SPECIAL_TOKENS])
+        ends = tf.cast(tf.strings.length(literals), tf.int64)
+        parts = []
+        for part, values in zip(plain, [ids, tf.zeros_like(ends), ends], strict=False):
+            literal = tf.RaggedTensor.from_row_lengths(values, tf.cast(is_literal, tf.int64))
+            part = tf.concat([literal, part], axis=1)
+            if parts:  # starts and ends, so far within the segment
+                part = part.with_values(part.values + tf.gather(begins.values, part.value_rowids()))
+            parts.append(part)
+        return [segments.with_values(part).merge_dims(1, 2) for part in parts]
+
+    def _tokenize_plain(self, texts: tf.Tensor, *, with_offsets: bool) -> list[tf.RaggedTensor]:
+        attend = tf.where(tf.strings.regex_full_match(texts, anywhere(self._attention)))[:, 0]
+        normalized = self._normalizer.normalize(texts, attend=attend)
+        if self.split_cjk:
+            ids, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
+        else:
+            words, begins, _ = _split(normalized, split_cjk=False)
+            ids, starts, ends = (
+                words.with_values(part) for part in self._wordpiece.tokenize_with_offsets(words.values)
+            )
+            begins = tf.gather(begins.values, ids.values.value_rowids())
+            starts, ends = (part.with_flat_values(part.flat_values + begins) for part in (starts, ends))
+            ids, starts, ends = (part.merge_dims(1, 2) for part in (ids, starts, ends))
+        parts = [ids, starts, ends] if with_offsets else [ids]
+
+        has_long_words = tf.cond(
+            tf.size(attend) > 0,
+            lambda: tf.reduce_any(
+                tf.strings.regex_full_match(tf.gather(normalized, attend), anywhere(self._long_word))
+            ),
+            lambda: False,
+        )
+        flat = tf.cond(
+            has_long_words,
+            lambda: self._shorten_long_words(parts),
+            lambda: [ids.row_splits, *(part.values for part in parts)],
+        )
+        parts = [tf.RaggedTensor.from_row_splits(values, flat[0], validate=False) for values in flat[1:]]
+        if with_offsets:
+            parts[1:] = self._offsets_in_source(texts, normalized, *parts[1:])
+        return parts
+
+    def _offsets_in_source(
+        self, texts: tf.Tensor, normalized: tf.Tensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Byte offsets of tokens in normalized texts -> the same in the texts."""
+        # One byte becomes one byte or none in ASCII text, so if no byte is lost they keep their places.
+        length = tf.strings.length(texts)
+        is_ascii = tf.equal(tf.strings.length(texts, unit="UTF8_CHAR"), length)
+        moved = ~(is_ascii & tf.equal(tf.strings.length(normalized), length))
+
+        def through_map() -> list[tf.Tensor]:
+            rows = starts.value_rowids()
+            tokens = tf.where(tf.gather(moved, rows))[:, 0]
+            number = tf.cumsum(tf.cast(moved, tf.int64)) - 1  # of a row among the moved
+            found = _through_map(
+                self._normalizer.source_offsets(tf.boolean_mask(texts, moved)),
+                tf.gather(number, tf.gather(rows, tokens)),
+                tf.gather(starts.values, tokens),
+                tf.gather(ends.values, tokens),
+            )
+            return [
+                tf.tensor_scatter_nd_update(old.values, tokens[:, None], new)
+                for old, new in zip((starts, ends), found, strict=True)
+            ]
+
+        flat = tf.cond(tf.reduce_any(moved), through_map, lambda: [starts.values, ends.values])
+        return starts.with_values(flat[0]), ends.with_values(flat[1])
+
+    def _shorten_long_words(self, parts: list[tf.RaggedTensor]) -> list[tf.Tensor]:
+        """Makes words of more than max_word_length characters one [UNK]: parts -> row splits and flat parts."""
+        ids, *offsets = parts
+        begins = ~tf.gather(self._is_suffix, ids.values)
+        word = tf.cumsum(tf.cast(begins, tf.int32)) - 1
+        lengths = tf.math.segment_sum(tf.gather(self._lengths, ids.values), word)
+        is_long = tf.gather(lengths > self.max_word_length, word)
+        kept = begins | ~is_long
+        values = [tf.where(is_long, self.vocabulary[UNK], ids.values)]
+        if offsets:
+            starts, ends = (part.values for part in offsets)
+            last = tf.gather(tf.math.segment_max(ends, word), word)
+            values += [starts, tf.where(is_long, last, ends)]
+        counts = tf.concat([[0], tf.cumsum(tf.cast(kept, tf.int64))], axis=0)
+        return [tf.gather(counts, ids.row_splits), *(tf.boolean_mask(part, kept) for part in values)]
+
+
+def split_words(texts: tf.Tensor, normalizer: Normalizer, *, split_cjk: bool = True) -> tf.RaggedTensor:
+    """The words that WordPiece sees: string [n] -> ragged string [n, words]."""
+    words, _, _ = _split(normalizer.normalize(texts), split_cjk=split_cjk)
+    return words
+
+
+def _split(normalized: tf.Tensor, *, split_cjk: bool):
+    """Words, where they begin and where they end, ragged [n, words]."""
+    alone = f"{_PUNCTUATION}|[{_CJK}]" if split_cjk else _PUNCTUATION
+    return tf_text.regex_split_with_offsets(normalized, rf"\p{{Z}}|{alone}", alone)
+
+
+def _through_map(
+    sources: tf.RaggedTensor, rows: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Tokens in normalized texts -> tokens in the texts.
+
+    Args:
+      sources: for each normalized byte, and the end, where its character is in the text; int64 [n, bytes + 1].
+      rows, starts, ends: the row in `sources` of each token, and the bytes of the normalized text that it covers; int64 [tokens].
+
+    Returns:
+      starts and ends, int64 [tokens].
+    """
+    values = sources.values
+    base = tf.gather(sources.row_starts(), rows)
+    last = tf.gather(values, base + ends - 1)
+    after = tf.gather(values, base + ends)
+    inside = tf.equal(last, after)  # the token ends amidst the characters that one character became
+
+    def until_next_character() -> tf.Tensor:
+        # Offsets rise within a text; with a step between texts they rise throughout.
+        step = tf.reduce_max(values) + 1
+        rising = values + sources.value_rowids() * step
+        at = tf.boolean_mask(tf.range(tf.size(last)), inside)
+        index = tf.searchsorted(rising, tf.gather(last + rows * step, at), side="right", out_type=tf.int64)
+        return tf.tensor_scatter_nd_update(after, at[:, None], tf.gather(values, index))
+
+    after = tf.cond(tf.reduce_any(inside), until_next_character, lambda: after)
+    return tf.gather(values, base + starts), after
+
+
+def _as_rows(texts: Sequence[str] | tf.Tensor) -> tf.Tensor:
+    texts = tf.convert_to_tensor(texts, tf.string)
+    require(texts.shape.rank in (1, None), "texts must be a list or a vector of strings", f"rank {texts.shape.rank}")
+    return texts

@@ -1,5 +1,9 @@
-"""BERT's tokenizer written from its rules in plain Python, sharing no code with bert_tf.tokenizer."""
+"""BERT's tokenizer written from its rules in plain Python, sharing no code with bert_tf.tokenizer.
 
+Unicode properties are those of this Python's unicodedata.
+"""
+
+import dataclasses
 import unicodedata
 
 _CJK = (
@@ -14,26 +18,61 @@ _CJK = (
 )
 
 
-def tokenize(text: str, ids: dict[str, int], *, lower_case: bool, max_word_bytes: int = 100) -> list[int]:
-    """Ids of a text without special tokens. A word of more than max_word_bytes UTF-8 bytes is one [UNK]."""
-    kept = []
-    for c in text:
-        if c in "\t\n\r" or unicodedata.category(c) == "Zs":
-            kept.append(" ")
-        elif ord(c) == 0xFFFD or unicodedata.category(c) in ("Cc", "Cf"):
-            continue
-        elif any(low <= ord(c) <= high for low, high in _CJK):
-            kept.append(f" {c} ")
-        else:
-            kept.append(c)
-    found = []
-    for word in "".join(kept).split():
-        if lower_case:
-            word = unicodedata.normalize("NFD", word.lower())
-            word = "".join(c for c in word if unicodedata.category(c) != "Mn")
-        for part in _split_punctuation(word):
-            found += _word_piece(part, ids, max_word_bytes)
-    return found
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Settings as in bert_tf.tokenizer.Tokenizer."""
+
+    lower_case: bool
+    strip_accents: bool | None = None
+    max_word_length: int = 100
+    split_cjk: bool = True
+    huggingface: bool = False
+
+    def words(self, text: str) -> list[str]:
+        """The words that WordPiece sees."""
+        kept = []
+        for c in text:
+            category = unicodedata.category(c)
+            if c in "\t\n\r" or category == "Zs":
+                kept.append(" ")
+            elif ord(c) == 0xFFFD or category in ("Cc", "Cf") or self.huggingface and category == "Co":
+                continue
+            elif self.split_cjk and self._is_cjk(c):
+                kept.append(f" {c} ")
+            else:
+                kept.append(c)
+        found = []
+        for word in "".join(kept).split():
+            if self.lower_case:
+                word = "".join(c.lower() for c in word) if self.huggingface else word.lower()
+            if self.lower_case if self.strip_accents is None else self.strip_accents:
+                word = "".join(c for c in unicodedata.normalize("NFD", word) if unicodedata.category(c) != "Mn")
+            found += _split_punctuation(word)
+        return found
+
+    def tokenize(self, text: str, ids: dict[str, int]) -> list[int]:
+        """Ids of a text without special tokens."""
+        return [piece for word in self.words(text) for piece in self._word_piece(word, ids)]
+
+    def _is_cjk(self, c: str) -> bool:
+        if self.huggingface and 0x2B820 <= ord(c) <= 0x2B91F:
+            return False
+        return any(low <= ord(c) <= high for low, high in _CJK)
+
+    def _word_piece(self, word: str, ids: dict[str, int]) -> list[int]:
+        if len(word) > self.max_word_length:
+            return [ids["[UNK]"]]
+        pieces, start = [], 0
+        while start < len(word):
+            for end in range(len(word), start, -1):
+                piece = ("##" if start else "") + word[start:end]
+                if piece in ids:
+                    pieces.append(ids[piece])
+                    start = end
+                    break
+            else:
+                return [ids["[UNK]"]]
+        return pieces
 
 
 def _split_punctuation(word: str) -> list[str]:
@@ -47,19 +86,3 @@ def _split_punctuation(word: str) -> list[str]:
         else:
             current += c
     return [part for part in [*parts, current] if part]
-
-
-def _word_piece(word: str, ids: dict[str, int], max_word_bytes: int) -> list[int]:
-    if len(word.encode()) > max_word_bytes:
-        return [ids["[UNK]"]]
-    pieces, start = [], 0
-    while start < len(word):
-        for end in range(len(word), start, -1):
-            piece = ("##" if start else "") + word[start:end]
-            if piece in ids:
-                pieces.append(ids[piece])
-                start = end
-                break
-        else:
-            return [ids["[UNK]"]]
-    return pieces

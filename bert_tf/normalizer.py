@@ -1,0 +1,224 @@
+"""What BERT does to a text before it splits words, with the way back into the source.
+
+The rules are those of google-research/bert's tokenization.py (Devlin et al. 2018). Nearly all of them look at one code
+point at a time, so `_by_rules`, written in stock TensorFlow ops, is run once over every code point, and its results
+become the table of TF Text's FastBertNormalize kernel, in place of the one that TF Text brings (which also applies
+compatibility mappings and keeps control characters as spaces). Two rules look further than one code point; texts on
+which they could matter are found by one regular expression and mended before the table is applied:
+
+* "Σ" at the end of a word becomes "ς". It is written as "ς" beforehand, which is as many bytes.
+* Unicode orders combining marks when it decomposes. The marks that strip_accents removes don't care; the few other
+  ones (musical signs, some vowel signs) are put in order beforehand.
+
+Bytes that are no UTF-8 are dropped, as `bytes.decode(errors="ignore")` drops them; they end the context of a "Σ".
+"""
+
+import dataclasses
+import functools
+
+import flatbuffers
+import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from bert_tf import double_array
+from bert_tf.errors import InputError
+
+GOOGLE, HUGGINGFACE = RULES = ("google", "huggingface")
+
+_SPACE = r"[\p{Zs}\t\n\r]"
+_DROPPED = r"[\p{Cc}\p{Cf}\x{FFFD}]"
+_PRIVATE_USE = ((0xE000, 0xF8FF), (0xF0000, 0xFFFFD), (0x100000, 0x10FFFD))
+# Hugging Face's ideographs begin at U+2B920 where they mean U+2B820, and these 256 do not stand alone. The kernel that
+# splits words knows Google's ranges only, so they travel as private-use characters, which these rules drop from text.
+_UNSPLIT_CJK = (0x2B820, 0x2B91F)
+_UNSPLIT_CJK_STAND_IN = 0x10F800
+
+# Unicode's Final_Sigma (SpecialCasing.txt): a cased letter before, none after, case-ignorable characters skipped.
+# Characters that are dropped are skipped as well. Cased letters that are also case-ignorable count as ignorable.
+_IGNORABLE = (
+    r"\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{B7}\x{387}\x{55F}\x{5F4}\x{2018}\x{2019}\x{2024}\x{2027}"
+    r"\x{FE13}\x{FE52}\x{FE55}\x{FF07}\x{FF0E}\x{FF1A}\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{9F}\x{FFFD}"
+)
+_CASED = (
+    r"\p{Lu}\p{Ll}\p{Lt}\x{AA}\x{BA}\x{2160}-\x{217F}\x{24B6}-\x{24E9}"
+    r"\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189}"
+)
+_FINAL_SIGMA = rf"([{_CASED}][{_IGNORABLE}]*)Σ([{_IGNORABLE}]*(?:[^{_IGNORABLE}{_CASED}]|\z))"
+
+# Characters that are, or decompose into something that ends in, a combining mark of another class than 0 that is not
+# Mn (and so is not removed).
+_KEPT_MARKS = (
+    r"[\x{1715}\x{1734}\x{16FF0}\x{16FF1}\x{1B44}\x{1BAA}\x{1BF2}\x{1BF3}\x{302E}\x{302F}\x{A953}\x{A9C0}\x{111C0}\x{11235}\x{1134D}"
+    r"\x{116B6}\x{1193D}\x{1D15E}-\x{1D166}\x{1D16D}-\x{1D172}\x{1D1BB}-\x{1D1C0}]"
+)
+_UNORDERED = rf"{_KEPT_MARKS}\p{{M}}*{_KEPT_MARKS}"
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalizerConfig:
+    """What is normalized; see bert_tf.tokenizer.Tokenizer."""
+
+    lower_case: bool
+    strip_accents: bool
+    rules: str = GOOGLE
+
+    def __post_init__(self):
+        if self.rules not in RULES:
+            raise InputError(f"rules: expected one of {', '.join(RULES)}. Received: {self.rules!r}.")
+
+
+class Normalizer(tf.Module):
+    """Normalizes texts, with a map back to the source.
+
+    Attributes:
+      attention: regular expression of what has to be mended before the table is applied; None if nothing has.
+      expansion: the most characters that one character becomes.
+    """
+
+    def __init__(self, config: NormalizerConfig):
+        super().__init__(name="normalizer")
+        self._strips_accents = config.strip_accents
+        self._final_sigma = config.lower_case and config.rules == GOOGLE
+        self.attention = "|".join(["Σ"] * self._final_sigma + [_UNORDERED] * config.strip_accents) or None
+        model, self.expansion = _compiled_table(config)
+        self._table = tf_text.FastBertNormalizer(model_buffer=tf.constant(model))
+
+    def normalize(self, texts: tf.Tensor, *, attend: tf.Tensor | None = None) -> tf.Tensor:
+        """Normalizes texts.
+
+        Args:
+          texts: string [n].
+          attend: the texts in which `attention` may be found, int64 [k]; looked up if not given.
+
+        Returns:
+          string [n], valid UTF-8.
+        """
+        return self._table.normalize(self._mended(texts, attend))
+
+    def source_offsets(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """For each byte of a normalized text, and its end, the offset of the character that it came from.
+
+        Args:
+          texts: string [n].
+
+        Returns:
+          int64 [n, bytes + 1].
+        """
+        _, offsets = self._table.normalize_with_offsets(self._mended(texts))
+        if not self._strips_accents:
+            return offsets
+        unordered = tf.strings.regex_full_match(texts, anywhere(_UNORDERED))
+        flat = tf.cond(
+            tf.reduce_any(unordered),
+            lambda: _before_ordering(texts, unordered, offsets),
+            lambda: offsets.values,
+        )
+        return offsets.with_values(flat)
+
+    def _mended(self, texts: tf.Tensor, attend: tf.Tensor | None = None) -> tf.Tensor:
+        if not self.attention:
+            return texts
+        if attend is None:
+            attend = tf.where(tf.strings.regex_full_match(texts, anywhere(self.attention)))[:, 0]
+
+        def mend() -> tf.Tensor:
+            some = tf.gather(texts, attend)
+            if self._final_sigma:
+                some = tf.strings.regex_replace(some, _FINAL_SIGMA, r"\1ς\2")
+            if self._strips_accents:
+                unordered = tf.strings.regex_full_match(some, anywhere(_UNORDERED))
+                some = tf.where(unordered, tf_text.normalize_utf8(some, "NFD"), some)
+            return tf.tensor_scatter_nd_update(texts, attend[:, None], some)
+
+        return tf.cond(tf.size(attend) > 0, mend, lambda: texts)
+
+
+def anywhere(pattern: str) -> str:
+    """The regular expression of texts that hold the pattern somewhere, valid UTF-8 or not."""
+    return rf"(?s)\C*(?:{pattern})\C*"
+
+
+def as_normalized(token: str, rules: str) -> str:
+    """A token of the vocabulary as it stands in normalized text."""
+    if rules == GOOGLE:
+        return token
+    low, high = _UNSPLIT_CJK
+    return "".join(chr(ord(c) - low + _UNSPLIT_CJK_STAND_IN) if low <= ord(c) <= high else c for c in token)
+
+
+def _before_ordering(texts: tf.Tensor, unordered: tf.Tensor, offsets: tf.RaggedTensor) -> tf.Tensor:
+    """Offsets int64 [n, k] into texts of which the unordered were decomposed -> the same, flat, into `texts`."""
+    _, offsets_map = tf_text.normalize_utf8_with_offsets_map(texts, "NFD")
+    before = tf_text.find_source_offsets(offsets_map, offsets)
+    return tf.where(tf.gather(unordered, offsets.value_rowids()), before.values, offsets.values)
+
+
+def _by_rules(characters: tf.Tensor, config: NormalizerConfig) -> tf.Tensor:
+    """The rules for single code points: string [n] -> string [n]."""
+    texts = tf.strings.regex_replace(characters, _SPACE, " ")
+    texts = tf.strings.regex_replace(texts, _DROPPED, "")
+    if config.lower_case:
+        texts = tf.strings.lower(texts, encoding="utf-8")
+    if config.strip_accents:
+        texts = tf_text.normalize_utf8(texts, "NFD")
+        texts = tf.strings.regex_replace(texts, r"\p{Mn}", "")
+    return texts
+
+
+def _assigned_code_points() -> list[int]:
+    """Everything that a rule changes lies here: planes 0 to 3, and the tags and selectors of plane 14."""
+    return [c for c in [*range(0x1, 0x40000), *range(0xE0000, 0xE1000)] if not 0xD800 <= c <= 0xDFFF]
+
+
+@functools.cache
+def _compiled_table(config: NormalizerConfig) -> tuple[np.ndarray, int]:
+    """The buffer of TF Text's FastBertNormalizerModel, uint8, and the most characters that one character becomes."""
+    with tf.init_scope():
+        characters = [chr(c).encode() for c in _assigned_code_points()]
+        results = _by_rules(tf.constant(characters), config).numpy().tolist()
+    mapped = {c: result for c, result in zip(characters, results, strict=True) if c != result}
+    if config.rules == HUGGINGFACE:
+        mapped |= {chr(c).encode(): b"" for low, high in _PRIVATE_USE for c in range(low, high + 1)}
+        for c in range(_UNSPLIT_CJK[0], _UNSPLIT_CJK[1] + 1):
+            mapped[chr(c).encode()] = as_normalized(chr(c), config.rules).encode()
+    expansion = max(len(result.decode()) for result in mapped.values())
+    mapped |= dict.fromkeys(_broken_characters(), b"")
+
+    pool = bytearray()
+    places: dict[bytes, int] = {}
+    entries = {}
+    for key, result in mapped.items():
+        if result and result not in places:
+            places[result] = len(pool)
+            pool += result
+        # Bit 30 says that there is a result, then follow 24 bits of its place in the pool and 6 of its length.
+        entries[key] = 1 << 30 | places.get(result, 0) << 6 | len(result)
+    return _serialize(double_array.build(entries), bytes(pool)), expansion
+
+
+def _broken_characters() -> list[bytes]:
+    """Every sequence of bytes that the kernel takes for one broken character: bytes that begin none, or too few."""
+    broken = [bytes([first]) for first in range(0x80, 0x100)]
+    for first, low, high in (
+        *((0xE0, 0xA0, 0xBF), (0xED, 0x80, 0x9F), (0xF0, 0x90, 0xBF), (0xF4, 0x80, 0x8F)),
+        *((first, 0x80, 0xBF) for first in (*range(0xE1, 0xED), 0xEE, 0xEF, 0xF1, 0xF2, 0xF3)),
+    ):
+        for second in range(low, high + 1):
+            broken.append(bytes([first, second]))
+            if first >= 0xF0:
+                broken += [bytes([first, second, third]) for third in range(0x80, 0xC0)]
+    return broken
+
+
+def _serialize(trie: np.ndarray, pool: bytes) -> np.ndarray:
+    """FastBertNormalizerModel: fields 1 trie_array, 2 data_for_codepoint_zero, 3 normalized_string_pool."""
+    builder = flatbuffers.Builder(trie.nbytes + len(pool) + 64)
+    pool_offset = builder.CreateNumpyVector(np.frombuffer(pool, np.uint8))
+    trie_offset = builder.CreateNumpyVector(trie)
+    builder.StartObject(4)
+    builder.PrependUOffsetTRelativeSlot(1, trie_offset, 0)
+    builder.PrependInt32Slot(2, 1 << 30, 0)  # U+0000 is dropped; a trie has no empty key
+    builder.PrependUOffsetTRelativeSlot(3, pool_offset, 0)
+    builder.Finish(builder.EndObject())
+    return np.frombuffer(bytes(builder.Output()), np.uint8)

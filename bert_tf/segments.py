@@ -1,0 +1,58 @@
+"""Segments of token ids -> rows of the encoder: truncation, special tokens, padding, in core TensorFlow ops.
+
+TF Text has trimmers for some of this, whose ops older TF Serving releases lack.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+LONGEST_FIRST, ONLY_FIRST, ONLY_SECOND = TRUNCATIONS = ("longest_first", "only_first", "only_second")
+
+
+def kept_lengths(lengths: tf.Tensor, budget: int, truncation: str) -> tf.Tensor:
+    """How many tokens of each segment are kept.
+
+    Args:
+      lengths: int [n, segments].
+      budget: most tokens of all segments of a row together.
+      truncation: "longest_first" takes one token after the other from the end of the longest segment, of equally long
+        ones from the last (as google-research/bert and transformers do); "only_first" and "only_second" take from that
+        segment, and from the others, longest first, only once nothing of it is left.
+
+    Returns:
+      int [n, segments], at most `budget` in a row.
+    """
+    if truncation != LONGEST_FIRST:
+        shrunk = TRUNCATIONS.index(truncation) - 1
+        others = tf.reduce_sum(lengths, axis=1) - lengths[:, shrunk]
+        left = tf.clip_by_value(budget - others, 0, lengths[:, shrunk])
+        lengths = tf.concat([lengths[:, :shrunk], left[:, None], lengths[:, shrunk + 1 :]], axis=1)
+    count = lengths.shape[1]
+    # If the j shortest segments stay whole, the others share what is left; the true level is the best of these.
+    shortest = tf.cumsum(tf.sort(lengths, axis=1), axis=1, exclusive=True)
+    sharers = tf.range(count, 0, -1, dtype=lengths.dtype)
+    level = tf.reduce_max((budget - shortest) // sharers, axis=1, keepdims=True)
+    kept = tf.minimum(lengths, level)
+    # The remainder goes to the first of those that were cut.
+    cut = tf.cast(lengths > level, lengths.dtype)
+    spare = budget - tf.reduce_sum(kept, axis=1, keepdims=True)
+    return kept + cut * tf.cast(tf.cumsum(cut, axis=1) <= spare, lengths.dtype)
+
+
+def cut(tokens: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
+    """Keeps the first `kept[i]` values of row i: ragged [n, tokens], int64 [n] -> ragged [n, tokens]."""
+    rows = tokens.value_rowids()
+    position = tf.range(tf.size(rows, out_type=tf.int64)) - tf.gather(tokens.row_starts(), rows)
+    values = tf.boolean_mask(tokens.flat_values, position < tf.gather(kept, rows))
+    return tf.RaggedTensor.from_row_lengths(values, tf.minimum(kept, tokens.row_lengths()), validate=False)
+
+
+def join(segments: Sequence[tf.RaggedTensor], *, first: int, last: int) -> tf.RaggedTensor:
+    """`first`, then each segment followed by `last`: ragged [n, tokens] each -> ragged [n, tokens]."""
+    rows = tf.shape(segments[0].row_lengths())[0]
+    dtype = segments[0].dtype
+    pieces = [tf.fill([rows, 1], tf.constant(first, dtype))]
+    for segment in segments:
+        pieces += [segment, tf.fill([rows, 1], tf.constant(last, dtype))]
+    return tf.concat(pieces, axis=1)
