@@ -185,7 +185,7 @@ class Tokenizer(tf.Module):
         )
         # [CLS] and the first segment with its [SEP] are of type 0, all that follows is of type 1.
         position = tf.ragged.range(ids.row_lengths())
-        types = tf.cast(position.flat_values >= tf.gather(kept[:, 0] + 2, position.value_rowids()), tf.int32)
+        types = tf.cast(position.flat_values >= tf.gather(kept[:, 0] + 2, segments_lib.rows_of(position)), tf.int32)
         features = {
             "input_word_ids": (ids, self.vocabulary[PAD]),
             "input_mask": (tf.ones_like(ids), 0),
@@ -228,7 +228,7 @@ class Tokenizer(tf.Module):
             literal = tf.RaggedTensor.from_row_lengths(values, tf.cast(is_literal, tf.int64))
             part = tf.concat([literal, part], axis=1)
             if parts:  # starts and ends, so far within the segment
-                part = part.with_values(part.values + tf.gather(begins.values, part.value_rowids()))
+                part = part.with_values(part.values + tf.gather(begins.values, segments_lib.rows_of(part)))
             parts.append(part)
         return [segments.with_values(part).merge_dims(1, 2) for part in parts]
 
@@ -242,7 +242,7 @@ class Tokenizer(tf.Module):
             ids, starts, ends = (
                 words.with_values(part) for part in self._wordpiece.tokenize_with_offsets(words.values)
             )
-            begins = tf.gather(begins.values, ids.values.value_rowids())
+            begins = tf.gather(begins.values, segments_lib.rows_of(ids.values))
             starts, ends = (part.with_flat_values(part.flat_values + begins) for part in (starts, ends))
             ids, starts, ends = (part.merge_dims(1, 2) for part in (ids, starts, ends))
         parts = [ids, starts, ends] if with_offsets else [ids]
@@ -274,17 +274,16 @@ class Tokenizer(tf.Module):
         moved = ~(is_ascii & tf.equal(tf.strings.length(normalized), length))
 
         def through_map() -> list[tf.Tensor]:
-            rows = starts.value_rowids()
-            tokens = tf.where(tf.gather(moved, rows))[:, 0]
-            number = tf.cumsum(tf.cast(moved, tf.int64)) - 1  # of a row among the moved
+            places = starts.with_values(tf.range(tf.size(starts.values, out_type=tf.int64)))
+            places = tf.gather(places, tf.where(moved)[:, 0])
             found = _through_map(
                 self._normalizer.source_offsets(tf.boolean_mask(texts, moved)),
-                tf.gather(number, tf.gather(rows, tokens)),
-                tf.gather(starts.values, tokens),
-                tf.gather(ends.values, tokens),
+                segments_lib.rows_of(places),
+                tf.gather(starts.values, places.values),
+                tf.gather(ends.values, places.values),
             )
             return [
-                tf.tensor_scatter_nd_update(old.values, tokens[:, None], new)
+                tf.tensor_scatter_nd_update(old.values, places.values[:, None], new)
                 for old, new in zip((starts, ends), found, strict=True)
             ]
 
@@ -327,7 +326,8 @@ def _through_map(
 
     Args:
       sources: for each normalized byte, and the end, where its character is in the text; int64 [n, bytes + 1].
-      rows, starts, ends: the row in `sources` of each token, and the bytes of the normalized text that it covers; int64 [tokens].
+      rows: of each token among `sources`, int64 [tokens].
+      starts, ends: the bytes of the normalized text that each token covers, int64 [tokens].
 
     Returns:
       starts and ends, int64 [tokens].
@@ -341,7 +341,7 @@ def _through_map(
     def until_next_character() -> tf.Tensor:
         # Offsets rise within a text; with a step between texts they rise throughout.
         step = tf.reduce_max(values) + 1
-        rising = values + sources.value_rowids() * step
+        rising = values + segments_lib.rows_of(sources) * step
         at = tf.boolean_mask(tf.range(tf.size(last)), inside)
         index = tf.searchsorted(rising, tf.gather(last + rows * step, at), side="right", out_type=tf.int64)
         return tf.tensor_scatter_nd_update(after, at[:, None], tf.gather(values, index))
