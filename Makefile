@@ -3,12 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test lint format quickstart tpu-env lock
+.PHONY: help env test sweep lint format quickstart tpu-env lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
 	@echo "make quickstart  raw text to a served BERT on this machine, in about eight minutes (FRESH=1 starts over)"
 	@echo "make test        environment and all tests"
+	@echo "make sweep       the tokenizer against its reference: every code point, random strings, real text (15 minutes)"
 	@echo "make lint        ruff check and format check"
 	@echo "make format      let ruff rewrite what lint would refuse"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
@@ -26,6 +27,9 @@ $(BIN)/.complete: requirements/cpu.txt pyproject.toml
 
 test: env
 	$(BIN)/python -m pytest
+
+sweep: env
+	$(BIN)/python -m pytest -m sweep -s
 
 lint: env
 	$(BIN)/ruff check .

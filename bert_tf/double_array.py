@@ -58,30 +58,35 @@ def build(entries: Mapping[bytes, int]) -> np.ndarray:
 
 
 def _place(label_sets: list[list[int]]) -> list[int]:
-    """A base for each set of labels, such that no two units fall on one another and none on the root's, unit 0."""
+    """A base for each set of labels.
+
+    No two units fall on one another, none on the root's, unit 0. No base serves two sets: only so does a unit's label
+    tell whose child it is.
+    """
     bases = [0] * len(label_sets)
-    used = np.zeros((0, _BLOCK), bool)
+    used = np.zeros((0, _BLOCK), bool)  # units
+    is_base = np.zeros((0, _BLOCK), bool)
     candidates = np.arange(_BLOCK)
-    singles = []
+    values = []
     for index in sorted(range(len(label_sets)), key=lambda i: -len(label_sets[i])):
         labels = label_sets[index]
         if labels == [_END]:
-            singles.append(index)
+            values.append(index)
             continue
         taken = candidates[:, None] ^ np.array(labels)
         for block in range(max(0, len(used) - _OPEN_BLOCKS), len(used) + 1):
             if block == len(used):
-                used = np.vstack([used, np.zeros((1, _BLOCK), bool)])
+                used, is_base = (np.vstack([table, np.zeros((1, _BLOCK), bool)]) for table in (used, is_base))
                 used[0, 0] = True
-            free = ~used[block][taken].any(axis=1)
+            free = ~(used[block][taken].any(axis=1) | is_base[block])
             if free.any():
                 base = int(free.argmax())
-                used[block, taken[base]] = True
+                used[block, taken[base]] = is_base[block, base] = True
                 bases[index] = block * _BLOCK + base
                 break
-    # Values of keys that end in a node without children fill the gaps.
-    gaps = np.flatnonzero(~used.ravel())
-    gaps = np.concatenate([gaps, used.size + np.arange(max(0, len(singles) - len(gaps)))])
-    for index, gap in zip(singles, gaps.tolist(), strict=False):
+    # Values of keys that no other key continues fill the gaps.
+    gaps = np.flatnonzero(~(used | is_base).ravel())
+    gaps = np.concatenate([gaps, used.size + np.arange(max(0, len(values) - len(gaps)))])
+    for index, gap in zip(values, gaps.tolist(), strict=False):
         bases[index] = gap
     return bases

@@ -10,7 +10,8 @@ which they could matter are found by one regular expression and mended before th
 * Unicode orders combining marks when it decomposes. The marks that strip_accents removes don't care; the few other
   ones (musical signs, some vowel signs) are put in order beforehand.
 
-Bytes that are no UTF-8 are dropped, as `bytes.decode(errors="ignore")` drops them; they end the context of a "Σ".
+Bytes that are no UTF-8 are dropped, as `bytes.decode(errors="ignore")` drops them, only that these two rules do not
+look past them.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ import tensorflow_text as tf_text
 
 from bert_tf import double_array
 from bert_tf.errors import InputError
+from bert_tf.segments import rows_of
 
 GOOGLE, HUGGINGFACE = RULES = ("google", "huggingface")
 
@@ -52,7 +54,7 @@ _KEPT_MARKS = (
     r"[\x{1715}\x{1734}\x{16FF0}\x{16FF1}\x{1B44}\x{1BAA}\x{1BF2}\x{1BF3}\x{302E}\x{302F}\x{A953}\x{A9C0}\x{111C0}\x{11235}\x{1134D}"
     r"\x{116B6}\x{1193D}\x{1D15E}-\x{1D166}\x{1D16D}-\x{1D172}\x{1D1BB}-\x{1D1C0}]"
 )
-_UNORDERED = rf"{_KEPT_MARKS}\p{{M}}*{_KEPT_MARKS}"
+_UNORDERED = rf"{_KEPT_MARKS}[\p{{M}}\p{{Co}}\p{{Cf}}\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{{9F}}\x{{FFFD}}]*{_KEPT_MARKS}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,9 @@ class Normalizer(tf.Module):
         self.attention = "|".join(["Σ"] * self._final_sigma + [_UNORDERED] * config.strip_accents) or None
         model, self.expansion = _compiled_table(config)
         self._table = tf_text.FastBertNormalizer(model_buffer=tf.constant(model))
+        # What is dropped must not stand between marks when they are put in order.
+        cleaning, _ = _compiled_table(dataclasses.replace(config, lower_case=False, strip_accents=False), final=False)
+        self._cleaning = tf_text.FastBertNormalizer(model_buffer=tf.constant(cleaning))
 
     def normalize(self, texts: tf.Tensor, *, attend: tf.Tensor | None = None) -> tf.Tensor:
         """Normalizes texts.
@@ -111,7 +116,7 @@ class Normalizer(tf.Module):
         unordered = tf.strings.regex_full_match(texts, anywhere(_UNORDERED))
         flat = tf.cond(
             tf.reduce_any(unordered),
-            lambda: _before_ordering(texts, unordered, offsets),
+            lambda: self._before_ordering(texts, unordered, offsets),
             lambda: offsets.values,
         )
         return offsets.with_values(flat)
@@ -128,15 +133,43 @@ class Normalizer(tf.Module):
                 some = tf.strings.regex_replace(some, _FINAL_SIGMA, r"\1ς\2")
             if self._strips_accents:
                 unordered = tf.strings.regex_full_match(some, anywhere(_UNORDERED))
-                some = tf.where(unordered, tf_text.normalize_utf8(some, "NFD"), some)
+                some = tf.where(unordered, tf_text.normalize_utf8(self._cleaning.normalize(some), "NFD"), some)
             return tf.tensor_scatter_nd_update(texts, attend[:, None], some)
 
         return tf.cond(tf.size(attend) > 0, mend, lambda: texts)
+
+    def _before_ordering(self, texts: tf.Tensor, unordered: tf.Tensor, offsets: tf.RaggedTensor) -> tf.Tensor:
+        """Offsets int64 [n, k], of which the unordered texts' lead into mended ones -> flat, into `texts`."""
+        rows = tf.where(unordered)[:, 0]
+        places = tf.gather(offsets.with_values(tf.range(tf.size(offsets.values, out_type=tf.int64))), rows)
+        cleaned, sources = self._cleaning.normalize_with_offsets(tf.gather(texts, rows))
+        before = _before_decomposition(cleaned)
+        row = rows_of(places)
+        in_cleaned = tf.gather(before.values, tf.gather(before.row_starts(), row) + tf.gather(offsets, rows).values)
+        found = tf.gather(sources.values, tf.gather(sources.row_starts(), row) + in_cleaned)
+        return tf.tensor_scatter_nd_update(offsets.values, places.values[:, None], found)
 
 
 def anywhere(pattern: str) -> str:
     """The regular expression of texts that hold the pattern somewhere, valid UTF-8 or not."""
     return rf"(?s)\C*(?:{pattern})\C*"
+
+
+def _before_decomposition(texts: tf.Tensor) -> tf.RaggedTensor:
+    """For each byte of a decomposed text, and its end, where the characters began that it came from; [n, bytes + 1]."""
+    decomposed, offsets_map = tf_text.normalize_utf8_with_offsets_map(texts, "NFD")
+    places = tf.ragged.range(tf.cast(tf.strings.length(decomposed), tf.int64) + 1)
+    offsets = tf_text.find_source_offsets(offsets_map, places)
+    # The first byte of what changed leads to its beginning, all others already to its end: so does the byte after it.
+    # Those others are the ones whose successor says the same.
+    step = tf.reduce_max(offsets.values) + 1
+    rising = offsets.values + rows_of(offsets) * step
+    is_new = tf.concat([[True], rising[1:] != rising[:-1]], axis=0)
+    is_within = tf.concat([~is_new[1:], [False]], axis=0)
+    news = tf.where(is_new)[:, 0]
+    beginning = tf.gather(news, tf.cumsum(tf.cast(is_new, tf.int64)) - 1) - 1
+    beginning = tf.gather(offsets.values, tf.maximum(beginning, 0))
+    return offsets.with_values(tf.where(is_within, beginning, offsets.values))
 
 
 def as_normalized(token: str, rules: str) -> str:
@@ -145,13 +178,6 @@ def as_normalized(token: str, rules: str) -> str:
         return token
     low, high = _UNSPLIT_CJK
     return "".join(chr(ord(c) - low + _UNSPLIT_CJK_STAND_IN) if low <= ord(c) <= high else c for c in token)
-
-
-def _before_ordering(texts: tf.Tensor, unordered: tf.Tensor, offsets: tf.RaggedTensor) -> tf.Tensor:
-    """Offsets int64 [n, k] into texts of which the unordered were decomposed -> the same, flat, into `texts`."""
-    _, offsets_map = tf_text.normalize_utf8_with_offsets_map(texts, "NFD")
-    before = tf_text.find_source_offsets(offsets_map, offsets)
-    return tf.where(tf.gather(unordered, offsets.value_rowids()), before.values, offsets.values)
 
 
 def _by_rules(characters: tf.Tensor, config: NormalizerConfig) -> tf.Tensor:
@@ -172,15 +198,18 @@ def _assigned_code_points() -> list[int]:
 
 
 @functools.cache
-def _compiled_table(config: NormalizerConfig) -> tuple[np.ndarray, int]:
-    """The buffer of TF Text's FastBertNormalizerModel, uint8, and the most characters that one character becomes."""
+def _compiled_table(config: NormalizerConfig, *, final: bool = True) -> tuple[np.ndarray, int]:
+    """The buffer of TF Text's FastBertNormalizerModel, uint8, and the most characters that one character becomes.
+
+    Characters get their stand-ins in the final table only, which would drop them in a second pass.
+    """
     with tf.init_scope():
         characters = [chr(c).encode() for c in _assigned_code_points()]
         results = _by_rules(tf.constant(characters), config).numpy().tolist()
     mapped = {c: result for c, result in zip(characters, results, strict=True) if c != result}
     if config.rules == HUGGINGFACE:
         mapped |= {chr(c).encode(): b"" for low, high in _PRIVATE_USE for c in range(low, high + 1)}
-        for c in range(_UNSPLIT_CJK[0], _UNSPLIT_CJK[1] + 1):
+        for c in range(_UNSPLIT_CJK[0], _UNSPLIT_CJK[1] + 1) if final else ():
             mapped[chr(c).encode()] = as_normalized(chr(c), config.rules).encode()
     expansion = max(len(result.decode()) for result in mapped.values())
     mapped |= dict.fromkeys(_broken_characters(), b"")

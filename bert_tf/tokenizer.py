@@ -203,6 +203,8 @@ class Tokenizer(tf.Module):
 
         The kernel matches tokens with white space in them across words, and cannot build its trie with some controls.
         """
+        if token == UNK:
+            return token
         piece = token.removeprefix(_SUFFIX)
         if len(piece) > self.max_word_length or any(c.isspace() or unicodedata.category(c) == "Cc" for c in piece):
             return f"[unreachable-{index}]"
@@ -307,9 +309,10 @@ class Tokenizer(tf.Module):
         return [tf.gather(counts, ids.row_splits), *(tf.boolean_mask(part, kept) for part in values)]
 
 
-def split_words(texts: tf.Tensor, normalizer: Normalizer, *, split_cjk: bool = True) -> tf.RaggedTensor:
+def split_words(texts: tf.Tensor, *, lower_case: bool) -> tf.RaggedTensor:
     """The words that WordPiece sees: string [n] -> ragged string [n, words]."""
-    words, _, _ = _split(normalizer.normalize(texts), split_cjk=split_cjk)
+    normalizer = Normalizer(NormalizerConfig(lower_case, strip_accents=lower_case))
+    words, _, _ = _split(normalizer.normalize(texts), split_cjk=True)
     return words
 
 
