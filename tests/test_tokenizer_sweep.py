@@ -59,11 +59,13 @@ def stand_in(character: str) -> str:
 def test_every_code_point_beside_a_sigma():
     listed = unicode_differences.expand(unicode_differences.PYTHON_UNCASED)
     points = [c for c in tokenizer_sweep.CODE_POINTS if c not in listed]
-    texts = [t for c in points for t in (f"Α{chr(c)}Σ", f"ΑΣ{chr(c)}", f"ΑΣ{chr(c)}Α", f"{chr(c)}Σ")]
-    found = tokenizer_sweep.differing(texts, {"lower_case": True, "strip_accents": False})
-    # Categories that this Python knows and RE2 or ICU does not, or the other way round, decide about these only.
-    assert {c for text in found for c in text} <= {c for text in found for c in text if ord(c) > 0x17D}, found
-    assert not found, [hex(ord(c)) for text in found[:20] for c in text]
+    found = set()
+    for form in ("Α{}Σ", "ΑΣ{}", "ΑΣ{}Α", "{}Σ"):
+        texts = {form.format(chr(c)): c for c in points}
+        differing = tokenizer_sweep.differing(list(texts), {"lower_case": True, "strip_accents": False})
+        found |= {texts[text] for text in differing}
+    print(f"{len(found)} of {len(points)} code points differ beside a sigma, {unicode_differences.PYTHON_SIGMA}")
+    assert found <= unicode_differences.expand(unicode_differences.PYTHON_SIGMA)
 
 
 @CASES

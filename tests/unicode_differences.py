@@ -31,6 +31,9 @@ PYTHON_CASED = {
     "16.0 or later": "1B4E-1B4F 1B7F 10D6E 113D4-113D5 113D7-113D8 11BE1 16D6D-16D6F 1E5FF",
 }
 
+# Cased or ignorable letters of Unicode 15, beside which unicodedata of Python 3.11 sees the end of a word in "Σ".
+PYTHON_SIGMA = {"15.0": "1DF25-1DF2A 1E030-1E06D 1E4EB"}
+
 # Against Hugging Face's tokenizers, whose tables of categories are those of Unicode 8 and whose lower-casing is newer
 # than ours. What is listed up to 8.0 has changed its category since: 166D, 1734, 1885, 1886, A9BD, 111C9.
 HUGGINGFACE_UNCASED = {

@@ -1,0 +1,162 @@
+"""Text to flat ids on one core: this project's tokenizer beside the ones its users would take otherwise.
+
+python -m benchmarks.tokenizer [--rounds 5] [--output benchmarks/results/tokenizer.json]
+
+All take turns on the same texts in the same process, pinned to one core; the figure of each is its best of the rounds.
+Absolute rates drift with the machine, ratios hardly.
+"""
+
+import collections
+import dataclasses
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags  # noqa: E402 - the environment goes first
+
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "How often every tokenizer reads every text.")
+_MEGABYTES = flags.DEFINE_float("megabytes", 8.0, "How much text of each kind, at most.")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results.")
+_BATCH = 2048
+_OURS, _FAST = "bert_tf", "FastBertTokenizer"
+
+
+@dataclasses.dataclass
+class Text:
+    """Lines of one kind, and whether a line holds nothing but ASCII."""
+
+    name: str
+    lines: list[str]
+
+    @property
+    def megabytes(self) -> float:
+        return sum(len(line.encode()) for line in self.lines) / 1e6
+
+
+def texts(megabytes: float) -> list[Text]:
+    """Docstrings, the same with typographic signs in every line, and translations off ASCII."""
+    from benchmarks import real_text
+
+    english = Text("English prose", _head(real_text.english_paragraphs(), megabytes))
+    # What word processors make of the same prose: curly quotes, dashes and ellipses, one at least in every line.
+    typographic = [
+        re.sub(r"(?<=\w)'(?=\w)", "’", line).replace(" - ", " – ").replace("...", "…") for line in english.lines
+    ]
+    typographic = [line if not line.isascii() else f"“{line}”" for line in typographic]
+    foreign = [line for line in real_text.translations() if not line.isascii()]
+    return [english, Text("English, typographic", typographic), Text("a hundred languages", _head(foreign, megabytes))]
+
+
+def _head(lines: Sequence[str], megabytes: float) -> list[str]:
+    size, taken = 0, []
+    for line in lines:
+        size += len(line.encode())
+        if size > megabytes * 1e6:
+            break
+        taken.append(line)
+    return taken
+
+
+def vocabulary_of(lines: Sequence[str], size: int = 30_000):
+    """A vocabulary that knows the text: its characters and its most frequent words."""
+    from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+    words = collections.Counter(word for line in lines for word in re.findall(r"[^\W_]+|[^\w\s]", line.lower()))
+    characters = collections.Counter(c for word, count in words.items() for c in word * min(count, 3))
+    frequent = [c for c, _ in characters.most_common(4000)]
+    pieces = [*SPECIAL_TOKENS, *frequent, *(f"##{c}" for c in frequent), *(word for word, _ in words.most_common(size))]
+    return Vocabulary(tuple(dict.fromkeys(pieces))[:size])
+
+
+def contestants(vocabulary) -> dict[str, Callable]:
+    """Name -> function from a batch, as (list of str, string tensor), to flat ids."""
+    import numpy as np
+    import tensorflow as tf
+    import tensorflow_text as tf_text
+    import tokenizers
+
+    from bert_tf.tokenizer import Tokenizer
+
+    tokens = list(vocabulary.tokens)
+    ours = Tokenizer(vocabulary)
+    fast = tf_text.FastBertTokenizer(tokens, token_out_type=tf.int32, lower_case_nfd_strip_accents=True)
+    table = tf.lookup.StaticVocabularyTable(
+        tf.lookup.KeyValueTensorInitializer(tokens, tf.range(len(tokens), dtype=tf.int64)), 1
+    )
+    slow = tf_text.BertTokenizer(table, lower_case=True, token_out_type=tf.int32)
+    rust = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary.ids, unk_token="[UNK]"))
+    rust.normalizer = tokenizers.normalizers.BertNormalizer()
+    rust.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+
+    def graph(function):
+        traced = tf.function(function, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+        return lambda batch, tensor: traced(tensor)
+
+    return {
+        _FAST: graph(lambda texts: fast.tokenize(texts).flat_values),
+        _OURS: graph(lambda texts: ours.tokenize(texts).flat_values),
+        f"{_OURS}, offsets": graph(lambda texts: [part.flat_values for part in ours.tokenize_with_offsets(texts)]),
+        f"{_FAST}, offsets": graph(lambda texts: [part.flat_values for part in fast.tokenize_with_offsets(texts)]),
+        "BertTokenizer": graph(lambda texts: slow.tokenize(texts).flat_values),
+        "HF tokenizers": lambda batch, tensor: np.concatenate(
+            [np.array(row.ids, np.int32) for row in rust.encode_batch_fast(batch, add_special_tokens=False)]
+        ),
+    }
+
+
+def measure(text: Text, rounds: int) -> dict[str, float]:
+    """Name -> MB/s, best of the rounds."""
+    import tensorflow as tf
+
+    batches = [text.lines[i : i + _BATCH] for i in range(0, len(text.lines), _BATCH)]
+    pairs = [(batch, tf.constant([line.encode() for line in batch])) for batch in batches]
+    runners = contestants(vocabulary_of(text.lines))
+    best: dict[str, float] = {}
+    for run in runners.values():
+        run(*pairs[0])  # traces
+    for round_number in range(rounds):
+        for name, run in runners.items():
+            if round_number > 1 and name in ("BertTokenizer", "HF tokenizers"):
+                continue  # an order of magnitude slower: two rounds tell enough
+            begun = time.perf_counter()
+            for pair in pairs:
+                run(*pair)
+            best[name] = max(best.get(name, 0.0), text.megabytes / (time.perf_counter() - begun))
+            print(f"\r{text.name}: round {round_number + 1} of {rounds}, {name:30}", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    return best
+
+
+def main(_) -> None:
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
+    results = []
+    for text in texts(_MEGABYTES.value):
+        rates = measure(text, _ROUNDS.value)
+        results.append(
+            {"text": text.name, "megabytes": round(text.megabytes, 2), "lines": len(text.lines), "MB/s": rates}
+        )
+        print(f"\n{text.name}: {len(text.lines):,} lines, {text.megabytes:.1f} MB")
+        print(f"{'':28}{'MB/s':>8}{'/ ' + _FAST:>22}{'/ HF tokenizers':>18}")
+        for name, rate in sorted(rates.items(), key=lambda item: -item[1]):
+            print(f"{name:28}{rate:8.1f}{rate / rates[_FAST]:22.2f}{rate / rates['HF tokenizers']:18.1f}")
+    if _OUTPUT.value:
+        import tensorflow_text
+        import tokenizers
+
+        versions = {"tensorflow-text": tensorflow_text.__version__, "tokenizers": tokenizers.__version__}
+        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
+        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
+            json.dump(
+                {"machine": platform.processor() or platform.machine(), **versions, "results": results}, file, indent=1
+            )
+
+
+if __name__ == "__main__":
+    app.run(main)
