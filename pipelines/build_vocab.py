@@ -15,6 +15,9 @@ _INPUT = flags.DEFINE_multi_string("input", None, "Glob of text files. May be re
 _OUTPUT = flags.DEFINE_string("output", None, "Where to write vocab.txt.", required=True)
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30_522, "Exact number of tokens, special tokens included.")
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased model).")
+_UNUSED_SLOTS = flags.DEFINE_integer(
+    "unused_slots", 0, "How many tokens [unused0], [unused1], ... to keep free, for words added later."
+)
 
 
 def main(beam_arguments: list[str]) -> None:
@@ -22,11 +25,15 @@ def main(beam_arguments: list[str]) -> None:
 
     if _VOCAB_SIZE.value < 100:
         raise InputError(f"--vocab_size must be at least 100. Received: {_VOCAB_SIZE.value}.")
+    most = _VOCAB_SIZE.value - 100
+    if not 0 <= _UNUSED_SLOTS.value <= most:
+        raise InputError(f"--unused_slots must be 0 to {most} (--vocab_size - 100). Received: {_UNUSED_SLOTS.value}.")
     vocabulary = build_vocab(
         input_patterns=_INPUT.value,
         output=_OUTPUT.value,
         vocab_size=_VOCAB_SIZE.value,
         lower_case=_LOWER_CASE.value,
+        unused_slots=_UNUSED_SLOTS.value,
         beam_arguments=beam_arguments,
     )
     print(f"{len(vocabulary)} tokens written to {_OUTPUT.value}")

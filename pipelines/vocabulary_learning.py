@@ -12,14 +12,16 @@ from pipelines.options import local_options
 from pipelines.quiet import quiet_workers
 from pipelines.readers import ReadDocuments, match_files
 
-_MAX_WORD_BYTES = 100  # longer words are [UNK] to the tokenizer
+_MAX_WORD_LENGTH = 100  # characters; longer words are [UNK] to the tokenizer
 _MAX_CHARACTERS = 1000  # keeps rare scripts from filling a vocabulary with single characters
 _MAX_TRAINING_WORDS = 50_000_000  # above it counts are scaled down; the learner reads words, not counts
 _CONTINUATION = 0xF0000  # first code point of plane 15, which is private use
 
 
-def learn_vocabulary(word_counts: Mapping[str, int], vocab_size: int, *, min_frequency: int = 2) -> Vocabulary:
-    """Learns exactly `vocab_size` tokens: specials, characters in both forms, then merged pieces.
+def learn_vocabulary(
+    word_counts: Mapping[str, int], vocab_size: int, *, unused_slots: int = 0, min_frequency: int = 2
+) -> Vocabulary:
+    """Learns exactly `vocab_size` tokens: specials, unused slots, characters in both forms, then merged pieces.
 
     The learner is byte-pair merging from Hugging Face `tokenizers`, in Rust. Its WordPiece trainer gives other tokens
     on every run, since "##x" characters get their ids in the order of a randomized hash map and ties between pairs are
@@ -36,13 +38,13 @@ def learn_vocabulary(word_counts: Mapping[str, int], vocab_size: int, *, min_fre
         for character in word:
             if ord(character) < _CONTINUATION:
                 characters[character] += count
-    room = min(_MAX_CHARACTERS, max(40, vocab_size // 10))
+    room = min(_MAX_CHARACTERS, max(40, (vocab_size - unused_slots) // 10))
     kept = sorted(sorted(characters, key=lambda c: (-characters[c], c))[:room])
     inner = {character: chr(_CONTINUATION + index) for index, character in enumerate(kept)}
     outer = {coded: character for character, coded in inner.items()}
 
     words = sorted(
-        (word for word in word_counts if len(word.encode()) <= _MAX_WORD_BYTES and all(c in inner for c in word)),
+        (word for word in word_counts if len(word) <= _MAX_WORD_LENGTH and all(c in inner for c in word)),
         key=lambda word: (-word_counts[word], word),
     )
     scale = max(1, sum(word_counts[word] for word in words) // _MAX_TRAINING_WORDS)
@@ -54,7 +56,8 @@ def learn_vocabulary(word_counts: Mapping[str, int], vocab_size: int, *, min_fre
 
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    size = vocab_size - len(SPECIAL_TOKENS)
+    reserved = (*SPECIAL_TOKENS, *(f"[unused{index}]" for index in range(unused_slots)))
+    size = vocab_size - len(reserved)
     trainer = trainers.BpeTrainer(
         vocab_size=size, min_frequency=min_frequency, initial_alphabet=[*kept, *outer], show_progress=False
     )
@@ -62,14 +65,14 @@ def learn_vocabulary(word_counts: Mapping[str, int], vocab_size: int, *, min_fre
     pieces = learner.get_vocab()
     if len(pieces) != size:
         raise InputError(
-            f"--vocab_size {vocab_size}: expected at most {len(pieces) + len(SPECIAL_TOKENS)}, which is all that "
+            f"--vocab_size {vocab_size}: expected at most {len(pieces) + len(reserved)}, which is all that "
             f"{len(words)} different words hold. Give more text or a smaller size."
         )
     decoded = []
     for piece in sorted(pieces, key=pieces.get):
         prefix = "##" if piece[0] in outer else ""
         decoded.append(prefix + "".join(outer.get(c, c) for c in piece))
-    return Vocabulary((*SPECIAL_TOKENS, *decoded))
+    return Vocabulary((*reserved, *decoded))
 
 
 class CountWords(beam.DoFn):
@@ -101,6 +104,7 @@ def build_vocab(
     output: str,
     vocab_size: int,
     lower_case: bool = True,
+    unused_slots: int = 0,
     beam_arguments: list[str] | None = None,
 ) -> Vocabulary:
     """Counts the words of a corpus with Beam, learns a vocabulary and writes it to `output`."""
@@ -115,12 +119,12 @@ def build_vocab(
             | "CountWords" >> beam.ParDo(CountWords(lower_case))
             | "SumCounts" >> beam.CombinePerKey(sum)
             | "CollectCounts" >> beam.combiners.ToDict()
-            | "WriteVocabulary" >> beam.Map(_write_vocabulary, vocab_size, output)
+            | "WriteVocabulary" >> beam.Map(_write_vocabulary, vocab_size, unused_slots, output)
         )
     return Vocabulary.parse(shards.read_bytes(output), output)
 
 
-def _write_vocabulary(word_counts: dict[str, int], vocab_size: int, output: str) -> None:
+def _write_vocabulary(word_counts: dict[str, int], vocab_size: int, unused_slots: int, output: str) -> None:
     if not word_counts:
         raise InputError("--input: expected text. Received files without a single word.")
-    shards.write_bytes(output, learn_vocabulary(word_counts, vocab_size).serialize())
+    shards.write_bytes(output, learn_vocabulary(word_counts, vocab_size, unused_slots=unused_slots).serialize())

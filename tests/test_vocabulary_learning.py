@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 import pytest
-import reference_tokenizer
+from reference_tokenizer import Reference
 
 from bert_tf.errors import InputError
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -45,7 +45,7 @@ def test_corpus_is_covered(corpus, corpus_vocab):
     found = [
         token
         for text in read_documents(str(corpus / "0.txt"))
-        for token in reference_tokenizer.tokenize(text, ids, lower_case=True)
+        for token in Reference(lower_case=True).tokenize(text, ids)
     ]
     assert found.count(ids["[UNK]"]) / len(found) < 0.001
 
@@ -54,6 +54,30 @@ def test_cased_vocabulary_keeps_case(corpus, tmp_path):
     path = str(tmp_path / "v.txt")
     build_vocab(input_patterns=[str(corpus / "0.txt")], output=path, vocab_size=600, lower_case=False)
     assert "T" in Vocabulary.load(path).ids
+
+
+def test_unused_slots_follow_the_specials_and_count(corpus, tmp_path, command):
+    path = tmp_path / "v.txt"
+    arguments = ["--input", corpus / "0.txt", "--output", path, "--vocab_size=600", "--unused_slots=20"]
+    process = command("pipelines.build_vocab", *arguments)
+    assert process.returncode == 0, process.stderr
+    tokens = Vocabulary.load(str(path)).tokens
+    assert len(tokens) == 600
+    assert tokens[5:25] == tuple(f"[unused{index}]" for index in range(20))
+    assert not tokens[25].startswith("[unused")
+
+    process = command("pipelines.build_vocab", *arguments[:-1], "--unused_slots=501")
+    assert process.returncode == 1
+    assert "--unused_slots must be 0 to 500 (--vocab_size - 100). Received: 501." in process.stderr
+
+
+def test_chinese_characters_are_words_and_accents_are_stripped(tmp_path):
+    text = "北京大学 est à l'École. ΟΔΟΣ ΟΔΟΣ 北京"
+    (tmp_path / "a.txt").write_text("\n".join([text] * 30))
+    vocabulary = build_vocab(input_patterns=[str(tmp_path / "a.txt")], output=str(tmp_path / "v.txt"), vocab_size=46)
+    tokens = set(vocabulary.tokens)
+    assert {"北", "京", "大", "学", "ecole", "οδος", "a", "'"} <= tokens
+    assert not [token for token in tokens if "北" in token and len(token.removeprefix("##")) > 1]
 
 
 def test_too_small_a_corpus_is_one_clear_sentence():
