@@ -21,7 +21,7 @@ MANIFEST = "dataset.json"
 COMPLETED = "COMPLETED"
 JOB = "job.json"  # what dataset.json will say, while the job runs
 VOCABULARY = "vocab.txt"
-_ROWS_AT_ONCE = 1024  # the digits of a row take some 16 times its records' bytes
+_ROWS_AT_ONCE = 1024  # the working memory is some 4 times the bytes of as many records
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -80,14 +80,78 @@ def encode(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]
 
 
 def _encode_rows(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]:
-    columns = []
+    rows = len(features["input_word_ids"])
+    entries = []
     for name, (_, dtype) in layout.features.items():
         values = np.asarray(features[name])
-        payloads = _packed_floats(values) if dtype == "float32" else _packed_varints(values)
-        field = b"\x12" if dtype == "float32" else b"\x1a"  # Feature.float_list = 2, Feature.int64_list = 3
-        key = _field(b"\x0a", name.encode())
-        columns.append([_field(b"\x0a", key + _field(b"\x12", _field(field, _field(b"\x0a", p)))) for p in payloads])
-    return [_field(b"\x0a", b"".join(row)) for row in zip(*columns, strict=True)]
+        payload = _floats(values) if dtype == "float32" else _varints(values)
+        # Feature.float_list = 2, Feature.int64_list = 3, each a message whose field 1 is the packed list.
+        feature = _field(b"\x12" if dtype == "float32" else b"\x1a", _field(b"\x0a", payload))
+        key = _constant(rows, _key(name.encode()))
+        entries.append(_field(b"\x0a", _Bytes.join([key, _field(b"\x12", feature)])))
+    return _field(b"\x0a", _Bytes.join(entries)).rows()
+
+
+@dataclasses.dataclass
+class _Bytes:
+    """A byte string for every row: row i is `values[i][used[i]]`. uint8 and bool [rows, width]."""
+
+    values: np.ndarray
+    used: np.ndarray
+
+    @classmethod
+    def join(cls, parts: list["_Bytes"]) -> "_Bytes":
+        return cls(
+            np.concatenate([part.values for part in parts], axis=1),
+            np.concatenate([part.used for part in parts], axis=1),
+        )
+
+    def lengths(self) -> np.ndarray:
+        return np.count_nonzero(self.used, axis=1)
+
+    def rows(self) -> list[bytes]:
+        flat = self.values[self.used].tobytes()
+        ends = np.cumsum(self.lengths()).tolist()
+        return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _constant(rows: int, data: bytes) -> _Bytes:
+    values = np.broadcast_to(np.frombuffer(data, np.uint8), (rows, len(data)))
+    return _Bytes(values, np.ones_like(values, bool))
+
+
+def _key(data: bytes) -> bytes:
+    """Field 1, length-delimited, of less than 128 bytes: a map's key."""
+    return b"\x0a" + bytes([len(data)]) + data
+
+
+def _field(tag: bytes, payload: _Bytes) -> _Bytes:
+    """One length-delimited protobuf field in every row."""
+    return _Bytes.join([_constant(len(payload.used), tag), _varints(payload.lengths()[:, None]), payload])
+
+
+def _floats(values: np.ndarray) -> _Bytes:
+    data = np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(len(values), -1)
+    return _Bytes(data, np.ones_like(data, bool))
+
+
+def _varints(values: np.ndarray) -> _Bytes:
+    """Base-128 varints of every row of a [rows, n] array of ids."""
+    top = int(values.max(initial=0))
+    if values.min(initial=0) < 0 or top >= 1 << 28:
+        raise ValueError(f"ids must lie in [0, 2^28). Received: {values.min()} to {top}.")
+    if top < 0x80:
+        return _Bytes(values.astype(np.uint8), np.ones(values.shape, bool))
+    width = -(-top.bit_length() // 7)
+    values = values.astype(np.uint32)
+    digits = np.empty((*values.shape, width), np.uint8)
+    used = np.ones(digits.shape, bool)
+    for place in range(width):
+        more = values >> np.uint32(7 * (place + 1)) > 0
+        digits[..., place] = values >> np.uint32(7 * place) & 0x7F | more * np.uint32(0x80)
+        if place + 1 < width:
+            used[..., place + 1] = more
+    return _Bytes(digits.reshape(len(values), -1), used.reshape(len(values), -1))
 
 
 def parse(serialized, layout: RecordLayout):
@@ -98,32 +162,3 @@ def parse(serialized, layout: RecordLayout):
     parsed = tf.io.parse_example(serialized, spec)
     # int32 on the device: 64-bit integers are slow on TPU and nothing here needs them.
     return {name: tf.cast(x, tf.int32) if x.dtype == tf.int64 else x for name, x in parsed.items()}
-
-
-def _field(tag: bytes, payload: bytes) -> bytes:
-    """One length-delimited protobuf field."""
-    length, prefix = len(payload), bytearray()
-    while length > 0x7F:
-        prefix.append(length & 0x7F | 0x80)
-        length >>= 7
-    prefix.append(length)
-    return tag + bytes(prefix) + payload
-
-
-def _packed_floats(values: np.ndarray) -> list[bytes]:
-    return [row.tobytes() for row in np.ascontiguousarray(values, "<f4")]
-
-
-def _packed_varints(values: np.ndarray) -> list[bytes]:
-    """Base-128 varints of every row of a [rows, n] array of ids."""
-    if values.size and (values.min() < 0 or values.max() >= 1 << 28):
-        raise ValueError(f"ids must lie in [0, 2^28). Received: {values.min()} to {values.max()}.")
-    values = values.astype(np.uint32)
-    groups = np.arange(4, dtype=np.uint32) * 7
-    sizes = 1 + sum((values >> shift > 0).astype(np.int64) for shift in (7, 14, 21))  # bytes per value
-    digits = (values[..., None] >> groups) & 0x7F
-    digits |= np.where(np.arange(4) < sizes[..., None] - 1, 0x80, 0).astype(np.uint32)
-    used = np.arange(4) < sizes[..., None]
-    flat = digits.astype(np.uint8)[used].tobytes()
-    ends = np.cumsum(sizes.sum(axis=1))
-    return [flat[end - size : end] for end, size in zip(ends, sizes.sum(axis=1), strict=True)]
