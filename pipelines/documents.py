@@ -3,9 +3,19 @@
 import hashlib
 import re
 
-# A sentence ends at . ! ? (with closing quotes or brackets) before white space and an upper-case letter, a digit or an
-# opening quote, or at an ideographic full stop. A single capital before the dot ("J. Smith") does not end one.
-_SENTENCE_END = re.compile(r"""(?<!\b[A-Z]\.)(?:(?<=[.!?])|(?<=[.!?]["')\]]))\s+(?=["'(\[]?[A-Z0-9])|(?<=[。！？])""")
+# Where a sentence may end: closing punctuation with the quotes and brackets that belong to it, before white space; the
+# full stops of Chinese and Japanese need none.
+_CANDIDATE = re.compile(r"""[.!?…؟۔।॥]+["'”’»)\]]*\s+|[。！？｡]+[」』”’）】》〉]*""")
+_CLOSING_CJK = "」』”’）】》〉"
+_OPENING = "\"'“‘«([{¿¡「『（【《〈"
+# No sentence ends behind these, or only by chance.
+_ABBREVIATIONS = frozenset(
+    "mr mrs ms dr prof rev hon gen col maj capt cmdr lt sgt gov sen rep pres st mt ft fr sr jr messrs mme mlle "
+    "e.g i.e cf viz vs v al ca approx resp fig figs eq eqs sec secs no nos vol vols ch chap pp p ed eds tab ref refs "
+    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun dept univ assn bros est".split()
+)
+# A sentence that follows an abbreviation of capitals ("in the U.S. The ...") begins with one of these.
+_STARTERS = frozenset("The A An In On At He She It They We I This That These Those But And If When While As For".split())
 
 
 def document_id(text: str) -> bytes:
@@ -14,11 +24,42 @@ def document_id(text: str) -> bytes:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Sentences with inner white space collapsed. A line break always ends a sentence."""
+    """Sentences with inner white space collapsed. A line break always ends a sentence.
+
+    Abbreviations, initials, list numbers and decimals do not end one, nor does punctuation before a lower-case letter.
+    """
     sentences = []
     for line in text.splitlines():
-        for sentence in _SENTENCE_END.split(line):
-            sentence = " ".join(sentence.split())
-            if sentence:
-                sentences.append(sentence)
+        start = 0
+        for match in _CANDIDATE.finditer(line):
+            if match.end() < len(line) and _ends_sentence(line, start, match):
+                sentences.append(" ".join(line[start : match.end()].split()))
+                start = match.end()
+        rest = " ".join(line[start:].split())
+        if rest:
+            sentences.append(rest)
     return sentences
+
+
+def _ends_sentence(line: str, start: int, match: re.Match) -> bool:
+    """Whether the candidate ends the sentence that began at `start`; something follows it on its line."""
+    following = line[match.end()]
+    if not match.group()[-1].isspace():
+        # Quoted speech goes on behind its bracket: 「はい。」と言った.
+        return match.group()[-1] not in _CLOSING_CJK or following.isspace() or following in _OPENING
+    if following in _OPENING:
+        following = line[match.end() + 1 : match.end() + 2]
+    if following.islower():
+        return False
+    if match.group()[0] != "." or match.group()[1] == ".":
+        return True
+    word = line[start : match.start()].rpartition(" ")[2].lstrip(_OPENING)
+    if word.isdigit():
+        return bool(line[start : match.start() - len(word)].strip())  # "1. First item"
+    if len(word) == 1:
+        return not word.isupper()
+    if word.lower() in _ABBREVIATIONS:
+        return False
+    if "." in word and word.replace(".", "").isupper():
+        return line[match.end() :].partition(" ")[0] in _STARTERS
+    return True

@@ -12,12 +12,13 @@ from bert_tf import records
 from bert_tf.vocabulary import Vocabulary
 from pipelines.documents import document_id, split_sentences
 from pipelines.masking import mask_tokens
-from pipelines.sentence_pairs import Pair, TokenizedDocument, document_pairs
+from pipelines.sentence_pairs import Pairs, TokenPool, next_sentence_pairs
 
 if TYPE_CHECKING:  # the launcher reads InstanceConfig from here and must not load TensorFlow for it
     from bert_tf.tokenizer import Tokenizer
 
 _SENTENCES_PER_CALL = 8192  # bounds the tokenizer's memory; the ids do not depend on it
+_ROWS_PER_CALL = 4096  # bounds the memory of assembled rows; the masks depend on it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,95 +55,90 @@ def make_records(
     """
     counts: collections.Counter = collections.Counter()
     # Sorting by key is the shuffle; exact duplicates have the same key, hence the same pool, and fall together.
-    keys, documents = _tokenize(sorted(dict(keyed_texts).items()), tokenizer, counts)
-    pairs = []
-    for index, key in enumerate(keys):
-        made = document_pairs(
-            index,
-            documents,
-            max_seq_length=config.max_seq_length,
-            short_seq_prob=config.short_seq_prob,
-            rng=np.random.default_rng([config.seed, 1, int.from_bytes(key)]),
-        )
-        counts["documents_without_pair"] += not made
-        pairs += made
-    if not pairs:
-        return [], counts
+    pool = _tokenize([text for _, text in sorted(dict(keyed_texts).items())], tokenizer, counts)
     shard_seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
-    shuffle = np.random.default_rng([config.seed, 2, shard_seed])
-    order = shuffle.permutation(len(pairs))
-    features = assemble([pairs[i] for i in order], tokenizer.vocabulary, config.max_seq_length)
-    maskable = features.pop("maskable")
-    features |= mask_tokens(
-        features["input_word_ids"],
-        maskable,
-        vocabulary=tokenizer.vocabulary,
-        masked_lm_prob=config.masked_lm_prob,
-        max_predictions_per_seq=config.max_predictions_per_seq,
-        rng=np.random.default_rng([config.seed, 3, shard_seed]),
+    pairs = next_sentence_pairs(
+        pool,
+        max_seq_length=config.max_seq_length,
+        short_seq_prob=config.short_seq_prob,
+        rng=np.random.default_rng([config.seed, 1, shard_seed]),
     )
-    counts["instances"] = len(pairs)
-    counts["instance_tokens"] = int(features["input_mask"].sum())
-    counts["random_next"] = int(features["next_sentence_labels"].sum())
-    counts["predictions"] = int(features["masked_lm_weights"].sum())
-    return records.encode(features, config.layout), counts
+    counts["documents_without_pair"] += len(pool.identities) - len(np.unique(pairs.document))
+    pairs = pairs.take(np.random.default_rng([config.seed, 2, shard_seed]).permutation(len(pairs)))
+    masks = np.random.default_rng([config.seed, 3, shard_seed])
+    serialized: list[bytes] = []
+    for start in range(0, len(pairs), _ROWS_PER_CALL):
+        rows = pairs.take(np.arange(start, min(start + _ROWS_PER_CALL, len(pairs))))
+        features = assemble(rows, pool.tokens, tokenizer.vocabulary, config.max_seq_length)
+        maskable = features.pop("maskable")
+        features |= mask_tokens(
+            features["input_word_ids"],
+            maskable,
+            vocabulary=tokenizer.vocabulary,
+            masked_lm_prob=config.masked_lm_prob,
+            max_predictions_per_seq=config.max_predictions_per_seq,
+            rng=masks,
+        )
+        counts["instances"] += len(rows)
+        counts["instance_tokens"] += int(features["input_mask"].sum())
+        counts["random_next"] += int(features["next_sentence_labels"].sum())
+        counts["predictions"] += int(features["masked_lm_weights"].sum())
+        serialized += records.encode(features, config.layout)
+    return serialized, counts
 
 
-def _tokenize(
-    keyed_texts: Sequence[tuple[bytes, str]], tokenizer: "Tokenizer", counts: collections.Counter
-) -> tuple[list[bytes], list[TokenizedDocument]]:
-    """Splits into sentences and tokenizes all of them in a few calls. Returns keys and documents that hold a token."""
-    owners, sentences = [], []
-    for owner, (_, text) in enumerate(keyed_texts):
+def _tokenize(texts: Sequence[str], tokenizer: "Tokenizer", counts: collections.Counter) -> TokenPool:
+    """Splits into sentences and tokenizes all of them in a few calls; keeps documents that hold a token."""
+    sentences: list[str] = []
+    sizes = []
+    for text in texts:
         parts = split_sentences(text)
         sentences += parts
-        owners += [owner] * len(parts)
-    arrays: list[list[np.ndarray]] = [[] for _ in keyed_texts]
+        sizes.append(len(parts))
+    tokens, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
     for start in range(0, len(sentences), _SENTENCES_PER_CALL):
         ragged = tokenizer.tokenize(sentences[start : start + _SENTENCES_PER_CALL])
-        rows = np.split(ragged.values.numpy(), ragged.row_splits.numpy()[1:-1])
-        for owner, row in zip(owners[start : start + _SENTENCES_PER_CALL], rows, strict=True):
-            if len(row):
-                arrays[owner].append(row)
-    keys, documents = [], []
-    for (key, text), rows in zip(keyed_texts, arrays, strict=True):
-        counts["passes_over_documents"] += 1
-        if rows:
-            keys.append(key)
-            documents.append(TokenizedDocument(document_id(text), rows))
-            counts["sentences"] += len(rows)
-            counts["tokens"] += sum(len(row) for row in rows)
-        else:
-            counts["empty_documents"] += 1
-    return keys, documents
+        tokens.append(ragged.values.numpy())
+        lengths.append(np.diff(ragged.row_splits.numpy()))
+    length = np.concatenate(lengths)
+    owner = np.repeat(np.arange(len(texts)), sizes)[length > 0]
+    length = length[length > 0]
+    kept, per_document = np.unique(owner, return_counts=True)
+    counts["passes_over_documents"] += len(texts)
+    counts["empty_documents"] += len(texts) - len(kept)
+    counts["sentences"] += len(length)
+    counts["tokens"] += int(length.sum())
+    return TokenPool(
+        tokens=np.concatenate(tokens),
+        sentences=np.concatenate([[0], np.cumsum(length)]),
+        documents=np.concatenate([[0], np.cumsum(per_document)]),
+        identities=[document_id(texts[index]) for index in kept.tolist()],
+    )
 
 
-def assemble(pairs: Sequence[Pair], vocabulary: Vocabulary, max_seq_length: int) -> dict[str, np.ndarray]:
+def assemble(pairs: Pairs, tokens: np.ndarray, vocabulary: Vocabulary, max_seq_length: int) -> dict[str, np.ndarray]:
     """[CLS] A [SEP] B [SEP] for every pair.
 
     Returns:
       input_word_ids, input_mask, input_type_ids [rows, max_seq_length], next_sentence_labels [rows, 1], and maskable
       [rows, max_seq_length], which is True where a word piece stands.
     """
-    shape = (len(pairs), max_seq_length)
-    word_ids = np.full(shape, vocabulary["[PAD]"], np.int32)
-    mask, type_ids = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    maskable = np.zeros(shape, bool)
-    for row, (first, second, _) in enumerate(pairs):
-        a_end = 1 + len(first)
-        b_end = a_end + 1 + len(second)
-        word_ids[row, 0] = vocabulary["[CLS]"]
-        word_ids[row, 1:a_end] = first
-        word_ids[row, a_end + 1 : b_end] = second
-        word_ids[row, [a_end, b_end]] = vocabulary["[SEP]"]
-        mask[row, : b_end + 1] = 1
-        type_ids[row, a_end + 1 : b_end + 1] = 1
-        maskable[row, 1:b_end] = True
-        maskable[row, a_end] = False
+    position = np.arange(max_seq_length)
+    first_sep = (pairs.first_end - pairs.first_start)[:, None] + 1
+    last_sep = first_sep + 1 + (pairs.second_end - pairs.second_start)[:, None]
+    in_first = (position > 0) & (position < first_sep)
+    in_second = (position > first_sep) & (position < last_sep)
+    maskable = in_first | in_second
+    source = np.where(in_second, pairs.second_start[:, None] - first_sep, pairs.first_start[:, None]) + position - 1
+    word_ids = np.full(maskable.shape, vocabulary["[PAD]"], np.int32)
+    word_ids[maskable] = tokens[source[maskable]]
+    word_ids[:, 0] = vocabulary["[CLS]"]
+    for place in (first_sep, last_sep):
+        np.put_along_axis(word_ids, place, vocabulary["[SEP]"], axis=1)
     return {
         "input_word_ids": word_ids,
-        "input_mask": mask,
-        "input_type_ids": type_ids,
+        "input_mask": (position <= last_sep).astype(np.int32),
+        "input_type_ids": ((position > first_sep) & (position <= last_sep)).astype(np.int32),
         "maskable": maskable,
-        "next_sentence_labels": np.array([[pair.is_random_next] for pair in pairs], np.int32),
+        "next_sentence_labels": pairs.is_random_next[:, None].astype(np.int32),
     }

@@ -3,14 +3,14 @@ import pytest
 
 from pipelines.masking import mask_tokens
 from pipelines.pool import assemble
-from pipelines.sentence_pairs import Pair
+from pipelines.sentence_pairs import Pairs
 
 
 def rows(vocabulary, count: int, first: int = 20, second: int = 10, length: int = 40):
     """Identical pairs of the token "the"."""
-    the = vocabulary["the"]
-    pair = Pair(np.full(first, the), np.full(second, the), False)
-    features = assemble([pair] * count, vocabulary, length)
+    tokens = np.full(first + second, vocabulary["the"], np.int32)
+    ends = (0, first, first, first + second, 0, 0)
+    features = assemble(Pairs(*(np.full(count, end) for end in ends)), tokens, vocabulary, length)
     return features["input_word_ids"], features["maskable"]
 
 
@@ -29,7 +29,8 @@ def masked(vocabulary, count=200, max_predictions=20, prob=0.15, seed=0, **sizes
 
 def test_assemble_lays_out_cls_a_sep_b_sep(vocabulary):
     the, cat = vocabulary["the"], vocabulary["cat"]
-    features = assemble([Pair(np.array([the, cat]), np.array([cat]), True)], vocabulary, 8)
+    pairs = Pairs(*(np.array([end]) for end in (1, 3, 0, 1, 1, 0)))
+    features = assemble(pairs, np.array([cat, the, cat], np.int32), vocabulary, 8)
     cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
     assert features["input_word_ids"].tolist() == [[cls, the, cat, sep, cat, sep, 0, 0]]
     assert features["input_mask"].tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]]

@@ -1,117 +1,124 @@
 import collections
-import itertools
 
 import numpy as np
 import pytest
 
 from pipelines.documents import document_id, split_sentences
-from pipelines.sentence_pairs import Pair, TokenizedDocument, _truncate, document_pairs
+from pipelines.sentence_pairs import Pairs, TokenPool, _truncate, next_sentence_pairs
 
 
-def document(name: str, *lengths: int, base: int = 0) -> TokenizedDocument:
-    """Sentences of the given lengths whose tokens count up from base, so that each token tells where it stood."""
-    bounds = np.cumsum([0, *lengths])
-    return TokenizedDocument(name.encode(), [np.arange(base + a, base + b) for a, b in itertools.pairwise(bounds)])
+def pool_of(**documents: list[int]) -> TokenPool:
+    """Documents by name, as lengths of their sentences; tokens count up, so that each tells where it stood."""
+    lengths = [length for sentences in documents.values() for length in sentences]
+    return TokenPool(
+        tokens=np.arange(sum(lengths), dtype=np.int32),
+        sentences=np.cumsum([0, *lengths]),
+        documents=np.cumsum([0, *map(len, documents.values())]),
+        identities=[name.rstrip("_").encode() for name in documents],
+    )
 
 
-def pairs_of(index, documents, seed=0, length=16, short=0.0) -> list[Pair]:
+def pairs_of(pool: TokenPool, index=0, seed=0, length=16, short=0.0) -> list[tuple[list[int], list[int], bool]]:
+    """(first, second, is_random_next) of one document."""
     rng = np.random.default_rng(seed)
-    return document_pairs(index, documents, max_seq_length=length, short_seq_prob=short, rng=rng)
+    made = next_sentence_pairs(pool, max_seq_length=length, short_seq_prob=short, rng=rng)
+    tokens = pool.tokens.tolist()
+    return [
+        (tokens[a:b], tokens[c:d], bool(random))
+        for a, b, c, d, random, document in zip(*vars(made).values(), strict=True)
+        if document == index
+    ]
 
 
 def test_two_sentences_that_fit_become_next_or_random_by_a_fair_coin():
-    documents = [document("a", 4, 5), document("b", 6, base=1000)]
+    pool = pool_of(a=[4, 5], b=[6])
     labels = collections.Counter()
     for seed in range(2000):
-        first = pairs_of(0, documents, seed)[0]
-        np.testing.assert_array_equal(first.first, [0, 1, 2, 3])
-        expected = documents[1].sentences[0] if first.is_random_next else documents[0].sentences[1]
-        np.testing.assert_array_equal(first.second, expected)
-        labels[first.is_random_next] += 1
+        first, second, is_random = pairs_of(pool, seed=seed)[0]
+        assert first == [0, 1, 2, 3]
+        assert second == (list(range(9, 15)) if is_random else list(range(4, 9)))
+        labels[is_random] += 1
     # Binomial(2000, 0.5) has standard deviation 22.4; five of them.
     assert abs(labels[True] - 1000) < 112
 
 
 def test_single_sentence_always_gets_a_random_second_segment():
-    documents = [document("a", 4), document("b", 6, base=1000)]
-    assert all(pairs_of(0, documents, seed)[0].is_random_next for seed in range(50))
+    assert all(pairs_of(pool_of(a=[4], b=[6]), seed=seed)[0][2] for seed in range(50))
 
 
 def test_single_sentence_without_another_document_gives_no_pair():
-    assert pairs_of(0, [document("a", 4)]) == []
+    assert pairs_of(pool_of(a=[4])) == []
+    assert pairs_of(pool_of()) == []
 
 
 def test_without_another_document_every_label_says_next():
     for seed in range(50):
-        assert not any(pair.is_random_next for pair in pairs_of(0, [document("a", 4, 4, 4, 4)], seed))
+        assert not any(is_random for _, _, is_random in pairs_of(pool_of(a=[4, 4, 4, 4]), seed=seed))
 
 
 def test_random_second_segment_never_comes_from_the_same_document():
     # The pool holds document "a" twice, as with dupe_factor 2.
-    documents = [document("a", 3, 3, 3), document("a", 3, 3, 3), document("b", 5, base=1000)]
+    pool = pool_of(a=[3, 3, 3], a_=[3, 3, 3], b=[5])
     for seed in range(300):
-        for pair in pairs_of(0, documents, seed):
-            assert not pair.is_random_next or pair.second.min() >= 1000
+        for _, second, is_random in pairs_of(pool, seed=seed):
+            assert not is_random or min(second) >= 18
 
 
 def test_sentences_unused_by_a_random_next_open_the_next_pair():
-    documents = [document("a", 5, 5, 5, 5), document("b", 20, base=1000)]
     for seed in range(200):
-        firsts = np.concatenate([pair.first for pair in pairs_of(0, documents, seed)])
-        seconds = [pair.second for pair in pairs_of(0, documents, seed) if not pair.is_random_next]
-        own = np.concatenate([firsts, *seconds]) if seconds else firsts
+        pairs = pairs_of(pool_of(a=[5, 5, 5, 5], b=[20]), seed=seed)
+        own = [token for first, second, is_random in pairs for token in first + second * (not is_random)]
         # 13 tokens fit: truncation may drop some, but no sentence is skipped or used twice.
-        assert len(own) == len(set(own.tolist()))
-        assert {token // 5 for token in own.tolist()} == {0, 1, 2, 3}
+        assert len(own) == len(set(own))
+        assert {token // 5 for token in own} == {0, 1, 2, 3}
 
 
 def test_pairs_fit_and_no_segment_is_empty():
     rng = np.random.default_rng(3)
-    documents = [document(str(i), *rng.integers(1, 40, rng.integers(1, 12))) for i in range(30)]
+    pool = pool_of(**{f"d{i}": rng.integers(1, 40, rng.integers(1, 12)).tolist() for i in range(30)})
     for index in range(30):
-        for pair in pairs_of(index, documents, seed=index, length=32, short=0.5):
-            assert len(pair.first) >= 1
-            assert len(pair.second) >= 1
-            assert len(pair.first) + len(pair.second) <= 29
+        for first, second, _ in pairs_of(pool, index, seed=index, length=32, short=0.5):
+            assert first and second
+            assert len(first) + len(second) <= 29
 
 
-def test_truncation_drops_from_the_longer_side_until_both_fit():
-    rng = np.random.default_rng(0)
-    for lengths, expected in [
-        ((10, 3), (7, 3)),
-        ((3, 10), (3, 7)),
-        ((9, 9), (5, 5)),
-        ((20, 1), (9, 1)),
-        ((4, 5), (4, 5)),
-    ]:
-        first, second = _truncate(np.arange(lengths[0]), np.arange(lengths[1]), 10, rng)
-        assert (len(first), len(second)) == expected
-        for tokens in (first, second):
-            np.testing.assert_array_equal(np.diff(tokens), 1)
+def truncated(first: int, second: int, max_tokens: int, count: int = 1, seed: int = 0) -> Pairs:
+    ends = [[0] * count, [first] * count, [first] * count, [first + second] * count, [0] * count, [0] * count]
+    return _truncate(Pairs(*map(np.array, ends)), max_tokens, np.random.default_rng(seed))
 
 
-def test_truncation_ties_take_from_the_second():
-    first, second = _truncate(np.arange(6), np.arange(6), 11, np.random.default_rng(0))
-    assert (len(first), len(second)) == (6, 5)
+@pytest.mark.parametrize(
+    ("lengths", "budget", "expected"),
+    [
+        ((10, 3), 10, (7, 3)),
+        ((3, 10), 10, (3, 7)),
+        ((9, 9), 10, (5, 5)),
+        ((20, 1), 10, (9, 1)),
+        ((4, 5), 10, (4, 5)),
+        ((6, 6), 11, (6, 5)),
+    ],
+)
+def test_truncation_drops_from_the_longer_side_until_both_fit(lengths, budget, expected):
+    pairs = truncated(*lengths, budget)
+    assert (pairs.first_end - pairs.first_start, pairs.second_end - pairs.second_start) == expected
+    assert 0 <= pairs.first_start <= pairs.first_end <= lengths[0] <= pairs.second_start <= pairs.second_end
 
 
 def test_truncation_drops_front_or_back_by_a_fair_coin():
-    fronts = [_truncate(np.arange(101), np.arange(1), 2, np.random.default_rng(s))[0][0] for s in range(400)]
+    fronts = truncated(101, 1, 2, count=400).first_start
     # Each is Binomial(100, 0.5): the mean of 400 has standard deviation 5 / 20 = 0.25; five of them.
     assert np.mean(fronts) == pytest.approx(50, abs=1.25)
+    assert np.var(fronts) == pytest.approx(25, abs=5 * 25 * (2 / 400) ** 0.5)
 
 
 def test_short_sequences_come_with_the_given_probability():
-    documents = [document("a", *[1] * 200), document("b", *[1] * 200, base=1000)]
+    pool = pool_of(a=[1] * 200, b=[1] * 200)
     # With probability 0.1 the target is uniform in 2..61, else 61: the first pair is shorter with 0.1 x 59/60.
-    short = sum(
-        len(pair.first) + len(pair.second) < 61
-        for pair in (pairs_of(0, documents, seed, length=64, short=0.1)[0] for seed in range(3000))
-        if not pair.is_random_next
-    )
-    total = sum(not pairs_of(0, documents, seed, length=64, short=0.1)[0].is_random_next for seed in range(3000))
+    firsts = [pairs_of(pool, seed=seed, length=64, short=0.1)[0] for seed in range(3000)]
+    lengths = [len(first) + len(second) for first, second, is_random in firsts if not is_random]
     expected = 0.1 * 59 / 60
-    assert short / total == pytest.approx(expected, abs=5 * (expected * (1 - expected) / total) ** 0.5)
+    deviation = (expected * (1 - expected) / len(lengths)) ** 0.5
+    assert np.mean(np.array(lengths) < 61) == pytest.approx(expected, abs=5 * deviation)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +129,18 @@ def test_short_sequences_come_with_the_given_probability():
         ("By J. Smith and e.g. others.", ["By J. Smith and e.g. others."]),
         ("a  line\nanother   line\n\n", ["a line", "another line"]),
         ("今日は。明日も。", ["今日は。", "明日も。"]),
+        ("「はい。」と言った。それから。", ["「はい。」と言った。", "それから。"]),
+        ("他说：“你好。”然后走了。再见！", ["他说：“你好。”然后走了。", "再见！"]),
+        (
+            "Dr. Smith vs. Jones, cf. Fig. 3 and no. 4. Then 2.5 more.",
+            ["Dr. Smith vs. Jones, cf. Fig. 3 and no. 4.", "Then 2.5 more."],
+        ),
+        ("1. First item. Second one.", ["1. First item.", "Second one."]),
+        ("It costs 3. Then 4.", ["It costs 3.", "Then 4."]),
+        ("In the U.S. Army. In the U.S. The end.", ["In the U.S. Army.", "In the U.S.", "The end."]),
+        ("Wait... What?! (He left.) “Why?” he said.", ["Wait...", "What?!", "(He left.)", "“Why?” he said."]),
+        ("नमस्ते। फिर मिलेंगे।", ["नमस्ते।", "फिर मिलेंगे।"]),
+        ("... . a", ["...", ". a"]),
         ("", []),
     ],
 )
