@@ -10,12 +10,12 @@ _CLOSING_CJK = "」』”’）】》〉"
 _OPENING = "\"'“‘«([{¿¡「『（【《〈"
 # No sentence ends behind these, or only by chance.
 _ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof rev hon gen col maj capt cmdr lt sgt gov sen rep pres st mt ft fr sr jr messrs mme mlle "
-    "e.g i.e cf viz vs v al ca approx resp fig figs eq eqs sec secs no nos vol vols ch chap pp p ed eds tab ref refs "
-    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun dept univ assn bros est".split()
+    """mr mrs ms dr prof rev hon gen col maj capt cmdr lt sgt gov sen rep pres st mt ft fr sr jr messrs mme mlle
+    e.g i.e cf viz vs v al ca approx resp fig figs eq eqs sec secs no nos vol vols ch chap pp p ed eds tab ref refs
+    jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun dept univ assn bros est""".split()  # noqa: SIM905 - reads like a list
 )
 # A sentence that follows an abbreviation of capitals ("in the U.S. The ...") begins with one of these.
-_STARTERS = frozenset("The A An In On At He She It They We I This That These Those But And If When While As For".split())
+_STARTERS = frozenset(("The", "A", "An", "In", "On", "At", "He", "She", "It", "They", "We", "I", "This", "That"))
 
 
 def document_id(text: str) -> bytes:

@@ -50,3 +50,8 @@ def local_options(arguments: list[str]) -> PipelineOptions:
     workers = options.view_as(DirectOptions).direct_num_workers
     require(workers >= 0, "--direct_num_workers must not be negative", workers)
     return options
+
+
+def is_local(options: PipelineOptions) -> bool:
+    """Whether the runner is Beam's own local one, which keeps in memory what crosses a GroupByKey."""
+    return options.view_as(StandardOptions).runner in ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")

@@ -20,7 +20,8 @@ from bert_tf.errors import InputError, require
 from bert_tf.vocabulary import Vocabulary
 from pipelines import output_folder, shards
 from pipelines.documents import document_id
-from pipelines.options import local_options
+from pipelines.exchange import Block, ToBlocks, read_blocks
+from pipelines.options import is_local, local_options
 from pipelines.pool import InstanceConfig, make_records
 from pipelines.quiet import quiet_workers
 from pipelines.readers import ReadDocuments, match_files
@@ -71,10 +72,17 @@ class JobConfig:
         return names
 
 
-def assign_pools(text: str, config: JobConfig) -> Iterator[tuple[str, tuple[bytes, str]]]:
+def assign_pools(
+    text: str, config: JobConfig, wanted: frozenset[str] | None = None
+) -> Iterator[tuple[str, tuple[bytes, str]]]:
     """Yields (shard name, (order key, document)) once for every pass.
 
     A document is in validation or in training for all passes.
+
+    Args:
+      text: the document.
+      config: seed, shards and passes.
+      wanted: shards that are to be made; None means all.
     """
     identity = document_id(text)
     seed = config.instances.seed
@@ -83,7 +91,9 @@ def assign_pools(text: str, config: JobConfig) -> Iterator[tuple[str, tuple[byte
     for number in range(1 if in_validation else config.dupe_factor):
         key = hashlib.blake2b(identity, key=f"{seed}/order/{number}".encode(), digest_size=16).digest()
         pool = int(_fraction(seed, f"pool/{number}", identity) * count)
-        yield records.shard_name(split, pool, count), (key, text)
+        name = records.shard_name(split, pool, count)
+        if wanted is None or name in wanted:
+            yield name, (key, text)
 
 
 def _fraction(seed: int, purpose: str, identity: bytes) -> float:
@@ -104,14 +114,16 @@ class MakeShard(beam.DoFn):
 
         self._tokenizer = Tokenizer(self._vocabulary, lower_case=self._config.lower_case)
 
-    def process(self, element: tuple[str, Iterable[tuple[bytes, str] | None]]) -> Iterator[dict]:
-        name, values = element
-        keyed_texts = [value for value in values if value is not None]
-        serialized, counts = make_records(name, keyed_texts, self._tokenizer, self._config)
-        counts["duplicates"] = len(keyed_texts) - counts["passes_over_documents"]
+    def process(self, element: tuple[str, Iterable[Block | None]]) -> Iterator[dict]:
+        name, blocks = element
+        documents, count = read_blocks(block for block in blocks if block is not None)
+        serialized, counts = make_records(name, documents.items(), self._tokenizer, self._config)
+        counts["duplicates"] = count - len(documents)
         for counter, value in counts.items():
             Metrics.counter("pretraining_data", counter).inc(value)
-        yield {**shards.write_shard(self._output_dir, name, serialized), "counts": dict(counts)}
+        info = {**shards.write_shard(self._output_dir, name, serialized), "counts": dict(counts)}
+        output_folder.mark_finished(self._output_dir, info)
+        yield info
 
 
 class FinishDataset(beam.DoFn):
@@ -147,7 +159,8 @@ def create_pretraining_data(
 ) -> dict:
     """Makes a folder of shards and returns its dataset.json.
 
-    A folder that is complete and was made with the same parameters is left as it is.
+    A folder that is complete and was made with the same parameters is left as it is. In one whose job was killed, the
+    shards that were finished are checked and kept.
 
     Args:
       input_patterns: globs.
@@ -182,34 +195,51 @@ def create_pretraining_data(
         "max_predictions_per_seq": config.instances.max_predictions_per_seq,
         "versions": {name: importlib.metadata.version(name) for name in ("apache-beam", "numpy", "tensorflow-text")},
     }
-    if finished := output_folder.reusable(output_dir, manifest, overwrite):
-        return finished
-    output_folder.clear(output_dir)
+    if complete := output_folder.reusable(output_dir, manifest, overwrite):
+        return complete
+    kept = [] if overwrite else output_folder.finished_shards(output_dir)
+    output_folder.clear(output_dir, kept)
+    output_folder.make_folders(output_dir)
     shards.write_bytes(FileSystems.join(output_dir, records.JOB), (json.dumps(manifest, indent=2) + "\n").encode())
     vocabulary_path = FileSystems.join(output_dir, records.VOCABULARY)
     brought_vocabulary = FileSystems.exists(vocabulary_path)
     shards.write_bytes(vocabulary_path, vocabulary.serialize())
 
     names = config.shard_names()
+    remaining = sorted(set(names) - {info["name"] for info in kept})
+    if kept:
+        print(f"Going on: {len(kept)} of {len(names)} shards were finished before and are whole.", flush=True)
+    # Beam's local runner would keep all text in memory; a service shuffles it.
+    folder = FileSystems.join(output_dir, records.EXCHANGE) if is_local(options) else None
     try:
         with output_folder.Progress(output_dir, len(names)), quiet_workers(), beam.Pipeline(options=options) as root:
-            documents = root | "ReadDocuments" >> ReadDocuments([file.path for file in files])
-            # An empty element for each pool, so that exactly num_shards files are written whatever the hashes are.
-            empty = root | "AllPools" >> beam.Create([(name, None) for name in names])
-            pools = documents | "AssignPools" >> beam.FlatMap(assign_pools, config)
-            _ = (
-                (pools, empty)
+            # An element without a block for each pool, so that exactly num_shards files are written.
+            empty = root | "AllPools" >> beam.Create([(name, None) for name in remaining])
+            paths = [file.path for file in files] if remaining else []
+            blocks = (
+                root
+                | "ReadDocuments" >> ReadDocuments(paths)
+                | "AssignPools" >> beam.FlatMap(assign_pools, config, frozenset(remaining))
+                | "ToBlocks" >> beam.ParDo(ToBlocks(folder))
+            )
+            made = (
+                (blocks, empty)
                 | "WithEmptyPools" >> beam.Flatten()
                 | "GroupPools" >> beam.GroupByKey()
                 | "MakeShard" >> beam.ParDo(MakeShard(output_dir, vocabulary, config.instances))
+            )
+            _ = (
+                (made, root | "KeptShards" >> beam.Create(kept))
+                | "AllShards" >> beam.Flatten()
                 | "CollectShards" >> beam.combiners.ToList()
                 | "FinishDataset" >> beam.ParDo(FinishDataset(output_dir, config, manifest))
             )
-    except Exception:
-        # A job that failed, unlike one that was killed, will not succeed as it is: what it made goes with it.
-        output_folder.clear(output_dir)
-        if not brought_vocabulary:
-            FileSystems.delete([vocabulary_path])
+    except Exception as error:
+        # Wrong input will not get better as it is: what was made of it goes. After anything else the job can go on.
+        if isinstance(error, InputError) or "InputError: " in str(error):
+            output_folder.clear(output_dir)
+            if not brought_vocabulary:
+                FileSystems.delete([vocabulary_path])
         raise
-    FileSystems.delete([FileSystems.join(output_dir, records.JOB)])
+    output_folder.remove_work_files(output_dir)
     return output_folder.read_json(output_dir, records.MANIFEST)

@@ -1,0 +1,106 @@
+"""How documents come to their pools: in compressed blocks, each of many documents of one pool.
+
+A service's runner shuffles the blocks itself. Beam's local runner keeps in memory what crosses a GroupByKey, several
+times its size, so there the blocks go to files beside the output and only their places cross. A pool sorts what it
+gets, so the bytes of its shard do not depend on which way they came, nor on how blocks were cut.
+"""
+
+import struct
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from bert_tf.errors import InputError
+
+_BYTES_AT_ONCE = 64 << 20  # of text held by one worker before it goes out
+_KEY_BYTES = 16
+_LENGTH = struct.Struct("<I")
+
+
+class Place(NamedTuple):
+    """Where a block lies."""
+
+    path: str
+    offset: int
+    length: int
+
+
+Block = bytes | Place
+
+
+class ToBlocks(beam.DoFn):
+    """(pool, (key of 16 bytes, document)) -> (pool, Block).
+
+    Args:
+      folder: where the blocks go; None if they cross the GroupByKey themselves.
+    """
+
+    def __init__(self, folder: str | None):
+        self._folder = folder
+
+    def start_bundle(self):
+        self._pools: dict[str, list[bytes]] = {}
+        self._size = 0
+
+    def process(self, element: tuple[str, tuple[bytes, str]]) -> Iterator[tuple[str, Block]]:
+        pool, (key, text) = element
+        data = text.encode("utf-8", "surrogatepass")
+        self._pools.setdefault(pool, []).append(key + _LENGTH.pack(len(data)) + data)
+        self._size += len(data)
+        if self._size > _BYTES_AT_ONCE:
+            yield from self._flush()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for element in self._flush():
+            yield WindowedValue(element, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+    def _flush(self) -> Iterator[tuple[str, Block]]:
+        blocks = [(pool, zlib.compress(b"".join(parts), 1)) for pool, parts in sorted(self._pools.items())]
+        self.start_bundle()
+        if self._folder is None or not blocks:
+            yield from blocks
+            return
+        # A name of its own for every attempt: what a repeated bundle wrote before is simply never read.
+        path = FileSystems.join(self._folder, uuid.uuid4().hex)
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            offset = 0
+            for pool, block in blocks:
+                file.write(block)
+                yield pool, Place(path, offset, len(block))
+                offset += len(block)
+
+
+def read_blocks(blocks: Iterable[Block]) -> tuple[dict[bytes, str], int]:
+    """The documents of a pool by their keys, and how many came: one that came twice has one key."""
+    documents: dict[bytes, str] = {}
+    count = 0
+    for block in blocks:
+        data = zlib.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
+        start = 0
+        while start < len(data):
+            key = data[start : start + _KEY_BYTES]
+            start += _KEY_BYTES + _LENGTH.size
+            end = start + _LENGTH.unpack_from(data, start - _LENGTH.size)[0]
+            documents[key] = data[start:end].decode("utf-8", "surrogatepass")
+            start = end
+            count += 1
+    return documents, count
+
+
+def _read(place: Place) -> bytes:
+    with FileSystems.open(place.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        file.seek(place.offset)
+        data = file.read(place.length)
+    if len(data) != place.length:
+        raise InputError(
+            f"{place.path}: expected {place.length} bytes at {place.offset}. Received {len(data)}; "
+            "another job may be writing to the same folder."
+        )
+    return data
