@@ -127,7 +127,7 @@ def test_short_sequences_come_with_the_given_probability():
         ("One here. Two there! Three?", ["One here.", "Two there!", "Three?"]),
         ('He said "Stop." Then he left.', ['He said "Stop."', "Then he left."]),
         ("By J. Smith and e.g. others.", ["By J. Smith and e.g. others."]),
-        ("a  line\nanother   line\n\n", ["a line", "another line"]),
+        (" a  line\t\nanother line\n\n", ["a  line", "another line"]),
         ("今日は。明日も。", ["今日は。", "明日も。"]),
         ("「はい。」と言った。それから。", ["「はい。」と言った。", "それから。"]),
         ("他说：“你好。”然后走了。再见！", ["他说：“你好。”然后走了。", "再见！"]),
