@@ -83,15 +83,24 @@ def encode(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]
 
 def _encode_rows(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]:
     rows = len(features["input_word_ids"])
-    entries = []
+    parts: list[_Bytes] = []
+    total = np.zeros(rows, np.int64)
     for name, (_, dtype) in layout.features.items():
         values = np.asarray(features[name])
         payload = _floats(values) if dtype == "float32" else _varints(values)
-        # Feature.float_list = 2, Feature.int64_list = 3, each a message whose field 1 is the packed list.
-        feature = _field(b"\x12" if dtype == "float32" else b"\x1a", _field(b"\x0a", payload))
-        key = _constant(rows, _key(name.encode()))
-        entries.append(_field(b"\x0a", _Bytes.join([key, _field(b"\x12", feature)])))
-    return _field(b"\x0a", _Bytes.join(entries)).rows()
+        key = b"\x0a" + bytes([len(name)]) + name.encode()  # field 1 of a map's entry
+        # Inside out: Feature.float_list = 2 or int64_list = 3, each a message whose field 1 is the packed list.
+        entry = [payload]
+        length = payload.lengths()
+        for tag in (b"\x0a", b"\x12" if dtype == "float32" else b"\x1a", b"\x12"):
+            header = [_constant(rows, tag), _varints(length[:, None])]
+            entry = header + entry
+            length = length + sum(part.lengths() for part in header)
+        header = [_constant(rows, b"\x0a"), _varints(length[:, None] + len(key)), _constant(rows, key)]
+        parts += header + entry
+        total += length + sum(part.lengths() for part in header)
+    header = [_constant(rows, b"\x0a"), _varints(total[:, None])]
+    return _Bytes.join(header + parts).rows()
 
 
 @dataclasses.dataclass
@@ -109,7 +118,7 @@ class _Bytes:
         )
 
     def lengths(self) -> np.ndarray:
-        return np.count_nonzero(self.used, axis=1)
+        return self.used.sum(axis=1, dtype=np.int64)
 
     def rows(self) -> list[bytes]:
         flat = self.values[self.used].tobytes()
@@ -120,16 +129,6 @@ class _Bytes:
 def _constant(rows: int, data: bytes) -> _Bytes:
     values = np.broadcast_to(np.frombuffer(data, np.uint8), (rows, len(data)))
     return _Bytes(values, np.ones_like(values, bool))
-
-
-def _key(data: bytes) -> bytes:
-    """Field 1, length-delimited, of less than 128 bytes: a map's key."""
-    return b"\x0a" + bytes([len(data)]) + data
-
-
-def _field(tag: bytes, payload: _Bytes) -> _Bytes:
-    """One length-delimited protobuf field in every row."""
-    return _Bytes.join([_constant(len(payload.used), tag), _varints(payload.lengths()[:, None]), payload])
 
 
 def _floats(values: np.ndarray) -> _Bytes:

@@ -7,11 +7,11 @@ gets, so the bytes of its shard do not depend on which way they came, nor on how
 
 import struct
 import uuid
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
+import zstandard
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindow
@@ -20,6 +20,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from bert_tf.errors import InputError
 
 _BYTES_AT_ONCE = 64 << 20  # of text held by one worker before it goes out
+_LEVEL = 1
 _KEY_BYTES = 16
 _LENGTH = struct.Struct("<I")
 
@@ -62,7 +63,7 @@ class ToBlocks(beam.DoFn):
             yield WindowedValue(element, GlobalWindow().max_timestamp(), [GlobalWindow()])
 
     def _flush(self) -> Iterator[tuple[str, Block]]:
-        blocks = [(pool, zlib.compress(b"".join(parts), 1)) for pool, parts in sorted(self._pools.items())]
+        blocks = [(pool, zstandard.compress(b"".join(parts), _LEVEL)) for pool, parts in sorted(self._pools.items())]
         self.start_bundle()
         if self._folder is None or not blocks:
             yield from blocks
@@ -82,7 +83,7 @@ def read_blocks(blocks: Iterable[Block]) -> tuple[dict[bytes, str], int]:
     documents: dict[bytes, str] = {}
     count = 0
     for block in blocks:
-        data = zlib.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
+        data = zstandard.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
         start = 0
         while start < len(data):
             key = data[start : start + _KEY_BYTES]

@@ -85,21 +85,19 @@ def assign_pools(
       wanted: shards that are to be made; None means all.
     """
     identity = document_id(text)
-    seed = config.instances.seed
-    in_validation = _fraction(seed, "split", identity) < config.validation_fraction
+    key = f"{config.instances.seed}".encode()
+    in_validation = _fraction(hashlib.blake2b(identity, key=key, person=b"split").digest()) < config.validation_fraction
     split, count = ("validation", config.num_validation_shards) if in_validation else ("train", config.num_shards)
     for number in range(1 if in_validation else config.dupe_factor):
-        key = hashlib.blake2b(identity, key=f"{seed}/order/{number}".encode(), digest_size=16).digest()
-        pool = int(_fraction(seed, f"pool/{number}", identity) * count)
-        name = records.shard_name(split, pool, count)
+        digest = hashlib.blake2b(identity, key=key, salt=number.to_bytes(4), person=b"pool").digest()
+        name = records.shard_name(split, int(_fraction(digest) * count), count)
         if wanted is None or name in wanted:
-            yield name, (key, text)
+            yield name, (digest[-16:], text)
 
 
-def _fraction(seed: int, purpose: str, identity: bytes) -> float:
-    """A stable pseudo-random number in [0, 1)."""
-    digest = hashlib.blake2b(identity, key=f"{seed}/{purpose}".encode(), digest_size=6).digest()
-    return int.from_bytes(digest) / 2**48  # 48 bits divide exactly: more could round up to 1
+def _fraction(digest: bytes) -> float:
+    """A stable pseudo-random number in [0, 1) from the front of a digest."""
+    return int.from_bytes(digest[:6]) / 2**48  # 48 bits divide exactly: more could round up to 1
 
 
 class MakeShard(beam.DoFn):

@@ -15,6 +15,8 @@ from apache_beam.io.filesystems import FileSystems
 from bert_tf import records
 from bert_tf.errors import InputError
 
+_CRC = struct.Struct("<I")
+
 
 def write_bytes(path: str, data: bytes) -> None:
     """Writes a whole file under a temporary name and renames it, over an older one if there is one.
@@ -81,16 +83,20 @@ def _reason(error: Exception) -> str:
 
 def frame_records(serialized: Iterable[bytes]) -> bytes:
     """TFRecord framing: length, masked crc32c of the length, data, masked crc32c of the data."""
-    framed = bytearray()
+    headers: dict[int, bytes] = {}  # records of one shard have few different lengths
+    framed = []
     for data in serialized:
-        length = struct.pack("<Q", len(data))
-        framed += length + _masked_crc(length) + data + _masked_crc(data)
-    return bytes(framed)
+        header = headers.get(len(data))
+        if header is None:
+            length = struct.pack("<Q", len(data))
+            header = headers[len(data)] = length + _masked_crc(length)
+        framed += (header, data, _masked_crc(data))
+    return b"".join(framed)
 
 
 def _masked_crc(data: bytes) -> bytes:
     crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    return _CRC.pack(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def write_shard(output_dir: str, name: str, serialized: list[bytes]) -> dict:
