@@ -24,6 +24,7 @@ def main(_) -> None:
 
     with open(os.path.join(_CORPUS.value, "labels-validation.jsonl"), encoding="utf-8") as file:
         held_out = [json.loads(line)["text"] for line in file]
+    failed = False
     for lower_case in (True, False):
         with tempfile.TemporaryDirectory() as folder:
             hashes = []
@@ -43,12 +44,14 @@ def main(_) -> None:
             vocabulary = Vocabulary.load(path)
         ids = Tokenizer(vocabulary, lower_case=lower_case).tokenize(held_out).values.numpy()
         unknown = (ids == vocabulary[UNK]).sum()
+        failed |= hashes[0] != hashes[1] or unknown >= 0.001 * len(ids)
         print(
             f"{'uncased' if lower_case else 'cased'}: {len(vocabulary)} tokens in {seconds:.0f} s, "
             f"{'the same bytes twice' if hashes[0] == hashes[1] else f'DIFFERENT bytes: {hashes}'} "
             f"(sha256 {hashes[0][:16]}); held-out: {len(held_out)} texts, {len(ids)} tokens, "
             f"{unknown} [UNK], {unknown / len(ids):.4%}"
         )
+    sys.exit("expected the same bytes twice and less than 0.1% [UNK]" if failed else 0)
 
 
 if __name__ == "__main__":

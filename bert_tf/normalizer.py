@@ -3,15 +3,12 @@
 The rules are those of google-research/bert's tokenization.py (Devlin et al. 2018). Nearly all of them look at one code
 point at a time, so `_by_rules`, written in stock TensorFlow ops, is run once over every code point, and its results
 become the table of TF Text's FastBertNormalize kernel, in place of the one that TF Text brings (which also applies
-compatibility mappings and keeps control characters as spaces). Two rules look further than one code point; texts on
-which they could matter are found by one regular expression and mended before the table is applied:
+compatibility mappings and keeps control characters as spaces). Two rules look further than one code point, and one
+expects text; texts that hold what they are about are few, and are prepared before the table is applied:
 
-* "Σ" at the end of a word becomes "ς". It is written as "ς" beforehand, which is as many bytes.
-* Unicode orders combining marks when it decomposes. The marks that strip_accents removes don't care; the few other
-  ones (musical signs, some vowel signs) are put in order beforehand.
-
-Bytes that are no UTF-8 are dropped, as `bytes.decode(errors="ignore")` drops them, only that these two rules do not
-look past them.
+* "Σ" at the end of a word becomes "ς".
+* Unicode orders combining marks when it decomposes. The marks that strip_accents removes don't care, a few others stay.
+* Bytes that are no UTF-8 are dropped, as `bytes.decode(errors="ignore")` drops them.
 """
 
 import dataclasses
@@ -37,10 +34,10 @@ _UNSPLIT_CJK = (0x2B820, 0x2B91F)
 _UNSPLIT_CJK_STAND_IN = 0x10F800
 
 # Unicode's Final_Sigma (SpecialCasing.txt): a cased letter before, none after, case-ignorable characters skipped.
-# Characters that are dropped are skipped as well. Cased letters that are also case-ignorable count as ignorable.
+# Cased letters that are also case-ignorable count as ignorable.
 _IGNORABLE = (
     r"\p{Mn}\p{Me}\p{Cf}\p{Lm}\p{Sk}'.:\x{B7}\x{387}\x{55F}\x{5F4}\x{2018}\x{2019}\x{2024}\x{2027}"
-    r"\x{FE13}\x{FE52}\x{FE55}\x{FF07}\x{FF0E}\x{FF1A}\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{9F}\x{FFFD}"
+    r"\x{FE13}\x{FE52}\x{FE55}\x{FF07}\x{FF0E}\x{FF1A}"
 )
 _CASED = (
     r"\p{Lu}\p{Ll}\p{Lt}\x{AA}\x{BA}\x{2160}-\x{217F}\x{24B6}-\x{24E9}"
@@ -48,13 +45,13 @@ _CASED = (
 )
 _FINAL_SIGMA = rf"([{_CASED}][{_IGNORABLE}]*)Σ([{_IGNORABLE}]*(?:[^{_IGNORABLE}{_CASED}]|\z))"
 
-# Characters that are, or decompose into something that ends in, a combining mark of another class than 0 that is not
-# Mn (and so is not removed).
+# Characters that are, or decompose into, a combining mark which is not removed but has an order, in Unicode 14 to 16.
 _KEPT_MARKS = (
-    r"[\x{1715}\x{1734}\x{16FF0}\x{16FF1}\x{1B44}\x{1BAA}\x{1BF2}\x{1BF3}\x{302E}\x{302F}\x{A953}\x{A9C0}\x{111C0}\x{11235}\x{1134D}"
-    r"\x{116B6}\x{1193D}\x{1D15E}-\x{1D166}\x{1D16D}-\x{1D172}\x{1D1BB}-\x{1D1C0}]"
+    r"\x{897}\x{1715}\x{1734}\x{1B44}\x{1BAA}\x{1BF2}\x{1BF3}\x{302E}\x{302F}\x{A953}\x{A9C0}\x{10D69}-\x{10D6D}"
+    r"\x{111C0}\x{11235}\x{1134D}\x{113CE}-\x{113D0}\x{116B6}\x{1193D}\x{11F41}\x{1612F}\x{16FF0}\x{16FF1}"
+    r"\x{1D15E}-\x{1D166}\x{1D16D}-\x{1D172}\x{1D1BB}-\x{1D1C0}\x{1E5EE}\x{1E5EF}"
 )
-_UNORDERED = rf"{_KEPT_MARKS}[\p{{M}}\p{{Co}}\p{{Cf}}\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x{{9F}}\x{{FFFD}}]*{_KEPT_MARKS}"
+_NO_CHARACTER = r"\x{D800}-\x{DFFF}"  # surrogates; naming them makes RE2 exact about what UTF-8 is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,85 +71,74 @@ class Normalizer(tf.Module):
     """Normalizes texts, with a map back to the source.
 
     Attributes:
-      attention: regular expression of what has to be mended before the table is applied; None if nothing has.
+      rare: what a text must hold to need preparation, as inside the brackets of a regular expression's negated class.
       expansion: the most characters that one character becomes.
     """
 
     def __init__(self, config: NormalizerConfig):
         super().__init__(name="normalizer")
-        self._strips_accents = config.strip_accents
+        self._decomposes = config.strip_accents
         self._final_sigma = config.lower_case and config.rules == GOOGLE
-        self.attention = "|".join(["Σ"] * self._final_sigma + [_UNORDERED] * config.strip_accents) or None
+        self.rare = _NO_CHARACTER + "Σ" * self._final_sigma + _KEPT_MARKS * config.strip_accents
         model, self.expansion = _compiled_table(config)
         self._table = tf_text.FastBertNormalizer(model_buffer=tf.constant(model))
-        # What is dropped must not stand between marks when they are put in order.
+        # Drops and separates only; what is dropped must be gone before the neighbours of a character are looked at.
         cleaning, _ = _compiled_table(dataclasses.replace(config, lower_case=False, strip_accents=False), final=False)
         self._cleaning = tf_text.FastBertNormalizer(model_buffer=tf.constant(cleaning))
 
-    def normalize(self, texts: tf.Tensor, *, attend: tf.Tensor | None = None) -> tf.Tensor:
+    def find_rare(self, texts: tf.Tensor) -> tf.Tensor:
+        """Which texts may need preparation: string [n] -> int64 [k]."""
+        return tf.where(~tf.strings.regex_full_match(texts, f"[^{self.rare}]*"))[:, 0]
+
+    def normalize(self, texts: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Normalizes texts.
 
         Args:
           texts: string [n].
-          attend: the texts in which `attention` may be found, int64 [k]; looked up if not given.
+          rows: which texts to prepare, int64 [k]: all that `find_rare` finds, and others if one likes.
 
         Returns:
           string [n], valid UTF-8.
         """
-        return self._table.normalize(self._mended(texts, attend))
+        return self._table.normalize(self._prepared(texts, rows))
 
-    def source_offsets(self, texts: tf.Tensor) -> tf.RaggedTensor:
+    def source_offsets(self, texts: tf.Tensor, rows: tf.Tensor) -> tf.RaggedTensor:
         """For each byte of a normalized text, and its end, the offset of the character that it came from.
 
         Args:
-          texts: string [n].
+          texts, rows: as for `normalize`.
 
         Returns:
           int64 [n, bytes + 1].
         """
-        _, offsets = self._table.normalize_with_offsets(self._mended(texts))
-        if not self._strips_accents:
-            return offsets
-        unordered = tf.strings.regex_full_match(texts, anywhere(_UNORDERED))
+        _, offsets = self._table.normalize_with_offsets(self._prepared(texts, rows))
         flat = tf.cond(
-            tf.reduce_any(unordered),
-            lambda: self._before_ordering(texts, unordered, offsets),
-            lambda: offsets.values,
+            tf.size(rows) > 0, lambda: self._before_preparation(texts, rows, offsets), lambda: offsets.values
         )
         return offsets.with_values(flat)
 
-    def _mended(self, texts: tf.Tensor, attend: tf.Tensor | None = None) -> tf.Tensor:
-        if not self.attention:
-            return texts
-        if attend is None:
-            attend = tf.where(tf.strings.regex_full_match(texts, anywhere(self.attention)))[:, 0]
-
-        def mend() -> tf.Tensor:
-            some = tf.gather(texts, attend)
+    def _prepared(self, texts: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        def prepare() -> tf.Tensor:
+            some = self._cleaning.normalize(tf.gather(texts, rows))
             if self._final_sigma:
-                some = tf.strings.regex_replace(some, _FINAL_SIGMA, r"\1ς\2")
-            if self._strips_accents:
-                unordered = tf.strings.regex_full_match(some, anywhere(_UNORDERED))
-                some = tf.where(unordered, tf_text.normalize_utf8(self._cleaning.normalize(some), "NFD"), some)
-            return tf.tensor_scatter_nd_update(texts, attend[:, None], some)
+                some = tf.strings.regex_replace(some, _FINAL_SIGMA, r"\1ς\2")  # as many bytes as before
+            if self._decomposes:
+                some = tf_text.normalize_utf8(some, "NFD")
+            return tf.tensor_scatter_nd_update(texts, rows[:, None], some)
 
-        return tf.cond(tf.size(attend) > 0, mend, lambda: texts)
+        return tf.cond(tf.size(rows) > 0, prepare, lambda: texts)
 
-    def _before_ordering(self, texts: tf.Tensor, unordered: tf.Tensor, offsets: tf.RaggedTensor) -> tf.Tensor:
-        """Offsets int64 [n, k], of which the unordered texts' lead into mended ones -> flat, into `texts`."""
-        rows = tf.where(unordered)[:, 0]
+    def _before_preparation(self, texts: tf.Tensor, rows: tf.Tensor, offsets: tf.RaggedTensor) -> tf.Tensor:
+        """Offsets int64 [n, k], of which those of the given rows lead into prepared texts -> flat, into `texts`."""
         places = tf.gather(offsets.with_values(tf.range(tf.size(offsets.values, out_type=tf.int64))), rows)
-        cleaned, sources = self._cleaning.normalize_with_offsets(tf.gather(texts, rows))
-        before = _before_decomposition(cleaned)
         row = rows_of(places)
-        in_cleaned = tf.gather(before.values, tf.gather(before.row_starts(), row) + tf.gather(offsets, rows).values)
-        found = tf.gather(sources.values, tf.gather(sources.row_starts(), row) + in_cleaned)
+        found = tf.gather(offsets, rows).values
+        cleaned, sources = self._cleaning.normalize_with_offsets(tf.gather(texts, rows))
+        if self._decomposes:
+            before = _before_decomposition(cleaned)
+            found = tf.gather(before.values, tf.gather(before.row_starts(), row) + found)
+        found = tf.gather(sources.values, tf.gather(sources.row_starts(), row) + found)
         return tf.tensor_scatter_nd_update(offsets.values, places.values[:, None], found)
-
-
-def anywhere(pattern: str) -> str:
-    """The regular expression of texts that hold the pattern somewhere, valid UTF-8 or not."""
-    return rf"(?s)\C*(?:{pattern})\C*"
 
 
 def _before_decomposition(texts: tf.Tensor) -> tf.RaggedTensor:
@@ -160,8 +146,8 @@ def _before_decomposition(texts: tf.Tensor) -> tf.RaggedTensor:
     decomposed, offsets_map = tf_text.normalize_utf8_with_offsets_map(texts, "NFD")
     places = tf.ragged.range(tf.cast(tf.strings.length(decomposed), tf.int64) + 1)
     offsets = tf_text.find_source_offsets(offsets_map, places)
-    # The first byte of what changed leads to its beginning, all others already to its end: so does the byte after it.
-    # Those others are the ones whose successor says the same.
+    # Say that bytes 1 to 8 became other bytes 1 to 8: the offsets found are 0, 1, 9, 9, ..., 9, 9 (byte 9, behind the
+    # change), 10. All 9 but the last should be 1: those that are followed by another 9.
     step = tf.reduce_max(offsets.values) + 1
     rising = offsets.values + rows_of(offsets) * step
     is_new = tf.concat([[True], rising[1:] != rising[:-1]], axis=0)

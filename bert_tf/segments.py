@@ -10,15 +10,17 @@ import tensorflow as tf
 LONGEST_FIRST, ONLY_FIRST, ONLY_SECOND = TRUNCATIONS = ("longest_first", "only_first", "only_second")
 
 
-def kept_lengths(lengths: tf.Tensor, budget: int, truncation: str) -> tf.Tensor:
+def kept_lengths(lengths: tf.Tensor, budget: int, truncation: str, *, odd_to_longest: bool = False) -> tf.Tensor:
     """How many tokens of each segment are kept.
 
     Args:
       lengths: int [n, segments].
       budget: most tokens of all segments of a row together.
       truncation: "longest_first" takes one token after the other from the end of the longest segment, of equally long
-        ones from the last (as google-research/bert and transformers do); "only_first" and "only_second" take from that
-        segment, and from the others, longest first, only once nothing of it is left.
+        ones from the last, as google-research/bert does; "only_first" and "only_second" take from that segment, and
+        from the others, longest first, only once nothing of it is left.
+      odd_to_longest: what cannot be shared evenly stays with the longest segment, of equally long ones with the last,
+        as transformers' fast tokenizers do; otherwise with the first.
 
     Returns:
       int [n, segments], at most `budget` in a row.
@@ -34,14 +36,17 @@ def kept_lengths(lengths: tf.Tensor, budget: int, truncation: str) -> tf.Tensor:
     sharers = tf.range(count, 0, -1, dtype=lengths.dtype)
     level = tf.reduce_max((budget - shortest) // sharers, axis=1, keepdims=True)
     kept = tf.minimum(lengths, level)
-    # The remainder goes to the first of those that were cut.
-    cut = tf.cast(lengths > level, lengths.dtype)
     spare = budget - tf.reduce_sum(kept, axis=1, keepdims=True)
-    return kept + cut * tf.cast(tf.cumsum(cut, axis=1) <= spare, lengths.dtype)
+    # Of those that were cut, as many as there are spare tokens keep one more.
+    order = tf.range(count, dtype=lengths.dtype)
+    priority = lengths * count + order if odd_to_longest else count - order + tf.zeros_like(lengths)
+    priority = tf.where(lengths > level, priority, -1)
+    ahead = tf.reduce_sum(tf.cast(priority[:, None, :] > priority[:, :, None], lengths.dtype), axis=2)
+    return kept + tf.cast((lengths > level) & (ahead < spare), lengths.dtype)
 
 
 def rows_of(tokens: tf.RaggedTensor) -> tf.Tensor:
-    """The row of each value, int64 [values]; what value_rowids does, some twenty times faster."""
+    """The row of each value, int64 [values]: what value_rowids gives, which searches the rows for every value."""
     count = tf.size(tokens.values, out_type=tf.int64)
     # One more place, for rows that begin behind the last value.
     begins = tf.scatter_nd(tokens.row_starts()[:, None], tf.ones_like(tokens.row_starts()), [count + 1])

@@ -13,7 +13,7 @@ import tensorflow_text as tf_text
 
 from bert_tf import segments as segments_lib
 from bert_tf.errors import require
-from bert_tf.normalizer import GOOGLE, Normalizer, NormalizerConfig, anywhere, as_normalized
+from bert_tf.normalizer import GOOGLE, HUGGINGFACE, Normalizer, NormalizerConfig, as_normalized
 from bert_tf.vocabulary import CLS, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
 
 _SUFFIX = "##"
@@ -23,11 +23,11 @@ _CJK = (
     r"\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{2F800}-\x{2FA1F}"
 )
 _PUNCTUATION = r"[!-/]|[:-@]|[\[-`]|[{-~]|\p{P}"
-# Characters that certainly end a word: those found in ordinary text, so that an expression that counts the characters
-# of words stays small. (White space first, then punctuation, ASCII before the rest.)
+# Characters of ordinary text that certainly end a word; not all of them, so that expressions stay small.
 _WORD_ENDS = (
     r"\t\n\r -/:-@\[-`{-~\x{A0}\x{2000}-\x{200A}\x{2010}-\x{2029}\x{2030}-\x{2043}\x{3000}-\x{3002}\x{3008}-\x{3011}"
 )
+_LONGEST_ORDINARY_WORD = 33  # more would not fit into the memory that RE2 gives its automaton
 _LITERALS = r"\[(?:PAD|UNK|CLS|SEP|MASK)\]"
 
 
@@ -42,11 +42,16 @@ class Tokenizer(tf.Module):
         released models are used with it; google-research/bert has 200.
       split_cjk: every Chinese ideograph is a word. False is slower.
       rules: where transformers differs from google-research/bert. "google": a final sigma is lower-cased to "ς",
-        private-use characters are kept, U+2B820 to U+2B91F are ideographs. "huggingface": "σ", dropped, and not.
+        private-use characters are kept, U+2B820 to U+2B91F are ideographs, and of an odd number of tokens that two
+        long segments share the first gets one more. "huggingface": "σ", dropped, not, and the longer or second.
       keep_special_tokens: False treats "[SEP]" in a text like any text, so that no text can forge a special token.
         True makes the strings [PAD], [UNK], [CLS], [SEP] and [MASK] the tokens that they name, for fill-mask.
 
-    Text is UTF-8. Bytes that are not, NUL, control characters and U+FFFD are dropped.
+    Text is UTF-8. Bytes that are not, NUL, control characters and U+FFFD are dropped. Once it has been called it cannot
+    be copied or pickled: a Beam DoFn makes its own in `setup`.
+
+    Raises:
+      InputError: an option out of range, or a token of more than 256 bytes, which TF Text's kernel cannot hold.
 
     Example:
       `Tokenizer(vocab=[...], lower_case=True).tokenize(["Hello, world"])` -> ragged int32 [1, tokens].
@@ -64,8 +69,7 @@ class Tokenizer(tf.Module):
         keep_special_tokens: bool = False,
     ):
         super().__init__(name="tokenizer")
-        # RE2, which looks for words that could be too long, repeats up to 1000 times.
-        require(1 <= max_word_length <= 1000, "max_word_length must be 1 to 1000 characters", max_word_length)
+        require(1 <= max_word_length <= 10_000, "max_word_length must be 1 to 10000 characters", max_word_length)
         self.vocabulary = vocab if isinstance(vocab, Vocabulary) else Vocabulary(tuple(vocab))
         self.lower_case = lower_case
         self.strip_accents = lower_case if strip_accents is None else strip_accents
@@ -87,11 +91,11 @@ class Tokenizer(tf.Module):
         )
         self._is_suffix = tf.constant([token.startswith(_SUFFIX) for token in tokens])
         self._lengths = tf.constant([0 if token == UNK else len(token.removeprefix(_SUFFIX)) for token in tokens])
-        within_word = f"[^{_WORD_ENDS}{_CJK if split_cjk else ''}]"
-        self._long_word = f"{within_word}{{{min(max_word_length + 1, 1000)},}}"
-        # As many characters of the source may become a long word. One look for everything that is rare.
-        long_source = f"{within_word}{{{max_word_length // self._normalizer.expansion + 1},}}"
-        self._attention = "|".join(filter(None, [self._normalizer.attention, long_source]))
+        # Ordinary texts hold nothing rare and no word that could become too long. One look finds the others.
+        ends = _WORD_ENDS + (_CJK if split_cjk and rules == GOOGLE else "")
+        longest = min(_LONGEST_ORDINARY_WORD, max_word_length // self._normalizer.expansion)
+        word = f"[^{ends}{self._normalizer.rare}]{{0,{longest}}}"
+        self._ordinary = f"(?:{word}[{ends}])*{word}"
 
         texts = tf.TensorSpec([None], tf.string)
         self._graph = tf.function(
@@ -124,9 +128,15 @@ class Tokenizer(tf.Module):
         skip_special_tokens leaves out what `pack` adds: [CLS], [SEP] and [PAD].
         """
         if not isinstance(ids, (tf.RaggedTensor, tf.Tensor)):
+            require(all(isinstance(row, Sequence) for row in ids), "ids must be a list of lists", ids)
             ids = tf.ragged.constant(ids, dtype=tf.int32, ragged_rank=1)
+        require(ids.shape.rank == 2, "ids must be [n, tokens]", f"rank {ids.shape.rank}")
         if not isinstance(ids, tf.RaggedTensor):
             ids = tf.RaggedTensor.from_tensor(ids)
+        if tf.executing_eagerly():
+            ends = [int(f(ids.values)) for f in (tf.reduce_min, tf.reduce_max)] if tf.size(ids.values) else [0, 0]
+            top = len(self.vocabulary) - 1
+            require(0 <= ends[0] <= ends[1] <= top, f"ids must lie in 0 to {top}", f"{ends[0]} to {ends[1]}")
         if skip_special_tokens:
             skipped = tf.constant([self.vocabulary[token] for token in (CLS, SEP, PAD)], ids.dtype)
             kept = tf.reduce_all(ids.values[:, None] != skipped, axis=1)
@@ -168,8 +178,15 @@ class Tokenizer(tf.Module):
             truncation != segments_lib.ONLY_SECOND or count > 1, f"truncation={truncation} needs two segments", count
         )
         require(max_seq_length > count, f"max_seq_length must hold {count + 1} special tokens", max_seq_length)
-        limits = list(segment_lengths or [None] * count)
-        require(len(limits) == count, f"segment_lengths must give one length for each of {count} segments", limits)
+        limits = [None] * count if segment_lengths is None else list(segment_lengths)
+        require(
+            len(limits) == count and all(limit is None or limit >= 0 for limit in limits),
+            f"segment_lengths must give one length, or None, for each of {count} segments",
+            limits,
+        )
+        segments = [_as_rows(texts) for texts in segments]
+        rows = {texts.shape[0] for texts in segments} - {None}
+        require(len(rows) <= 1, "segments must hold as many texts each", " and ".join(map(str, sorted(rows))))
 
         if with_offsets:
             columns = [list(self.tokenize_with_offsets(texts)) for texts in segments]
@@ -177,7 +194,12 @@ class Tokenizer(tf.Module):
             columns = [[self.tokenize(texts)] for texts in segments]
         lengths = [column[0].row_lengths() for column in columns]
         lengths = [n if limit is None else tf.minimum(n, limit) for n, limit in zip(lengths, limits, strict=True)]
-        kept = segments_lib.kept_lengths(tf.stack(lengths, axis=1), max_seq_length - count - 1, truncation)
+        kept = segments_lib.kept_lengths(
+            tf.stack(lengths, axis=1),
+            max_seq_length - count - 1,
+            truncation,
+            odd_to_longest=self.rules == HUGGINGFACE,
+        )
         columns = [[segments_lib.cut(part, kept[:, i]) for part in column] for i, column in enumerate(columns)]
 
         ids = segments_lib.join(
@@ -206,7 +228,10 @@ class Tokenizer(tf.Module):
         if token == UNK:
             return token
         piece = token.removeprefix(_SUFFIX)
-        if len(piece) > self.max_word_length or any(c.isspace() or unicodedata.category(c) == "Cc" for c in piece):
+        impossible = ("Cc", "Co") if self.rules == HUGGINGFACE else ("Cc",)
+        if len(piece) > self.max_word_length or any(
+            c.isspace() or unicodedata.category(c) in impossible for c in piece
+        ):
             return f"[unreachable-{index}]"
         require(
             len(piece.encode()) <= _MAX_TOKEN_BYTES,
@@ -219,6 +244,8 @@ class Tokenizer(tf.Module):
         """ids, or ids, starts and ends, ragged [n, tokens]."""
         if not self.keep_special_tokens:
             return self._tokenize_plain(texts, with_offsets=with_offsets)
+        # The kernel that splits stops at NUL; another control character is dropped just as well.
+        texts = tf.strings.regex_replace(texts, r"\x00", "\x01")
         segments, begins, _ = tf_text.regex_split_with_offsets(texts, _LITERALS, _LITERALS)
         is_literal = tf.strings.regex_full_match(segments.values, _LITERALS)
         plain = self._tokenize_plain(tf.where(is_literal, "", segments.values), with_offsets=with_offsets)
@@ -235,8 +262,8 @@ class Tokenizer(tf.Module):
         return [segments.with_values(part).merge_dims(1, 2) for part in parts]
 
     def _tokenize_plain(self, texts: tf.Tensor, *, with_offsets: bool) -> list[tf.RaggedTensor]:
-        attend = tf.where(tf.strings.regex_full_match(texts, anywhere(self._attention)))[:, 0]
-        normalized = self._normalizer.normalize(texts, attend=attend)
+        rows = tf.where(~tf.strings.regex_full_match(texts, self._ordinary))[:, 0]
+        normalized = self._normalizer.normalize(texts, rows)
         if self.split_cjk:
             ids, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
         else:
@@ -250,10 +277,8 @@ class Tokenizer(tf.Module):
         parts = [ids, starts, ends] if with_offsets else [ids]
 
         has_long_words = tf.cond(
-            tf.size(attend) > 0,
-            lambda: tf.reduce_any(
-                tf.strings.regex_full_match(tf.gather(normalized, attend), anywhere(self._long_word))
-            ),
+            tf.size(rows) > 0,
+            lambda: tf.reduce_any(_length(tf.strings.split(tf.gather(normalized, rows)).values) > self.max_word_length),
             lambda: False,
         )
         flat = tf.cond(
@@ -263,23 +288,32 @@ class Tokenizer(tf.Module):
         )
         parts = [tf.RaggedTensor.from_row_splits(values, flat[0], validate=False) for values in flat[1:]]
         if with_offsets:
-            parts[1:] = self._offsets_in_source(texts, normalized, *parts[1:])
+            parts[1:] = self._offsets_in_source(texts, rows, normalized, *parts[1:])
         return parts
 
     def _offsets_in_source(
-        self, texts: tf.Tensor, normalized: tf.Tensor, starts: tf.RaggedTensor, ends: tf.RaggedTensor
+        self,
+        texts: tf.Tensor,
+        rows: tf.Tensor,
+        normalized: tf.Tensor,
+        starts: tf.RaggedTensor,
+        ends: tf.RaggedTensor,
     ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """Byte offsets of tokens in normalized texts -> the same in the texts."""
         # One byte becomes one byte or none in ASCII text, so if no byte is lost they keep their places.
         length = tf.strings.length(texts)
-        is_ascii = tf.equal(tf.strings.length(texts, unit="UTF8_CHAR"), length)
+        is_ascii = tf.equal(_length(texts), length)
         moved = ~(is_ascii & tf.equal(tf.strings.length(normalized), length))
 
         def through_map() -> list[tf.Tensor]:
             places = starts.with_values(tf.range(tf.size(starts.values, out_type=tf.int64)))
-            places = tf.gather(places, tf.where(moved)[:, 0])
+            numbers = tf.where(moved)[:, 0]
+            places = tf.gather(places, numbers)
+            is_prepared = tf.scatter_nd(rows[:, None], tf.ones_like(rows), tf.shape(texts, tf.int64)) > 0
             found = _through_map(
-                self._normalizer.source_offsets(tf.boolean_mask(texts, moved)),
+                self._normalizer.source_offsets(
+                    tf.gather(texts, numbers), tf.where(tf.gather(is_prepared, numbers))[:, 0]
+                ),
                 segments_lib.rows_of(places),
                 tf.gather(starts.values, places.values),
                 tf.gather(ends.values, places.values),
@@ -310,9 +344,9 @@ class Tokenizer(tf.Module):
 
 
 def split_words(texts: tf.Tensor, *, lower_case: bool) -> tf.RaggedTensor:
-    """The words that WordPiece sees: string [n] -> ragged string [n, words]."""
+    """The words that WordPiece sees: string [n] -> ragged string [n, words]. For use in a tf.function."""
     normalizer = Normalizer(NormalizerConfig(lower_case, strip_accents=lower_case))
-    words, _, _ = _split(normalizer.normalize(texts), split_cjk=True)
+    words, _, _ = _split(normalizer.normalize(texts, normalizer.find_rare(texts)), split_cjk=True)
     return words
 
 
@@ -351,6 +385,10 @@ def _through_map(
 
     after = tf.cond(tf.reduce_any(inside), until_next_character, lambda: after)
     return tf.gather(values, base + starts), after
+
+
+def _length(texts: tf.Tensor) -> tf.Tensor:
+    return tf.strings.length(texts, unit="UTF8_CHAR")
 
 
 def _as_rows(texts: Sequence[str] | tf.Tensor) -> tf.Tensor:

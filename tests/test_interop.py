@@ -122,6 +122,18 @@ def test_damaged_directory_is_one_clear_sentence(small_config, tmp_path, damage,
         huggingface.load_weights(path, built(small_config))
 
 
+def test_tokenizer_that_is_not_offered_is_refused(small_config, tmp_path):
+    path = saved(tmp_path / "model", built(small_config))
+    file = tmp_path / "model/tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps({**settings, "strip_accents": False}))
+    assert not huggingface.open_directory(path, "--model").lower_case
+    for change in ({"strip_accents": True}, {"tokenize_chinese_chars": False}):
+        file.write_text(json.dumps({**settings, **change}))
+        with pytest.raises(InputError, match="tokenizer_config.json: expected tokenize_chinese_chars = true"):
+            huggingface.open_directory(path, "--model")
+
+
 def test_vocabulary_of_tokenizer_json_is_read(small_config, tmp_path):
     path = saved(tmp_path / "model", built(small_config))
     (tmp_path / "model/vocab.txt").unlink()

@@ -31,6 +31,12 @@ def test_kept_lengths_are_those_of_taking_one_at_a_time(truncation, count):
         assert kept == [one_at_a_time(row, budget, truncation) for row in rows]
 
 
+def test_odd_tokens_go_to_the_longest_or_the_last():
+    rows = tf.constant([[3, 3], [9, 3], [3, 9], [9, 8], [8, 9]], tf.int64)
+    kept = segments.kept_lengths(rows, 5, "longest_first", odd_to_longest=True).numpy().tolist()
+    assert kept == [[2, 3], [3, 2], [2, 3], [3, 2], [2, 3]]
+
+
 def test_one_segment_is_cut_to_the_budget():
     kept = segments.kept_lengths(tf.constant([[0], [3], [9]], tf.int64), 4, "longest_first")
     assert kept.numpy().tolist() == [[0], [3], [4]]

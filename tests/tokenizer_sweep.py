@@ -56,7 +56,7 @@ def differing(texts: Sequence[str], settings: dict, *, extra_tokens: Iterable[st
 def differing_code_points(code_points: Sequence[int], settings: dict) -> set[int]:
     """The code points that alone, or between "a" and "b", give different ids."""
     texts = [text for c in code_points for text in (chr(c), f"a{chr(c)}b")]
-    return {ord(text[-2:][0]) for text in differing(texts, settings)}
+    return {ord(text[len(text) // 2]) for text in differing(texts, settings)}
 
 
 def random_texts(rng, count: int) -> list[str]:
@@ -76,7 +76,11 @@ def random_texts(rng, count: int) -> list[str]:
 def misplaced_words(texts: Sequence[str], tokenizer: Tokenizer) -> list[tuple[str, str]]:
     """(text, slice) of words whose slice of the source is not the word, as the reference reads it."""
     reference = reference_tokenizer.Reference(
-        tokenizer.lower_case, tokenizer.strip_accents, tokenizer.max_word_length, tokenizer.split_cjk
+        tokenizer.lower_case,
+        tokenizer.strip_accents,
+        tokenizer.max_word_length,
+        tokenizer.split_cjk,
+        huggingface=tokenizer.rules == "huggingface",
     )
     encoded = [text.encode() for text in texts]
     ids, starts, ends = (part.to_list() for part in tokenizer.tokenize_with_offsets(encoded))
@@ -102,4 +106,5 @@ def misplaced_words(texts: Sequence[str], tokenizer: Tokenizer) -> list[tuple[st
 
 
 def normalized(texts: Sequence[str], normalizer) -> list[str]:
-    return [text.decode() for text in normalizer.normalize(tf.constant([t.encode() for t in texts])).numpy()]
+    encoded = tf.constant([text.encode() for text in texts])
+    return [text.decode() for text in normalizer.normalize(encoded, normalizer.find_rare(encoded)).numpy()]

@@ -36,6 +36,7 @@ PYTHON_SIGMA = {"15.0": "1DF25-1DF2A 1E030-1E06D 1E4EB"}
 
 # Against Hugging Face's tokenizers, whose tables of categories are those of Unicode 8 and whose lower-casing is newer
 # than ours. What is listed up to 8.0 has changed its category since: 166D, 1734, 1885, 1886, A9BD, 111C9.
+# Theirs does not know either that 16FF0 and 16FF1, of Unicode 13, have an order among other marks.
 HUGGINGFACE_UNCASED = {
     "3.0": "166D 1885-1886",
     "3.2": "1734",

@@ -94,11 +94,18 @@ def open_directory(path: str, field: str) -> ModelDirectory:
         )
     tokenizer_path = os.path.join(path, _TOKENIZER_CONFIG)
     tokenizer = config_io.read_json(tokenizer_path) if os.path.isfile(tokenizer_path) else {}
+    lower_case = bool(tokenizer.get("do_lower_case", True))
+    # Other ids than the model was trained with would be made in silence.
+    if tokenizer.get("tokenize_chinese_chars") is False or tokenizer.get("strip_accents") not in (None, lower_case):
+        raise InputError(
+            f"{tokenizer_path}: expected tokenize_chinese_chars = true and strip_accents = null or as do_lower_case. "
+            f"Received {tokenizer.get('tokenize_chinese_chars')} and {tokenizer.get('strip_accents')}."
+        )
     return ModelDirectory(
         path=path,
         config=config,
         vocabulary=vocabulary,
-        lower_case=bool(tokenizer.get("do_lower_case", True)),
+        lower_case=lower_case,
         # Released tokenizers say 1e30 where they know no limit.
         max_seq_length=int(min(tokenizer.get("model_max_length") or 1e30, config.max_position_embeddings)),
         settings=settings,
