@@ -22,6 +22,7 @@ COMPLETED = "COMPLETED"
 JOB = "job.json"  # what dataset.json will say, while the job runs
 PROGRESS = "progress"  # folder with what dataset.json will say of each finished shard, while the job runs
 EXCHANGE = "exchange"  # folder with documents on their way to their shards, while the job runs
+DEAD_LETTER = "dead_letter.jsonl"  # what could not be read of the input
 VOCABULARY = "vocab.txt"
 _ROWS_AT_ONCE = 1024  # the working memory is some 4 times the bytes of as many records
 

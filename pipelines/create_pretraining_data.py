@@ -3,7 +3,9 @@
 python -m pipelines.create_pretraining_data --input 'corpus/*.txt' --vocab vocab.txt --output_dir shards \
     --max_seq_length 128 --max_predictions_per_seq 20 --dupe_factor 1 --num_shards 8 --seed 12345
 
-Plain text has a blank line between documents; a .jsonl file has one {"text": ...} a line. Beam's own options follow,
+Plain text has a blank line between documents; a .jsonl file has one {"text": ...} a line; Parquet has a column "text".
+Compression by gzip, bz2, xz and zstd is recognized. A job that was killed goes on when started again, with the shards
+it had finished. Beam's own options follow,
 for example --direct_num_workers=4 --direct_running_mode=multi_processing, or --runner=DataflowRunner and its options.
 """
 
@@ -26,6 +28,9 @@ _NUM_SHARDS = flags.DEFINE_integer("num_shards", 8, "Training shards.")
 _VALIDATION_FRACTION = flags.DEFINE_float("validation_fraction", 0.02, "Share of documents held out.")
 _NUM_VALIDATION_SHARDS = flags.DEFINE_integer("num_validation_shards", 1, "Validation shards.")
 _SEED = flags.DEFINE_integer("seed", 12345, "Same input and seed: same bytes.")
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+    "max_bad_fraction", 0.01, "Share of records that may be unreadable; they are listed in dead_letter.jsonl."
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that was made with other parameters.")
 
 
@@ -54,6 +59,7 @@ def main(beam_arguments: list[str]) -> None:
             validation_fraction=_VALIDATION_FRACTION.value,
             dupe_factor=_DUPE_FACTOR.value,
         ),
+        max_bad_fraction=_MAX_BAD_FRACTION.value,
         overwrite=_OVERWRITE.value,
         beam_arguments=beam_arguments,
     )

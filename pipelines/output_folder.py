@@ -22,7 +22,7 @@ _WORK_FOLDERS = (records.EXCHANGE, records.PROGRESS)
 _READERS = 8
 _OURS = re.compile(
     rf"{_SHARD}|({_SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
-    rf"|{records.PROGRESS}|{records.EXCHANGE}"
+    rf"|{records.PROGRESS}|{records.EXCHANGE}|{re.escape(records.DEAD_LETTER)}"
 )
 
 
@@ -42,7 +42,7 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
     elif present[records.JOB]:
         there = read_json(output_dir, records.JOB)  # a job that was killed
     else:
-        other = [name for name in _names(output_dir) if name != records.VOCABULARY]
+        other = [name for name in _names(output_dir) if name not in (records.VOCABULARY, records.DEAD_LETTER)]
         vocabulary = shards.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
         # The vocabulary itself may have been put there beforehand; another one is not overwritten.
         if vocabulary and hashlib.sha256(vocabulary).hexdigest() != manifest["vocabulary"]["sha256"]:
@@ -74,9 +74,9 @@ def _names(output_dir: str) -> list[str]:
     return sorted(FileSystems.split(metadata.path)[1] for metadata in found)
 
 
-def clear(output_dir: str, kept: Sequence[dict] = ()) -> None:
+def clear(output_dir: str, kept: Sequence[dict] = (), *, with_dead_letter: bool = True) -> None:
     """Removes what an earlier job left, COMPLETED first, but for the shards to keep and what was noted of them."""
-    stay = {info["name"] for info in kept}
+    stay = {info["name"] for info in kept} | (set() if with_dead_letter else {records.DEAD_LETTER})
     with _writing(output_dir):
         if not FileSystems.exists(output_dir):
             return
@@ -84,7 +84,7 @@ def clear(output_dir: str, kept: Sequence[dict] = ()) -> None:
         for name in sorted(set(made) - stay, key=lambda name: (name != records.COMPLETED, name)):
             FileSystems.delete([FileSystems.join(output_dir, name)])
         _remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
-        _remove_folder(FileSystems.join(output_dir, records.PROGRESS), {f"{name}.json" for name in stay})
+        _remove_folder(FileSystems.join(output_dir, records.PROGRESS), {f"{info['name']}.json" for info in kept})
 
 
 def make_folders(output_dir: str) -> None:

@@ -130,9 +130,9 @@ class FinishDataset(beam.DoFn):
     def __init__(self, output_dir: str, config: JobConfig, manifest: dict):
         self._output_dir, self._config, self._manifest = output_dir, config, manifest
 
-    def process(self, shard_infos: list[dict]) -> Iterator[dict]:
+    def process(self, shard_infos: list[dict], reading: dict[str, int]) -> Iterator[dict]:
         infos = sorted(shard_infos, key=lambda info: info["name"])
-        total: collections.Counter = collections.Counter()
+        total = collections.Counter(documents_read=reading["read"], bad_records=reading["bad"])
         for info in infos:
             total.update(info["counts"])
         manifest = {**self._manifest, "counts": dict(sorted(total.items())), "shards": infos}
@@ -152,6 +152,7 @@ def create_pretraining_data(
     vocab: str,
     output_dir: str,
     config: JobConfig,
+    max_bad_fraction: float = 0.01,
     overwrite: bool = False,
     beam_arguments: list[str] | None = None,
 ) -> dict:
@@ -165,6 +166,7 @@ def create_pretraining_data(
       vocab: path of vocab.txt.
       output_dir: folder for the shards.
       config: what to make.
+      max_bad_fraction: more bad records than this share of all fail the job; they are listed in dead_letter.jsonl.
       overwrite: replace a folder that was made with other parameters.
       beam_arguments: Beam's own options, such as --runner.
 
@@ -213,10 +215,13 @@ def create_pretraining_data(
         with output_folder.Progress(output_dir, len(names)), quiet_workers(), beam.Pipeline(options=options) as root:
             # An element without a block for each pool, so that exactly num_shards files are written.
             empty = root | "AllPools" >> beam.Create([(name, None) for name in remaining])
-            paths = [file.path for file in files] if remaining else []
+            documents, reading = root | "ReadDocuments" >> ReadDocuments(
+                [file.path for file in files],
+                max_bad_fraction=max_bad_fraction,
+                dead_letter=FileSystems.join(output_dir, records.DEAD_LETTER),
+            )
             blocks = (
-                root
-                | "ReadDocuments" >> ReadDocuments(paths)
+                documents
                 | "AssignPools" >> beam.FlatMap(assign_pools, config, frozenset(remaining))
                 | "ToBlocks" >> beam.ParDo(ToBlocks(folder))
             )
@@ -230,12 +235,13 @@ def create_pretraining_data(
                 (made, root | "KeptShards" >> beam.Create(kept))
                 | "AllShards" >> beam.Flatten()
                 | "CollectShards" >> beam.combiners.ToList()
-                | "FinishDataset" >> beam.ParDo(FinishDataset(output_dir, config, manifest))
+                | "FinishDataset"
+                >> beam.ParDo(FinishDataset(output_dir, config, manifest), beam.pvalue.AsSingleton(reading))
             )
     except Exception as error:
         # Wrong input will not get better as it is: what was made of it goes. After anything else the job can go on.
         if isinstance(error, InputError) or "InputError: " in str(error):
-            output_folder.clear(output_dir)
+            output_folder.clear(output_dir, with_dead_letter=False)
             if not brought_vocabulary:
                 FileSystems.delete([vocabulary_path])
         raise

@@ -8,6 +8,8 @@ def summary(manifest: dict, *, seconds: float) -> str:
     positions = instances * manifest["max_seq_length"]
     rows = [
         ("input", f"{manifest['input']['bytes'] / 1e6:.1f} MB"),
+        ("documents", f"{counts.get('documents_read', 0):,}"),
+        ("  unreadable records", f"{counts.get('bad_records', 0):,}"),
         ("documents, all passes", f"{counts.get('passes_over_documents', 0):,}"),
         ("  dropped as duplicates", f"{counts.get('duplicates', 0):,}"),
         ("  dropped as empty", f"{counts.get('empty_documents', 0):,}"),

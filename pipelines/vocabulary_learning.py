@@ -105,16 +105,23 @@ def build_vocab(
     vocab_size: int,
     lower_case: bool = True,
     unused_slots: int = 0,
+    max_bad_fraction: float = 0.01,
     beam_arguments: list[str] | None = None,
 ) -> Vocabulary:
-    """Counts the words of a corpus with Beam, learns a vocabulary and writes it to `output`."""
+    """Counts the words of a corpus with Beam, learns a vocabulary and writes it to `output`.
+
+    Raises:
+      InputError: wrong options, too little text, or more bad records than `max_bad_fraction` of all.
+    """
     options = local_options(beam_arguments or [])
     files = match_files(input_patterns)
     shards.check_writable(output)
     with quiet_workers(), beam.Pipeline(options=options) as root:
+        documents, _ = root | "ReadDocuments" >> ReadDocuments(
+            [file.path for file in files], max_bad_fraction=max_bad_fraction
+        )
         _ = (
-            root
-            | "ReadDocuments" >> ReadDocuments([file.path for file in files])
+            documents
             | "BatchDocuments" >> beam.BatchElements(min_batch_size=64, max_batch_size=4096)
             | "CountWords" >> beam.ParDo(CountWords(lower_case))
             | "SumCounts" >> beam.CombinePerKey(sum)

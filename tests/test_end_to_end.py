@@ -67,7 +67,7 @@ def finetune_arguments(path: pathlib.Path) -> list:
         *("--config", "configs/finetune_classification.py", "--workdir", path / "finetune"),
         *("--set", f"init_from={path / 'pretrain/model'}", "--set", f"data.train={path / 'train.tsv'}"),
         *("--set", f"data.validation={path / 'validation.jsonl'}", "--set", "data.max_seq_length=16"),
-        *("--set", "train.steps=60", "--set", "optimizer.learning_rate=3e-3"),
+        *("--set", "train.steps=120", "--set", "optimizer.learning_rate=1e-3"),
     ]
 
 
@@ -277,7 +277,8 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
         "bad record in a worker process": (
             [*data, "--input", binary(tmp / "binary.txt"), *vocab]
             + ["--direct_num_workers=2", "--direct_running_mode=multi_processing"],
-            f"error: {tmp}/binary.txt:1: expected UTF-8. Received bytes that are not.",
+            "error: --input: expected at most 1.00% of bad records (--max_bad_fraction). Received 1 beside 0 "
+            f"documents, the first at {tmp}/binary.txt:1: bytes that are no UTF-8.",
         ),
         "unknown flag": (
             [*data, *text, *vocab, "--num_shard=3"],

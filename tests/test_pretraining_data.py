@@ -5,11 +5,16 @@ import json
 import lzma
 import os
 import pathlib
+import random
+import shutil
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+import zstandard
 
 from bert_tf import records
 from bert_tf.errors import InputError
@@ -17,7 +22,7 @@ from bert_tf.vocabulary import Vocabulary
 from pipelines import shards as shards_module
 from pipelines.pool import InstanceConfig
 from pipelines.pretraining_data import JobConfig, assign_pools, create_pretraining_data
-from pipelines.readers import match_files, read_documents
+from pipelines.readers import BadRecord, match_files, read_documents
 from pipelines.report import summary
 
 CONFIG = JobConfig(
@@ -176,18 +181,60 @@ def test_overwrite_leaves_no_stale_shard(corpus, corpus_vocab, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "sentence"),
+    ("name", "data", "position", "reason"),
     [
-        ("a.txt", b"fine\n\xff\xfe\n", r"a.txt:2: expected UTF-8"),
-        ("a.jsonl", b'{"text": "fine"}\n{"txt": 1}\n', r'a.jsonl:2: expected a JSON object with a string "text"'),
-        ("b.jsonl", b"[1]\n", r'b.jsonl:1: expected a JSON object with a string "text"'),
-        ("c.jsonl", b"{\n", r'c.jsonl:1: expected a JSON object with a string "text"'),
+        ("a.txt", b"fine\n\n\nx\ny\xff\xfe\n", 5, "bytes that are no UTF-8"),
+        ("a.jsonl", b'{"text": "fine"}\n{"txt": 1}\n', 2, 'no JSON object with a string "text"'),
+        ("b.jsonl", b'\n{"text": "fine"}\n[1]\n', 3, 'no JSON object with a string "text"'),
+        ("c.json", b'{\n{"text": "fine"}', 1, 'no JSON object with a string "text"'),
+        ("d.jsonl", b'{"text": "fine"}\n{"text": "\xff"}', 2, "bytes that are no UTF-8"),
+        ("e.txt", b"fine\n\n" + b"x" * 2000 + b"\ny\n", 3, "a document of more than 1,000 bytes"),
+        ("f.txt", b"fine\n\n" + b"x\n" * 2000, 3, "a document of more than 1,000 bytes"),
+        ("g.jsonl", b'{"text": "' + b"x" * 2000 + b'"}\n{"text": "fine"}', 1, "a line that is too long"),
     ],
 )
-def test_bad_record_names_file_and_line(tmp_path, name, data, sentence):
+def test_bad_records_are_named_and_the_others_read(tmp_path, name, data, position, reason):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(InputError, match=sentence):
-        list(read_documents(str(tmp_path / name)))
+    found = list(read_documents(str(tmp_path / name), max_bytes=1000))
+    assert [x for x in found if isinstance(x, str)] == ["fine"]
+    (bad,) = [x for x in found if isinstance(x, BadRecord)]
+    assert (bad.path, bad.position) == (str(tmp_path / name), position)
+    assert bad.reason.startswith(reason)
+
+
+def test_parquet_rows_are_documents(tmp_path):
+    table = pyarrow.table({"text": ["one", None, "two"], "id": [1, 2, 3]})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    found = list(read_documents(str(tmp_path / "a.parquet")))
+    assert found == ["one", BadRecord(str(tmp_path / "a.parquet"), 2, "a text that is None"), "two"]
+    pyarrow.parquet.write_table(table.select(["id"]), tmp_path / "b.parquet")
+    assert list(read_documents(str(tmp_path / "b.parquet")))[0].reason == 'no column "text" but id'
+
+
+def test_bad_files_among_good_ones(corpus, corpus_vocab, tmp_path):
+    for name in ("0.txt", "1.txt", "2.txt"):
+        shutil.copy(corpus / name, tmp_path / name)
+    good = make(tmp_path, corpus_vocab, tmp_path / "good")
+    noise = random.Random(0).randbytes(100_000).replace(b"\n\n", b"")
+    whole = gzip.compress(b"cut\n\n" + noise)
+    (tmp_path / "cut.txt").write_bytes(whole[:-5000])
+    (tmp_path / "line.txt").write_bytes(b"x" * 20_000_000)
+    (tmp_path / "binary.txt").write_bytes(noise)
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "blank.txt").write_bytes(b"\n" * 10_000)
+    manifest = make(tmp_path, corpus_vocab, tmp_path / "out", pattern="*.txt", max_bad_fraction=0.1)
+    # The document before the cut came through and is one more, without a pair.
+    assert manifest["counts"]["documents_read"] == good["counts"]["documents_read"] + 1
+    assert manifest["counts"]["tokens"] == good["counts"]["tokens"] + 2
+    letter = [json.loads(line) for line in (tmp_path / "out/dead_letter.jsonl").read_text().splitlines()]
+    assert {pathlib.Path(bad["path"]).name for bad in letter} == {"cut.txt", "line.txt", "binary.txt"}
+    assert manifest["counts"]["bad_records"] == len(letter)
+
+    with pytest.raises(InputError, match=r"expected at most 1.00% of bad records .* Received 3 beside 209 documents"):
+        make(tmp_path, corpus_vocab, tmp_path / "strict", pattern="*.txt")
+    assert [path.name for path in (tmp_path / "strict").iterdir()] == ["dead_letter.jsonl"]
+    make(tmp_path, corpus_vocab, tmp_path / "strict", pattern="*.txt", max_bad_fraction=0.1)
+    assert shard_bytes(tmp_path / "strict") == shard_bytes(tmp_path / "out")
 
 
 def test_blank_lines_separate_documents(tmp_path):
@@ -201,15 +248,16 @@ def test_document_is_the_same_wherever_it_stands(tmp_path):
     assert sorted(read_documents(str(tmp_path / "a.txt"))) == sorted(read_documents(str(tmp_path / "b.txt")))
 
 
-@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
-def test_compressed_files_are_read_whole_or_refused(tmp_path, ending, compress):
-    data = compress(b"one\n\ntwo\n" * 1000)
-    (tmp_path / f"a.txt.{ending}").write_bytes(data)
-    assert len(list(read_documents(str(tmp_path / f"a.txt.{ending}")))) == 2000 - 999
-    for bad in (data[:-10], b"no such format"):
-        (tmp_path / f"b.txt.{ending}").write_bytes(bad)
-        with pytest.raises(InputError, match="expected a whole readable file"):
-            list(read_documents(str(tmp_path / f"b.txt.{ending}")))
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_compression_is_recognized_and_a_cut_file_is_bad(tmp_path, compress):
+    data = compress(b"one\n\ntwo\n" * 100_000)
+    (tmp_path / "a.txt").write_bytes(data)
+    whole = list(read_documents(str(tmp_path / "a.txt")))
+    assert whole == ["one", *["two\none"] * 99_999, "two"]
+    (tmp_path / "a.txt").write_bytes(data[:-10])
+    *before, bad = read_documents(str(tmp_path / "a.txt"))
+    assert before == whole[: len(before)]
+    assert bad.reason.startswith("the file cannot be read on")
 
 
 def test_half_a_surrogate_pair_in_json_is_replaced(tmp_path):
