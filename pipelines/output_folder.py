@@ -53,7 +53,7 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
                 f"Received one with {other[0]}."
             )
         return None
-    for name in ("parameters", "vocabulary", "input"):
+    for name in ("format", "parameters", "vocabulary", "input"):
         if there.get(name) != manifest[name]:
             raise InputError(
                 f"--output_dir {output_dir}: expected an empty folder, or one made from the same {name}. Received one "

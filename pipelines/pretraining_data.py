@@ -182,7 +182,7 @@ def create_pretraining_data(
     files = match_files(input_patterns)
     listing = repr([(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in files])
     manifest = {
-        "format": 1,
+        "format": 2,  # counts up when the same parameters make other bytes
         "parameters": dataclasses.asdict(config),
         "input": {
             "patterns": input_patterns,

@@ -152,6 +152,14 @@ def test_complete_folder_is_left_alone_and_others_are_refused(shards, corpus, co
     assert shard_bytes(shards) == before
 
 
+def test_folder_of_an_older_format_is_refused(shards, corpus, corpus_vocab, tmp_path):
+    shutil.copytree(shards, tmp_path / "old")
+    manifest = json.loads((tmp_path / "old/dataset.json").read_text())
+    (tmp_path / "old/dataset.json").write_text(json.dumps({**manifest, "format": 1}))
+    with pytest.raises(InputError, match="from the same format. Received one made with 1 instead of 2"):
+        make(corpus, corpus_vocab, tmp_path / "old")
+
+
 def test_killed_job_is_taken_up_and_leaves_no_stray_file(shards, corpus, corpus_vocab, tmp_path):
     make(corpus, corpus_vocab, tmp_path / "out")
     assert shard_bytes(tmp_path / "out") == shard_bytes(shards)
