@@ -71,12 +71,14 @@ class Normalizer(tf.Module):
     """Normalizes texts, with a map back to the source.
 
     Attributes:
+      config: as given.
       rare: what a text must hold to need preparation, as inside the brackets of a regular expression's negated class.
       expansion: the most characters that one character becomes.
     """
 
     def __init__(self, config: NormalizerConfig):
         super().__init__(name="normalizer")
+        self.config = config
         self._decomposes = config.strip_accents
         self._final_sigma = config.lower_case and config.rules == GOOGLE
         self.rare = _NO_CHARACTER + "Σ" * self._final_sigma + _KEPT_MARKS * config.strip_accents

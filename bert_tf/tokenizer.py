@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from bert_tf import offsets, words
 from bert_tf import segments as segments_lib
 from bert_tf.errors import require
 from bert_tf.normalizer import GOOGLE, HUGGINGFACE, Normalizer, NormalizerConfig, as_normalized
@@ -18,16 +19,6 @@ from bert_tf.vocabulary import CLS, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
 
 _SUFFIX = "##"
 _MAX_TOKEN_BYTES = 256  # of TF Text's kernel
-_CJK = (
-    r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}"
-    r"\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{2F800}-\x{2FA1F}"
-)
-_PUNCTUATION = r"[!-/]|[:-@]|[\[-`]|[{-~]|\p{P}"
-# Characters of ordinary text that certainly end a word; not all of them, so that expressions stay small.
-_WORD_ENDS = (
-    r"\t\n\r -/:-@\[-`{-~\x{A0}\x{2000}-\x{200A}\x{2010}-\x{2029}\x{2030}-\x{2043}\x{3000}-\x{3002}\x{3008}-\x{3011}"
-)
-_LONGEST_ORDINARY_WORD = 33  # more would not fit into the memory that RE2 gives its automaton
 _LITERALS = r"\[(?:PAD|UNK|CLS|SEP|MASK)\]"
 
 
@@ -91,11 +82,8 @@ class Tokenizer(tf.Module):
         )
         self._is_suffix = tf.constant([token.startswith(_SUFFIX) for token in tokens])
         self._lengths = tf.constant([0 if token == UNK else len(token.removeprefix(_SUFFIX)) for token in tokens])
-        # Ordinary texts hold nothing rare and no word that could become too long. One look finds the others.
-        ends = _WORD_ENDS + (_CJK if split_cjk and rules == GOOGLE else "")
-        longest = min(_LONGEST_ORDINARY_WORD, max_word_length // self._normalizer.expansion)
-        word = f"[^{ends}{self._normalizer.rare}]{{0,{longest}}}"
-        self._ordinary = f"(?:{word}[{ends}])*{word}"
+        # One look finds all texts that take more than the fast way.
+        self._ordinary = words.ordinary(self._normalizer, max_word_length=max_word_length, split_cjk=split_cjk)
 
         texts = tf.TensorSpec([None], tf.string)
         self._graph = tf.function(
@@ -215,8 +203,8 @@ class Tokenizer(tf.Module):
         }
         if with_offsets:
             for i, name in enumerate(("token_starts", "token_ends"), start=1):
-                offsets = segments_lib.join([column[i] for column in columns], first=0, last=0)
-                features[name] = (tf.cast(offsets, tf.int32), 0)
+                bounds = segments_lib.join([column[i] for column in columns], first=0, last=0)
+                features[name] = (tf.cast(bounds, tf.int32), 0)
         shape = [None, max_seq_length if fixed_length else None]
         return {name: ragged.to_tensor(padding, shape=shape) for name, (ragged, padding) in features.items()}
 
@@ -267,9 +255,9 @@ class Tokenizer(tf.Module):
         if self.split_cjk:
             ids, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
         else:
-            words, begins, _ = _split(normalized, split_cjk=False)
+            split, begins, _ = words.split(normalized, split_cjk=False)
             ids, starts, ends = (
-                words.with_values(part) for part in self._wordpiece.tokenize_with_offsets(words.values)
+                split.with_values(part) for part in self._wordpiece.tokenize_with_offsets(split.values)
             )
             begins = tf.gather(begins.values, segments_lib.rows_of(ids.values))
             starts, ends = (part.with_flat_values(part.flat_values + begins) for part in (starts, ends))
@@ -278,7 +266,10 @@ class Tokenizer(tf.Module):
 
         has_long_words = tf.cond(
             tf.size(rows) > 0,
-            lambda: tf.reduce_any(_length(tf.strings.split(tf.gather(normalized, rows)).values) > self.max_word_length),
+            lambda: tf.reduce_any(
+                tf.strings.length(tf.strings.split(tf.gather(normalized, rows)).values, unit="UTF8_CHAR")
+                > self.max_word_length
+            ),
             lambda: False,
         )
         flat = tf.cond(
@@ -288,107 +279,26 @@ class Tokenizer(tf.Module):
         )
         parts = [tf.RaggedTensor.from_row_splits(values, flat[0], validate=False) for values in flat[1:]]
         if with_offsets:
-            parts[1:] = self._offsets_in_source(texts, rows, normalized, *parts[1:])
-        return parts
-
-    def _offsets_in_source(
-        self,
-        texts: tf.Tensor,
-        rows: tf.Tensor,
-        normalized: tf.Tensor,
-        starts: tf.RaggedTensor,
-        ends: tf.RaggedTensor,
-    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-        """Byte offsets of tokens in normalized texts -> the same in the texts."""
-        # One byte becomes one byte or none in ASCII text, so if no byte is lost they keep their places.
-        length = tf.strings.length(texts)
-        is_ascii = tf.equal(_length(texts), length)
-        moved = ~(is_ascii & tf.equal(tf.strings.length(normalized), length))
-
-        def through_map() -> list[tf.Tensor]:
-            places = starts.with_values(tf.range(tf.size(starts.values, out_type=tf.int64)))
-            numbers = tf.where(moved)[:, 0]
-            places = tf.gather(places, numbers)
-            is_prepared = tf.scatter_nd(rows[:, None], tf.ones_like(rows), tf.shape(texts, tf.int64)) > 0
-            found = _through_map(
-                self._normalizer.source_offsets(
-                    tf.gather(texts, numbers), tf.where(tf.gather(is_prepared, numbers))[:, 0]
-                ),
-                segments_lib.rows_of(places),
-                tf.gather(starts.values, places.values),
-                tf.gather(ends.values, places.values),
+            parts[1:] = offsets.in_source(
+                *parts[1:], texts=texts, normalized=normalized, normalizer=self._normalizer, prepared=rows
             )
-            return [
-                tf.tensor_scatter_nd_update(old.values, places.values[:, None], new)
-                for old, new in zip((starts, ends), found, strict=True)
-            ]
-
-        flat = tf.cond(tf.reduce_any(moved), through_map, lambda: [starts.values, ends.values])
-        return starts.with_values(flat[0]), ends.with_values(flat[1])
+        return parts
 
     def _shorten_long_words(self, parts: list[tf.RaggedTensor]) -> list[tf.Tensor]:
         """Makes words of more than max_word_length characters one [UNK]: parts -> row splits and flat parts."""
-        ids, *offsets = parts
+        ids, *bounds = parts
         begins = ~tf.gather(self._is_suffix, ids.values)
         word = tf.cumsum(tf.cast(begins, tf.int32)) - 1
         lengths = tf.math.segment_sum(tf.gather(self._lengths, ids.values), word)
         is_long = tf.gather(lengths > self.max_word_length, word)
         kept = begins | ~is_long
         values = [tf.where(is_long, self.vocabulary[UNK], ids.values)]
-        if offsets:
-            starts, ends = (part.values for part in offsets)
+        if bounds:
+            starts, ends = (part.values for part in bounds)
             last = tf.gather(tf.math.segment_max(ends, word), word)
             values += [starts, tf.where(is_long, last, ends)]
         counts = tf.concat([[0], tf.cumsum(tf.cast(kept, tf.int64))], axis=0)
         return [tf.gather(counts, ids.row_splits), *(tf.boolean_mask(part, kept) for part in values)]
-
-
-def split_words(texts: tf.Tensor, *, lower_case: bool) -> tf.RaggedTensor:
-    """The words that WordPiece sees: string [n] -> ragged string [n, words]. For use in a tf.function."""
-    normalizer = Normalizer(NormalizerConfig(lower_case, strip_accents=lower_case))
-    words, _, _ = _split(normalizer.normalize(texts, normalizer.find_rare(texts)), split_cjk=True)
-    return words
-
-
-def _split(normalized: tf.Tensor, *, split_cjk: bool):
-    """Words, where they begin and where they end, ragged [n, words]."""
-    alone = f"{_PUNCTUATION}|[{_CJK}]" if split_cjk else _PUNCTUATION
-    return tf_text.regex_split_with_offsets(normalized, rf"\p{{Z}}|{alone}", alone)
-
-
-def _through_map(
-    sources: tf.RaggedTensor, rows: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Tokens in normalized texts -> tokens in the texts.
-
-    Args:
-      sources: for each normalized byte, and the end, where its character is in the text; int64 [n, bytes + 1].
-      rows: of each token among `sources`, int64 [tokens].
-      starts, ends: the bytes of the normalized text that each token covers, int64 [tokens].
-
-    Returns:
-      starts and ends, int64 [tokens].
-    """
-    values = sources.values
-    base = tf.gather(sources.row_starts(), rows)
-    last = tf.gather(values, base + ends - 1)
-    after = tf.gather(values, base + ends)
-    inside = tf.equal(last, after)  # the token ends amidst the characters that one character became
-
-    def until_next_character() -> tf.Tensor:
-        # Offsets rise within a text; with a step between texts they rise throughout.
-        step = tf.reduce_max(values) + 1
-        rising = values + segments_lib.rows_of(sources) * step
-        at = tf.boolean_mask(tf.range(tf.size(last)), inside)
-        index = tf.searchsorted(rising, tf.gather(last + rows * step, at), side="right", out_type=tf.int64)
-        return tf.tensor_scatter_nd_update(after, at[:, None], tf.gather(values, index))
-
-    after = tf.cond(tf.reduce_any(inside), until_next_character, lambda: after)
-    return tf.gather(values, base + starts), after
-
-
-def _length(texts: tf.Tensor) -> tf.Tensor:
-    return tf.strings.length(texts, unit="UTF8_CHAR")
 
 
 def _as_rows(texts: Sequence[str] | tf.Tensor) -> tf.Tensor:

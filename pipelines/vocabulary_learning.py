@@ -84,7 +84,7 @@ class CountWords(beam.DoFn):
     def setup(self):
         import tensorflow as tf
 
-        from bert_tf.tokenizer import split_words
+        from bert_tf.words import split_words
 
         self._split = tf.function(
             lambda texts: split_words(texts, lower_case=self._lower_case).flat_values,

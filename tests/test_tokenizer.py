@@ -20,8 +20,9 @@ from tokenizers import normalizers
 from bert_tf import normalizer as normalizer_module
 from bert_tf.errors import InputError
 from bert_tf.normalizer import Normalizer, NormalizerConfig
-from bert_tf.tokenizer import Tokenizer, split_words
+from bert_tf.tokenizer import Tokenizer
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_tf.words import split_words
 
 _PIECES = "aàbcABC中文αβςσ.,!-…1ß我ſé가"
 UNICODE = Vocabulary((*SPECIAL_TOKENS, *dict.fromkeys(_PIECES), *(f"##{c}" for c in dict.fromkeys(_PIECES))))

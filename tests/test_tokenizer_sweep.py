@@ -10,7 +10,7 @@ import tokenizer_sweep
 import unicode_differences
 from tokenizers import normalizers, pre_tokenizers
 
-from bert_tf import tokenizer as tokenizer_module
+from bert_tf import words
 from bert_tf.normalizer import Normalizer, NormalizerConfig
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.vocabulary import Vocabulary
@@ -40,8 +40,8 @@ def test_every_code_point_by_the_rules_of_transformers(lower_case):
         texts = [text for c in chunk for text in (chr(c), f"a{chr(c)}b")]
         encoded = tf.constant([text.encode() for text in texts])
         normalized = normalizer.normalize(encoded, normalizer.find_rare(encoded))
-        words, _, _ = tokenizer_module._split(normalized, split_cjk=True)
-        for code_point, text, ours in zip([c for c in chunk for _ in "12"], texts, words.to_list(), strict=True):
+        split, _, _ = words.split(normalized, split_cjk=True)
+        for code_point, text, ours in zip([c for c in chunk for _ in "12"], texts, split.to_list(), strict=True):
             theirs = [word for word, _ in splitter.pre_tokenize_str(peer.normalize_str(text))]
             # U+2B820 to U+2B91F travel as private-use characters.
             theirs = ["".join(stand_in(c) for c in word) for word in theirs]
