@@ -266,10 +266,7 @@ class Tokenizer(tf.Module):
 
         has_long_words = tf.cond(
             tf.size(rows) > 0,
-            lambda: tf.reduce_any(
-                tf.strings.length(tf.strings.split(tf.gather(normalized, rows)).values, unit="UTF8_CHAR")
-                > self.max_word_length
-            ),
+            lambda: words.longest(tf.gather(normalized, rows), split_cjk=self.split_cjk) > self.max_word_length,
             lambda: False,
         )
         flat = tf.cond(

@@ -23,6 +23,14 @@ def split(normalized: tf.Tensor, *, split_cjk: bool) -> tuple[tf.RaggedTensor, t
     return tf_text.regex_split_with_offsets(normalized, rf"\p{{Z}}|{alone}", alone)
 
 
+def longest(normalized: tf.Tensor, *, split_cjk: bool) -> tf.Tensor:
+    """Characters of the longest word of all texts: string [n] -> int32. Never too few, seldom too many."""
+    # `split` would have its expression compiled anew in every call.
+    spaced = tf.strings.regex_replace(normalized, f"[{_WORD_ENDS}{_CJK if split_cjk else ''}]", " ")
+    lengths = tf.strings.length(tf.strings.split(spaced).values, unit="UTF8_CHAR")
+    return tf.reduce_max(tf.concat([lengths, [0]], axis=0))
+
+
 def split_words(texts: tf.Tensor, *, lower_case: bool) -> tf.RaggedTensor:
     """The words that WordPiece sees: string [n] -> ragged string [n, words]. For use in a tf.function."""
     normalizer = Normalizer(NormalizerConfig(lower_case, strip_accents=lower_case))
