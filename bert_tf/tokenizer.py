@@ -251,7 +251,9 @@ class Tokenizer(tf.Module):
 
     def _tokenize_plain(self, texts: tf.Tensor, *, with_offsets: bool) -> list[tf.RaggedTensor]:
         rows = tf.where(~tf.strings.regex_full_match(texts, self._ordinary))[:, 0]
-        normalized = self._normalizer.normalize(texts, rows)
+        # Most of them only have a word that is long for prose, and need no preparation.
+        rare = tf.gather(rows, self._normalizer.find_rare(tf.gather(texts, rows)))
+        normalized = self._normalizer.normalize(texts, rare)
         if self.split_cjk:
             ids, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
         else:
@@ -277,7 +279,7 @@ class Tokenizer(tf.Module):
         parts = [tf.RaggedTensor.from_row_splits(values, flat[0], validate=False) for values in flat[1:]]
         if with_offsets:
             parts[1:] = offsets.in_source(
-                *parts[1:], texts=texts, normalized=normalized, normalizer=self._normalizer, prepared=rows
+                *parts[1:], texts=texts, normalized=normalized, normalizer=self._normalizer, prepared=rare
             )
         return parts
 
