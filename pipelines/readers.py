@@ -20,7 +20,7 @@ import pyarrow.parquet
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, require
 from pipelines import shards
 
 MAX_DOCUMENT_BYTES = 10_000_000
@@ -85,6 +85,7 @@ class ReadDocuments(beam.PTransform):
 
     def __init__(self, paths: list[str], *, max_bad_fraction: float, dead_letter: str | None = None):
         super().__init__()
+        require(0 <= max_bad_fraction <= 1, "--max_bad_fraction must lie in [0, 1]", max_bad_fraction)
         self._paths, self._max_bad_fraction, self._dead_letter = paths, max_bad_fraction, dead_letter
 
     def expand(self, root):
@@ -117,18 +118,24 @@ class _FirstAndCount(beam.CombineFn):
         return [], 0
 
     def add_input(self, accumulator, record):
-        return self.merge_accumulators([accumulator, ([record], 1)])
+        records, count = accumulator
+        records.append(record)
+        return self._shortened(records), count + 1
 
     def merge_accumulators(self, accumulators):
-        accumulators = list(accumulators)
-        records = [record for some, _ in accumulators for record in some]
-        if len(records) > _LISTED:
-            records = sorted(records)[:_LISTED]
-        return records, sum(count for _, count in accumulators)
+        merged, total = [], 0
+        for records, count in accumulators:
+            merged = self._shortened(merged + records)
+            total += count
+        return merged, total
+
+    def _shortened(self, records):
+        # Only now and then, so that each record is sorted a few times and not once for every other one.
+        return records if len(records) <= 2 * _LISTED else sorted(records)[:_LISTED]
 
     def extract_output(self, accumulator):
         records, count = accumulator
-        return sorted(records), count
+        return sorted(records)[:_LISTED], count
 
 
 def _check_bad(
@@ -143,7 +150,7 @@ def _check_bad(
         raise InputError(
             f"--input: expected at most {max_bad_fraction:.2%} of bad records (--max_bad_fraction). Received {count} "
             f"beside {read} documents, the first at {path}:{position}: {reason}."
-            + (f" All are in {dead_letter}." if dead_letter else "")
+            + (f" {len(records)} of them are listed in {dead_letter}." if dead_letter else "")
         )
     return {"read": read, "bad": count}
 

@@ -8,6 +8,7 @@ import pathlib
 import random
 import shutil
 
+import apache_beam as beam
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -20,9 +21,10 @@ from bert_tf import records
 from bert_tf.errors import InputError
 from bert_tf.vocabulary import Vocabulary
 from pipelines import shards as shards_module
+from pipelines.options import local_options
 from pipelines.pool import InstanceConfig
 from pipelines.pretraining_data import JobConfig, assign_pools, create_pretraining_data
-from pipelines.readers import BadRecord, match_files, read_documents
+from pipelines.readers import BadRecord, ReadDocuments, match_files, read_documents
 from pipelines.report import summary
 
 CONFIG = JobConfig(
@@ -208,6 +210,19 @@ def test_bad_records_are_named_and_the_others_read(tmp_path, name, data, positio
     (bad,) = [x for x in found if isinstance(x, BadRecord)]
     assert (bad.path, bad.position) == (str(tmp_path / name), position)
     assert bad.reason.startswith(reason)
+
+
+def test_many_bad_records_are_all_counted_and_the_first_listed(tmp_path):
+    lines = ["{}" if n % 50 else json.dumps({"text": f"One here {n}. Two."}) for n in range(30_000)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    letter = str(tmp_path / "letter.jsonl")
+    sentence = "Received 29400 beside 600 documents, .*a.jsonl:2: .* 10000 of them are listed"
+    with pytest.raises(Exception, match=sentence), beam.Pipeline(options=local_options([])) as root:
+        _ = root | ReadDocuments([str(tmp_path / "a.jsonl")], max_bad_fraction=0.5, dead_letter=letter)
+    positions = [json.loads(line)["position"] for line in pathlib.Path(letter).read_text().splitlines()]
+    assert positions == [n + 1 for n in range(30_000) if n % 50][:10_000]
+    with pytest.raises(InputError, match=r"--max_bad_fraction must lie in \[0, 1\]. Received: 7"):
+        ReadDocuments([], max_bad_fraction=7)
 
 
 def test_parquet_rows_are_documents(tmp_path):

@@ -12,10 +12,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_text as tf_text
 import tokenizer_sweep
-import tokenizers
 import unicode_differences
 from reference_tokenizer import Reference
-from tokenizers import normalizers
 
 from bert_tf import normalizer as normalizer_module
 from bert_tf.errors import InputError
@@ -251,127 +249,6 @@ def test_a_token_that_no_word_holds_is_never_found(odd):
     tokenizer = Tokenizer([*SPECIAL_TOKENS, "a", "##a", "b", odd], lower_case=False)
     text = f"a b {odd} a{odd.replace('##', '')}a a.b . \u2028a"
     assert tokenizer.tokenize([text]).to_list() == [Reference(False).tokenize(text, tokenizer.vocabulary.ids)]
-
-
-class TestWhereTransformersDiffersFromGoogle:
-    def test_maximum_word_length(self):
-        word = "a" * 150
-        vocabulary = [*SPECIAL_TOKENS, "a", "##a"]
-        assert tokens_of(Tokenizer(vocabulary), [word]) == [["[UNK]"]]  # transformers: 100
-        assert tokens_of(Tokenizer(vocabulary, max_word_length=200), [word]) == [["a"] + ["##a"] * 149]
-
-    @pytest.mark.parametrize("longest", [1, 33, 34, 1000, 10_000])
-    @pytest.mark.parametrize("lower_case", [True, False])
-    def test_any_maximum_is_exact_and_fast(self, longest, lower_case):
-        tokenizer = Tokenizer([*SPECIAL_TOKENS, "a", "##a"], lower_case=lower_case, max_word_length=longest)
-        lengths = [len(row) for row in tokens_of(tokenizer, ["a" * longest, "a" * (longest + 1), "a" * 1_000_000])]
-        assert lengths == [longest, 1, 1]
-
-    def test_ideographs_that_stay_in_their_words_count(self):
-        vocabulary = [*SPECIAL_TOKENS, "a", "##a", "##\U0002b820"]
-        tokenizer = Tokenizer(vocabulary, rules="huggingface")
-        lengths = [len(row) for row in tokens_of(tokenizer, ["a\U0002b820" * 50, "a\U0002b820" * 50 + "a"])]
-        assert lengths == [100, 1]
-
-    def test_their_stand_ins_are_no_tokens(self):
-        vocabulary = [*SPECIAL_TOKENS, "a", "\U0010f800"]
-        assert tokens_of(Tokenizer(vocabulary, rules="huggingface"), ["\U0002b820", "\U0010f800"]) == [["[UNK]"], []]
-
-    def test_odd_budgets(self, vocabulary):
-        texts = ["cat " * n for n in range(1, 12)]
-        firsts, seconds = zip(*itertools.product(texts, repeat=2), strict=True)
-        peer = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary.ids, unk_token="[UNK]"))
-        peer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-        peer.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-        for length in (8, 9, 14, 15):
-            peer.enable_truncation(length, strategy="longest_first")
-            packed = Tokenizer(vocabulary, rules="huggingface").pack(firsts, seconds, max_seq_length=length)
-            for first, second, types, mask in zip(
-                firsts, seconds, packed["input_type_ids"].numpy(), packed["input_mask"].numpy(), strict=True
-            ):
-                assert peer.encode(first, second).type_ids == types[mask == 1].tolist()
-
-    def test_the_length_counts_characters_not_bytes(self):
-        vocabulary = [*SPECIAL_TOKENS, "я", "##я"]
-        assert tokens_of(Tokenizer(vocabulary), ["я" * 100, "я" * 101]) == [["я"] + ["##я"] * 99, ["[UNK]"]]
-
-    @pytest.mark.parametrize(
-        ("text", "google", "huggingface"),
-        [
-            ("ΑΣ", ["α", "##ς"], ["α", "##σ"]),
-            ("a\ue000b", ["[UNK]"], ["a", "##b"]),
-            ("a\U0002b820b", ["a", "\U0002b820", "b"], ["a", "##\U0002b820", "##b"]),
-        ],
-        ids=["final sigma", "private use", "extension E"],
-    )
-    def test_rules(self, text, google, huggingface):
-        pieces = ["a", "b", "α", "ς", "σ", "\U0002b820"]
-        vocabulary = [*SPECIAL_TOKENS, *pieces, *(f"##{piece}" for piece in pieces)]
-        assert tokens_of(Tokenizer(vocabulary), [text]) == [google]
-        assert tokens_of(Tokenizer(vocabulary, rules="huggingface"), [text]) == [huggingface]
-        peer = normalizers.BertNormalizer().normalize_str(text).split()
-        assert peer == ["".join(token.removeprefix("##") for token in huggingface)]
-
-    def test_unknown_rules_are_refused(self):
-        with pytest.raises(InputError, match="google, huggingface. Received: 'bert'"):
-            Tokenizer(UNICODE, rules="bert")
-
-
-class TestPack:
-    def test_single_texts(self, vocabulary):
-        packed = Tokenizer(vocabulary).pack(tf.constant(["the cat sat on the mat", "dog", ""]), max_seq_length=5)
-        cls, sep, pad = (vocabulary[token] for token in ("[CLS]", "[SEP]", "[PAD]"))
-        the, cat, sat, dog = (vocabulary[token] for token in ("the", "cat", "sat", "dog"))
-        rows = [[cls, the, cat, sat, sep], [cls, dog, sep, pad, pad], [cls, sep, pad, pad, pad]]
-        assert packed["input_word_ids"].numpy().tolist() == rows
-        assert packed["input_mask"].numpy().tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]
-        assert not packed["input_type_ids"].numpy().any()
-        assert {value.dtype for value in packed.values()} == {tf.int32}
-
-    def test_pairs_and_offsets(self, vocabulary):
-        packed = Tokenizer(vocabulary).pack(["the cat", ""], ["a dog ran", "mat"], max_seq_length=8, with_offsets=True)
-        tokens = [[vocabulary.tokens[i] for i in row] for row in packed["input_word_ids"].numpy()]
-        assert tokens[0] == ["[CLS]", "the", "cat", "[SEP]", "a", "dog", "ran", "[SEP]"]
-        assert tokens[1] == ["[CLS]", "[SEP]", "mat", "[SEP]", "[PAD]", "[PAD]", "[PAD]", "[PAD]"]
-        assert packed["input_type_ids"].numpy().tolist() == [[0, 0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 0, 0, 0, 0]]
-        assert packed["token_starts"].numpy()[0].tolist() == [0, 0, 4, 0, 0, 2, 6, 0]
-        assert packed["token_ends"].numpy()[0].tolist() == [0, 3, 7, 0, 1, 5, 9, 0]
-
-    def test_three_segments_and_the_length_of_the_batch(self, vocabulary):
-        packed = Tokenizer(vocabulary).pack(["the"], ["cat"], ["sat on"], max_seq_length=64, fixed_length=False)
-        assert packed["input_type_ids"].numpy().tolist() == [[0, 0, 0, 1, 1, 1, 1, 1]]
-        assert packed["input_mask"].shape == (1, 8)
-
-    def test_limits_of_segments_come_before_truncation(self, vocabulary):
-        tokenizer = Tokenizer(vocabulary)
-        arguments = {"max_seq_length": 9, "segment_lengths": (2, None), "truncation": "only_second"}
-        packed = tokenizer.pack(["the cat sat on"], ["a b c d e f g"], **arguments)
-        tokens = [vocabulary.tokens[i] for i in packed["input_word_ids"][0].numpy()]
-        assert tokens == ["[CLS]", "the", "cat", "[SEP]", "a", "b", "c", "d", "[SEP]"]
-
-    def test_no_texts(self, vocabulary):
-        packed = Tokenizer(vocabulary).pack(tf.constant([], tf.string), max_seq_length=4, with_offsets=True)
-        assert {value.shape.as_list()[0] for value in packed.values()} == {0}
-
-    @pytest.mark.parametrize(
-        ("segments", "arguments", "sentence"),
-        [
-            (["a"], {"truncation": "only_second"}, "needs two segments. Received: 1"),
-            (["a"], {"truncation": "shortest"}, "must be one of longest_first, only_first, only_second"),
-            (["a", "b"], {"max_seq_length": 2}, "must hold 3 special tokens. Received: 2"),
-            (["a"], {"segment_lengths": [1, 2]}, "one length, or None, for each of 1 segments"),
-            (["a"], {"segment_lengths": ()}, "one length, or None, for each of 1 segments"),
-            (["a"], {"segment_lengths": [-1]}, "one length, or None, for each of 1 segments"),
-        ],
-    )
-    def test_wrong_use_is_one_sentence(self, vocabulary, segments, arguments, sentence):
-        with pytest.raises(InputError, match=sentence):
-            Tokenizer(vocabulary).pack(*([text] for text in segments), **{"max_seq_length": 8, **arguments})
-
-
-def test_segments_of_different_size_are_refused(vocabulary):
-    with pytest.raises(InputError, match="as many texts each. Received: 1 and 2"):
-        Tokenizer(vocabulary).pack(["a"], ["b", "c"], max_seq_length=8)
 
 
 @pytest.mark.parametrize(
