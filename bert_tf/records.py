@@ -8,8 +8,17 @@ A record is a serialized tf.train.Example with the feature names of tf-models:
   masked_lm_positions   int64 [max_predictions_per_seq]  ascending, padded with 0
   masked_lm_ids         int64 [max_predictions_per_seq]  the original ids, padded with 0
   masked_lm_weights     float [max_predictions_per_seq]  1 for predictions, 0 for padding
-  next_sentence_labels  int64 [1]                        1 = the second segment is a random one
+  next_sentence_labels  int64 [1]                        1 = the second segment is a random one, or the two are swapped
 
+A packed row holds several sequences, none of which sees another:
+
+  position_ids             int64 [max_seq_length]         0, 1, ... in each sequence, padded with 0
+  sequence_ids             int64 [max_seq_length]         1, 2, ... for its sequences, 0 for padding
+  next_sentence_labels     int64 [max_sequences_per_row]  one for each sequence, padded with 0
+  next_sentence_positions  int64 [max_sequences_per_row]  where the sequences begin, padded with 0
+  next_sentence_weights    float [max_sequences_per_row]  1 for sequences, 0 for padding
+
+Shards whose masks are drawn in training hold no masked_lm_ features, those without pairs no next_sentence_ ones.
 Encoding needs NumPy only: neither the launcher of a pipeline nor a reader of shards has to load TensorFlow for it.
 """
 
@@ -34,24 +43,42 @@ def shard_name(split: str, index: int, count: int) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordLayout:
-    """The static shapes of a record."""
+    """The static shapes of a record.
+
+    Attributes:
+      max_seq_length: positions of a row.
+      max_predictions_per_seq: masked positions of a row, at most; 0 = not masked yet.
+      has_pairs: whether there are next-sentence labels.
+      max_sequences_per_row: sequences of a packed row, at most; 0 = not packed.
+    """
 
     max_seq_length: int
     max_predictions_per_seq: int
+    has_pairs: bool = True
+    max_sequences_per_row: int = 0
+
+    @classmethod
+    def of(cls, manifest: dict) -> "RecordLayout":
+        """The layout of the shards that a dataset.json describes."""
+        return cls(**manifest["layout"])
 
     @property
     def features(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Name -> (shape, dtype as stored), in the order in which records are written."""
         positions, predictions = (self.max_seq_length,), (self.max_predictions_per_seq,)
-        return {
-            "input_mask": (positions, "int64"),
-            "input_type_ids": (positions, "int64"),
-            "input_word_ids": (positions, "int64"),
-            "masked_lm_ids": (predictions, "int64"),
-            "masked_lm_positions": (predictions, "int64"),
-            "masked_lm_weights": (predictions, "float32"),
-            "next_sentence_labels": ((1,), "int64"),
-        }
+        sequences = (self.max_sequences_per_row or 1,)
+        found = dict.fromkeys(("input_mask", "input_type_ids", "input_word_ids"), (positions, "int64"))
+        if self.max_predictions_per_seq:
+            found |= dict.fromkeys(("masked_lm_ids", "masked_lm_positions"), (predictions, "int64"))
+            found["masked_lm_weights"] = (predictions, "float32")
+        if self.has_pairs:
+            found["next_sentence_labels"] = (sequences, "int64")
+        if self.max_sequences_per_row:
+            found |= dict.fromkeys(("position_ids", "sequence_ids"), (positions, "int64"))
+            if self.has_pairs:
+                found["next_sentence_positions"] = (sequences, "int64")
+                found["next_sentence_weights"] = (sequences, "float32")
+        return dict(sorted(found.items()))
 
 
 def encode(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]:

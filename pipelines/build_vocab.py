@@ -2,9 +2,8 @@
 
 python -m pipelines.build_vocab --input 'corpus/*.txt' --output vocab.txt --vocab_size 30522
 
-Plain text has a blank line between documents; a .jsonl file has one {"text": ...} a line; Parquet has a column "text".
-Compression by gzip, bz2, xz and zstd is recognized. Beam's own options follow,
-for example --direct_num_workers=4 --direct_running_mode=multi_processing.
+Plain text, JSON lines, Parquet, WikiExtractor's output and TFDS datasets are read as by
+pipelines.create_pretraining_data. Beam's own options follow, for example --direct_num_workers=4.
 """
 
 from absl import flags
@@ -12,10 +11,11 @@ from absl import flags
 from bert_tf import command
 from bert_tf.errors import InputError
 
-_INPUT = flags.DEFINE_multi_string("input", None, "Glob of text files. May be repeated.", required=True)
+_INPUT = flags.DEFINE_multi_string("input", None, "Glob of files, or tfds:NAME. May be repeated.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Where to write vocab.txt.", required=True)
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30_522, "Exact number of tokens, special tokens included.")
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased model).")
+_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field of JSON objects, Parquet and TFDS with the document.")
 _MAX_BAD_FRACTION = flags.DEFINE_float("max_bad_fraction", 0.01, "Share of records that may be unreadable.")
 _UNUSED_SLOTS = flags.DEFINE_integer(
     "unused_slots", 0, "How many tokens [unused0], [unused1], ... to keep free, for words added later."
@@ -23,6 +23,7 @@ _UNUSED_SLOTS = flags.DEFINE_integer(
 
 
 def main(beam_arguments: list[str]) -> None:
+    from pipelines.readers import Format
     from pipelines.vocabulary_learning import build_vocab
 
     if _VOCAB_SIZE.value < 100:
@@ -36,6 +37,7 @@ def main(beam_arguments: list[str]) -> None:
         vocab_size=_VOCAB_SIZE.value,
         lower_case=_LOWER_CASE.value,
         unused_slots=_UNUSED_SLOTS.value,
+        file_format=Format(text_field=_TEXT_FIELD.value),
         max_bad_fraction=_MAX_BAD_FRACTION.value,
         beam_arguments=beam_arguments,
     )

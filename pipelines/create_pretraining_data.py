@@ -3,10 +3,13 @@
 python -m pipelines.create_pretraining_data --input 'corpus/*.txt' --vocab vocab.txt --output_dir shards \
     --max_seq_length 128 --max_predictions_per_seq 20 --dupe_factor 1 --num_shards 8 --seed 12345
 
-Plain text has a blank line between documents; a .jsonl file has one {"text": ...} a line; Parquet has a column "text".
-Compression by gzip, bz2, xz and zstd is recognized. A job that was killed goes on when started again, with the shards
-it had finished. Beam's own options follow,
-for example --direct_num_workers=4 --direct_running_mode=multi_processing, or --runner=DataflowRunner and its options.
+Read are plain text with a blank line between documents (a line break always ends a sentence), JSON lines and Parquet
+with a field "text", WikiExtractor's output, and TFDS datasets (--input tfds:wikipedia/20230601.en); compression by
+gzip, bz2, xz and zstd is recognized. A job that was killed goes on when started again, with the shards it had
+finished. Look at what came out with python -m pipelines.inspect_shards DIR. docs/data.md tells more.
+
+Beam's own options follow, for example --direct_num_workers=4 for four local processes, or --runner=DataflowRunner and
+its options.
 """
 
 import time
@@ -15,49 +18,98 @@ from absl import flags
 
 from bert_tf import command
 
-_INPUT = flags.DEFINE_multi_string("input", None, "Glob of text files. May be repeated.", required=True)
+_INPUT = flags.DEFINE_multi_string(
+    "input", None, "Glob of files, or tfds:NAME or tfds:FOLDER with #SPLIT. May be repeated.", required=True
+)
 _VOCAB = flags.DEFINE_string("vocab", None, "vocab.txt, one token a line.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the shards.", required=True)
-_LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased vocabulary).")
-_MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "Tokens of an instance, special tokens included.")
-_MAX_PREDICTIONS = flags.DEFINE_integer("max_predictions_per_seq", 20, "Masked tokens of an instance, at most.")
-_MASKED_LM_PROB = flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens to mask.")
-_SHORT_SEQ_PROB = flags.DEFINE_float("short_seq_prob", 0.1, "Share of documents that make shorter instances.")
-_DUPE_FACTOR = flags.DEFINE_integer("dupe_factor", 1, "Passes over the documents, each with fresh pairs and masks.")
-_NUM_SHARDS = flags.DEFINE_integer("num_shards", 8, "Training shards.")
-_VALIDATION_FRACTION = flags.DEFINE_float("validation_fraction", 0.02, "Share of documents held out.")
-_NUM_VALIDATION_SHARDS = flags.DEFINE_integer("num_validation_shards", 1, "Validation shards.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that was made with other parameters.")
 _SEED = flags.DEFINE_integer("seed", 12345, "Same input and seed: same bytes.")
+_LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased vocabulary).")
+
+_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field of JSON objects, Parquet and TFDS with the document.")
+_DOCUMENT_PER_FILE = flags.DEFINE_bool("document_per_file", False, "A file of plain text is one document.")
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.01, "Share of records that may be unreadable; they are listed in dead_letter.jsonl."
 )
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that was made with other parameters.")
+
+_CLEAN = flags.DEFINE_bool("clean", True, "Unicode form C, no control characters, single spaces, no empty lines.")
+_MIN_CHARACTERS = flags.DEFINE_integer("min_document_characters", 0, "Drop shorter documents.")
+_DEDUPLICATE = flags.DEFINE_bool("deduplicate", True, "Take a document once, however often it is in the input.")
+_DEDUPLICATE_PARAGRAPHS = flags.DEFINE_bool(
+    "deduplicate_paragraphs", False, "Take a line once, in one of the documents that hold it."
+)
+_NEAR_DUPLICATES = flags.DEFINE_float(
+    "near_duplicates", 0.0, "Take one of documents whose 5-word shingles are as similar as this (try 0.8); 0 = off."
+)
+_QUALITY_RULES = flags.DEFINE_enum("quality_rules", "none", ["none", "c4"], "Drop lines and documents as C4 does.")
+
+_MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "Tokens of a row, special tokens included.")
+_PAIRS = flags.DEFINE_enum(
+    "pairs",
+    "next_sentence",
+    ["next_sentence", "sentence_order", "none"],
+    "BERT's next or random sentence, ALBERT's swapped or not, RoBERTa's full sentences without pairs.",
+)
+_SHORT_SEQ_PROB = flags.DEFINE_float("short_seq_prob", 0.1, "Share of documents that make shorter instances.")
+_MASKING = flags.DEFINE_enum(
+    "masking", "wordpiece", ["wordpiece", "whole_word", "span", "none"], "What is masked; none = masks in training."
+)
+_MASKED_LM_PROB = flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens to mask.")
+_MAX_PREDICTIONS = flags.DEFINE_integer("max_predictions_per_seq", 20, "Masked tokens of a row, at most.")
+_DUPE_FACTOR = flags.DEFINE_integer("dupe_factor", 1, "Passes over the documents, each with fresh pairs and masks.")
+_PACKING = flags.DEFINE_bool("packing", False, "Several instances in a row, without attention from one to another.")
+_MAX_SEQUENCES_PER_ROW = flags.DEFINE_integer(
+    "max_sequences_per_row", 0, "Instances in a packed row, at most; 0 = one for every 16 positions."
+)
+
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Training shards; left out: one for every 100 MB, at least 8.")
+_VALIDATION_FRACTION = flags.DEFINE_float("validation_fraction", 0.02, "Share of documents held out.")
+_NUM_VALIDATION_SHARDS = flags.DEFINE_integer(
+    "num_validation_shards", None, "Validation shards; left out: one for every 100 MB."
+)
+_COMPRESSION = flags.DEFINE_enum("compression", "none", ["none", "gzip"], "Of the shards; TFDS opens them without.")
 
 
 def main(beam_arguments: list[str]) -> None:
+    from pipelines.cleaning import DocumentConfig
     from pipelines.pool import InstanceConfig
     from pipelines.pretraining_data import JobConfig, create_pretraining_data
+    from pipelines.readers import Format
     from pipelines.report import summary
 
     started = time.monotonic()
-    instances = InstanceConfig(
-        max_seq_length=_MAX_SEQ_LENGTH.value,
-        max_predictions_per_seq=_MAX_PREDICTIONS.value,
-        masked_lm_prob=_MASKED_LM_PROB.value,
-        short_seq_prob=_SHORT_SEQ_PROB.value,
-        seed=_SEED.value,
-        lower_case=_LOWER_CASE.value,
-    )
     manifest = create_pretraining_data(
         input_patterns=_INPUT.value,
         vocab=_VOCAB.value,
         output_dir=_OUTPUT_DIR.value,
         config=JobConfig(
-            instances=instances,
+            instances=InstanceConfig(
+                max_seq_length=_MAX_SEQ_LENGTH.value,
+                max_predictions_per_seq=_MAX_PREDICTIONS.value,
+                masked_lm_prob=_MASKED_LM_PROB.value,
+                masking=_MASKING.value,
+                pairs=_PAIRS.value,
+                short_seq_prob=_SHORT_SEQ_PROB.value,
+                packing=_PACKING.value,
+                max_sequences_per_row=_MAX_SEQUENCES_PER_ROW.value,
+                seed=_SEED.value,
+                lower_case=_LOWER_CASE.value,
+            ),
+            documents=DocumentConfig(
+                clean=_CLEAN.value,
+                min_characters=_MIN_CHARACTERS.value,
+                deduplicate=_DEDUPLICATE.value,
+                deduplicate_paragraphs=_DEDUPLICATE_PARAGRAPHS.value,
+                near_duplicates=_NEAR_DUPLICATES.value,
+                quality_rules=_QUALITY_RULES.value,
+            ),
+            file_format=Format(text_field=_TEXT_FIELD.value, document_per_file=_DOCUMENT_PER_FILE.value),
             num_shards=_NUM_SHARDS.value,
             num_validation_shards=_NUM_VALIDATION_SHARDS.value,
             validation_fraction=_VALIDATION_FRACTION.value,
             dupe_factor=_DUPE_FACTOR.value,
+            compression=_COMPRESSION.value,
         ),
         max_bad_fraction=_MAX_BAD_FRACTION.value,
         overwrite=_OVERWRITE.value,

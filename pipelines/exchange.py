@@ -5,6 +5,8 @@ times its size, so there the blocks go to files beside the output and only their
 gets, so the bytes of its shard do not depend on which way they came, nor on how blocks were cut.
 """
 
+import collections
+import dataclasses
 import struct
 import uuid
 from collections.abc import Iterable, Iterator
@@ -19,7 +21,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from bert_tf.errors import InputError
 
-_BYTES_AT_ONCE = 64 << 20  # of text held by one worker before it goes out
+_BYTES_AT_ONCE = 32 << 20  # of text held by one worker before it goes out
 _LEVEL = 1
 _KEY_BYTES = 16
 _LENGTH = struct.Struct("<I")
@@ -33,7 +35,29 @@ class Place(NamedTuple):
     length: int
 
 
-Block = bytes | Place
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """What documents of the pool lose to duplicates in others; see duplicates.py."""
+
+    data: bytes
+
+
+Block = bytes | Place | Losses
+
+
+@dataclasses.dataclass
+class PoolInput:
+    """What came to a pool.
+
+    Attributes:
+      documents: by their keys.
+      again: how often more than once a key came.
+      losses: what duplicates.losses_by_document takes.
+    """
+
+    documents: dict[bytes, str] = dataclasses.field(default_factory=dict)
+    again: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    losses: list[bytes] = dataclasses.field(default_factory=list)
 
 
 class ToBlocks(beam.DoFn):
@@ -64,12 +88,14 @@ class ToBlocks(beam.DoFn):
 
     def _flush(self) -> Iterator[tuple[str, Block]]:
         blocks = [(pool, zstandard.compress(b"".join(parts), _LEVEL)) for pool, parts in sorted(self._pools.items())]
+        documents, size = sum(map(len, self._pools.values())), self._size
         self.start_bundle()
         if self._folder is None or not blocks:
             yield from blocks
             return
-        # A name of its own for every attempt: what a repeated bundle wrote before is simply never read.
-        path = FileSystems.join(self._folder, uuid.uuid4().hex)
+        # A name of its own for every attempt: what a repeated bundle wrote before is simply never read. What the name
+        # says besides is for whoever watches the job's progress.
+        path = FileSystems.join(self._folder, f"{uuid.uuid4().hex}-{documents}-{size}")
         with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             offset = 0
             for pool, block in blocks:
@@ -78,21 +104,25 @@ class ToBlocks(beam.DoFn):
                 offset += len(block)
 
 
-def read_blocks(blocks: Iterable[Block]) -> tuple[dict[bytes, str], int]:
-    """The documents of a pool by their keys, and how many came: one that came twice has one key."""
-    documents: dict[bytes, str] = {}
-    count = 0
+def read_blocks(blocks: Iterable[Block]) -> PoolInput:
+    """Everything that came to a pool, in whatever order."""
+    found = PoolInput()
     for block in blocks:
+        if isinstance(block, Losses):
+            found.losses.append(block.data)
+            continue
         data = zstandard.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
         start = 0
         while start < len(data):
             key = data[start : start + _KEY_BYTES]
             start += _KEY_BYTES + _LENGTH.size
             end = start + _LENGTH.unpack_from(data, start - _LENGTH.size)[0]
-            documents[key] = data[start:end].decode("utf-8", "surrogatepass")
+            if key in found.documents:
+                found.again[key] += 1
+            else:
+                found.documents[key] = data[start:end].decode("utf-8", "surrogatepass")
             start = end
-            count += 1
-    return documents, count
+    return found
 
 
 def _read(place: Place) -> bytes:

@@ -5,9 +5,6 @@ import contextlib
 import hashlib
 import json
 import re
-import sys
-import threading
-import time
 from collections.abc import Collection, Iterator, Sequence
 
 from apache_beam.io.filesystem import BeamIOError
@@ -17,11 +14,11 @@ from bert_tf import records
 from bert_tf.errors import InputError
 from pipelines import shards
 
-_SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
+SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
 _WORK_FOLDERS = (records.EXCHANGE, records.PROGRESS)
 _READERS = 8
 _OURS = re.compile(
-    rf"{_SHARD}|({_SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
+    rf"{SHARD}|({SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
     rf"|{records.PROGRESS}|{records.EXCHANGE}|{re.escape(records.DEAD_LETTER)}"
 )
 
@@ -42,7 +39,7 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
     elif present[records.JOB]:
         there = read_json(output_dir, records.JOB)  # a job that was killed
     else:
-        other = [name for name in _names(output_dir) if name not in (records.VOCABULARY, records.DEAD_LETTER)]
+        other = [name for name in names(output_dir) if name not in (records.VOCABULARY, records.DEAD_LETTER)]
         vocabulary = shards.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
         # The vocabulary itself may have been put there beforehand; another one is not overwritten.
         if vocabulary and hashlib.sha256(vocabulary).hexdigest() != manifest["vocabulary"]["sha256"]:
@@ -66,7 +63,7 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
     return there
 
 
-def _names(output_dir: str) -> list[str]:
+def names(output_dir: str) -> list[str]:
     """Names of what lies in a folder, sorted; none if it is not there."""
     if not FileSystems.exists(output_dir):
         return []
@@ -80,7 +77,7 @@ def clear(output_dir: str, kept: Sequence[dict] = (), *, with_dead_letter: bool 
     with _writing(output_dir):
         if not FileSystems.exists(output_dir):
             return
-        made = [name for name in _names(output_dir) if _OURS.fullmatch(name) and name not in _WORK_FOLDERS]
+        made = [name for name in names(output_dir) if _OURS.fullmatch(name) and name not in _WORK_FOLDERS]
         for name in sorted(set(made) - stay, key=lambda name: (name != records.COMPLETED, name)):
             FileSystems.delete([FileSystems.join(output_dir, name)])
         _remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
@@ -114,7 +111,7 @@ def _writing(output_dir: str) -> Iterator[None]:
 
 
 def _remove_folder(folder: str, stay: Collection[str] = ()) -> None:
-    paths = [FileSystems.join(folder, name) for name in _names(folder) if name not in stay]
+    paths = [FileSystems.join(folder, name) for name in names(folder) if name not in stay]
     if paths:
         FileSystems.delete(paths)
     if not stay and FileSystems.exists(folder):  # object stores have no empty folders
@@ -130,7 +127,7 @@ def mark_finished(output_dir: str, info: dict) -> None:
 def finished_shards(output_dir: str) -> list[dict]:
     """What `mark_finished` noted of the shards that are still there, byte for byte, sorted by name."""
     folder = FileSystems.join(output_dir, records.PROGRESS)
-    noted = [name for name in _names(folder) if name.endswith(".json")]
+    noted = [name for name in names(folder) if name.endswith(".json")]
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         infos = pool.map(lambda name: _if_whole(output_dir, read_json(folder, name)), noted)
         return [info for info in infos if info]
@@ -156,30 +153,3 @@ def read_json(output_dir: str, name: str) -> dict:
         raise InputError(
             f"{path}: expected what an earlier job wrote. Received no JSON; --overwrite starts over."
         ) from None
-
-
-class Progress:
-    """Prints how many shards are finished while the job runs, whatever the runner, by looking at the folder."""
-
-    def __init__(self, output_dir: str, total: int, seconds: float = 3.0):
-        self._output_dir, self._total, self._seconds = output_dir, total, seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        self._started = time.monotonic()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self):
-        last = -1
-        while not self._stop.wait(self._seconds):
-            done = sum(bool(re.fullmatch(_SHARD, name)) for name in _names(self._output_dir))
-            if done != last:
-                seconds = time.monotonic() - self._started
-                print(f"  {done} of {self._total} shards finished, {seconds:.0f} s", file=sys.stderr, flush=True)
-                last = done

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bert_tf import records
+from bert_tf.errors import require
 from bert_tf.vocabulary import Vocabulary
+from pipelines import masking, packing, sentence_pairs
 from pipelines.documents import document_id, split_sentences
-from pipelines.masking import mask_tokens
-from pipelines.sentence_pairs import Pairs, TokenPool, next_sentence_pairs
+from pipelines.sentence_pairs import Pairs, TokenPool
 
 if TYPE_CHECKING:  # the launcher reads InstanceConfig from here and must not load TensorFlow for it
     from bert_tf.tokenizer import Tokenizer
@@ -25,17 +26,37 @@ _ROWS_PER_CALL = 4096  # bounds the memory of assembled rows; the masks depend o
 class InstanceConfig:
     """How instances are made. Defaults are those of the BERT paper's first phase."""
 
-    max_seq_length: int = 128
-    max_predictions_per_seq: int = 20
+    max_seq_length: int = 128  # tokens of a row, special tokens included
+    max_predictions_per_seq: int = 20  # of a row
     masked_lm_prob: float = 0.15
+    masking: str = "wordpiece"  # one of masking.METHODS
+    pairs: str = "next_sentence"  # one of sentence_pairs.METHODS
     short_seq_prob: float = 0.1
+    packing: bool = False
+    max_sequences_per_row: int = 0  # of a packed row; 0 = one for every 16 positions
     seed: int = 12345
     lower_case: bool = True
 
+    def __post_init__(self):
+        length, predictions = self.max_seq_length, self.max_predictions_per_seq
+        require(length >= 5, "--max_seq_length must be at least 5", length)
+        require(predictions >= 1, "--max_predictions_per_seq must be at least 1", predictions)
+        require(0 < self.masked_lm_prob < 1, "--masked_lm_prob must lie in (0, 1)", self.masked_lm_prob)
+        require(0 <= self.short_seq_prob <= 1, "--short_seq_prob must lie in [0, 1]", self.short_seq_prob)
+        require(self.seed >= 0, "--seed must not be negative", self.seed)
+        require(self.masking in masking.METHODS, f"--masking must be one of {masking.METHODS}", self.masking)
+        require(self.pairs in sentence_pairs.METHODS, f"--pairs must be one of {sentence_pairs.METHODS}", self.pairs)
+        sequences = self.max_sequences_per_row
+        require(0 <= sequences <= length, "--max_sequences_per_row must lie in [0, max_seq_length]", sequences)
+
     @property
     def layout(self) -> records.RecordLayout:
+        sequences = self.max_sequences_per_row or max(2, self.max_seq_length // 16)
         return records.RecordLayout(
-            max_seq_length=self.max_seq_length, max_predictions_per_seq=self.max_predictions_per_seq
+            max_seq_length=self.max_seq_length,
+            max_predictions_per_seq=0 if self.masking == "none" else self.max_predictions_per_seq,
+            has_pairs=self.pairs != "none",
+            max_sequences_per_row=sequences if self.packing else 0,
         )
 
 
@@ -54,37 +75,94 @@ def make_records(
       Records, and counts for the summary.
     """
     counts: collections.Counter = collections.Counter()
-    # Sorting by key is the shuffle; exact duplicates have the same key, hence the same pool, and fall together.
-    pool = _tokenize([text for _, text in sorted(dict(keyed_texts).items())], tokenizer, counts)
+    # Sorting by key is the shuffle.
+    pool = _tokenize([text for _, text in sorted(keyed_texts)], tokenizer, counts)
     shard_seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
-    pairs = next_sentence_pairs(
-        pool,
-        max_seq_length=config.max_seq_length,
-        short_seq_prob=config.short_seq_prob,
-        rng=np.random.default_rng([config.seed, 1, shard_seed]),
-    )
-    counts["documents_without_pair"] += len(pool.identities) - len(np.unique(pairs.document))
-    pairs = pairs.take(np.random.default_rng([config.seed, 2, shard_seed]).permutation(len(pairs)))
-    masks = np.random.default_rng([config.seed, 3, shard_seed])
+
+    def rng(stage: int) -> np.random.Generator:
+        return np.random.default_rng([config.seed, stage, shard_seed])
+
+    vocabulary, layout = tokenizer.vocabulary, config.layout
+    tokens, pairs = _segments(pool, vocabulary, config, rng(1))
+    counts["documents_without_instance"] += len(pool.identities) - _documents_used(pool, pairs, config)
+    pairs = pairs.take(rng(2).permutation(len(pairs)))
+    rows = _rows(pairs, config, rng(4))
+    masks, is_continuation = rng(3), continuations(vocabulary)
     serialized: list[bytes] = []
-    for start in range(0, len(pairs), _ROWS_PER_CALL):
-        rows = pairs.take(np.arange(start, min(start + _ROWS_PER_CALL, len(pairs))))
-        features = assemble(rows, pool.tokens, tokenizer.vocabulary, config.max_seq_length)
-        maskable = features.pop("maskable")
-        features |= mask_tokens(
-            features["input_word_ids"],
-            maskable,
-            vocabulary=tokenizer.vocabulary,
-            masked_lm_prob=config.masked_lm_prob,
-            max_predictions_per_seq=config.max_predictions_per_seq,
-            rng=masks,
+    for start in range(0, len(rows), _ROWS_PER_CALL):
+        some = rows.take(np.arange(start, min(start + _ROWS_PER_CALL, len(rows))))
+        features = assemble(
+            pairs.take(some.instances),
+            tokens,
+            vocabulary=vocabulary,
+            is_continuation=is_continuation,
+            max_seq_length=config.max_seq_length,
         )
-        counts["instances"] += len(rows)
-        counts["instance_tokens"] += int(features["input_mask"].sum())
-        counts["random_next"] += int(features["next_sentence_labels"].sum())
-        counts["predictions"] += int(features["masked_lm_weights"].sum())
-        serialized += records.encode(features, config.layout)
+        maskable, begins_word = features.pop("maskable"), features.pop("begins_word")
+        if layout.max_predictions_per_seq:
+            features |= masking.mask_tokens(
+                features["input_word_ids"],
+                maskable,
+                begins_word=begins_word,
+                method=config.masking,
+                vocabulary=vocabulary,
+                masked_lm_prob=config.masked_lm_prob,
+                max_predictions_per_seq=config.max_predictions_per_seq,
+                rng=masks,
+            )
+        _count(features, vocabulary, layout, counts)
+        if config.packing:
+            features = packing.pack_rows(features, np.diff(some.rows), layout, vocabulary["[PAD]"])
+        serialized += records.encode(features, layout)
+    counts["rows"] = len(serialized)
     return serialized, counts
+
+
+def _segments(
+    pool: TokenPool, vocabulary: Vocabulary, config: InstanceConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, Pairs]:
+    if config.pairs == "none":
+        return sentence_pairs.full_sentences(pool, max_seq_length=config.max_seq_length, separator=vocabulary["[SEP]"])
+    make = (
+        sentence_pairs.next_sentence_pairs if config.pairs == "next_sentence" else sentence_pairs.sentence_order_pairs
+    )
+    return pool.tokens, make(pool, max_seq_length=config.max_seq_length, short_seq_prob=config.short_seq_prob, rng=rng)
+
+
+def _documents_used(pool: TokenPool, pairs: Pairs, config: InstanceConfig) -> int:
+    # Full sentences leave nothing out: their rows run on into the next documents.
+    return len(pool.identities) if config.pairs == "none" else len(np.unique(pairs.document))
+
+
+def _rows(pairs: Pairs, config: InstanceConfig, rng: np.random.Generator) -> packing.Packing:
+    """Which instances make up each row: one each, unless they are packed."""
+    if not config.packing:
+        return packing.Packing(np.arange(len(pairs)), np.arange(len(pairs) + 1))
+    lengths = pairs.lengths()
+    layout = config.layout
+    wanted = masking.wanted_predictions(lengths, config.masked_lm_prob, layout.max_predictions_per_seq)
+    packed = packing.pack(lengths, wanted, layout)
+    # The fullest rows come first out of packing.
+    return packed.take(rng.permutation(len(packed)))
+
+
+def _count(
+    features: dict[str, np.ndarray],
+    vocabulary: Vocabulary,
+    layout: records.RecordLayout,
+    counts: collections.Counter,
+) -> None:
+    """Adds up what the summary tells of instances."""
+    counts["instances"] += len(features["input_mask"])
+    counts["instance_tokens"] += int(features["input_mask"].sum())
+    if layout.has_pairs:
+        counts["label_1"] += int(features["next_sentence_labels"].sum())
+    if layout.max_predictions_per_seq:
+        is_prediction = features["masked_lm_weights"] == 1
+        now = np.take_along_axis(features["input_word_ids"], features["masked_lm_positions"], axis=1)[is_prediction]
+        counts["predictions"] += len(now)
+        counts["predictions_masked"] += int((now == vocabulary["[MASK]"]).sum())
+        counts["predictions_kept"] += int((now == features["masked_lm_ids"][is_prediction]).sum())
 
 
 def _tokenize(texts: Sequence[str], tokenizer: "Tokenizer", counts: collections.Counter) -> TokenPool:
@@ -116,22 +194,38 @@ def _tokenize(texts: Sequence[str], tokenizer: "Tokenizer", counts: collections.
     )
 
 
-def assemble(pairs: Pairs, tokens: np.ndarray, vocabulary: Vocabulary, max_seq_length: int) -> dict[str, np.ndarray]:
-    """[CLS] A [SEP] B [SEP] for every pair.
+def continuations(vocabulary: Vocabulary) -> np.ndarray:
+    """For each id, whether its token goes on inside a word ("##ing"). bool [vocabulary]."""
+    return np.array([token.startswith("##") for token in vocabulary.tokens])
+
+
+def assemble(
+    pairs: Pairs,
+    tokens: np.ndarray,
+    *,
+    vocabulary: Vocabulary,
+    is_continuation: np.ndarray,
+    max_seq_length: int,
+) -> dict[str, np.ndarray]:
+    """[CLS] A [SEP] B [SEP] for every pair, [CLS] A [SEP] if the second segment is empty.
 
     Returns:
-      input_word_ids, input_mask, input_type_ids [rows, max_seq_length], next_sentence_labels [rows, 1], and maskable
-      [rows, max_seq_length], which is True where a word piece stands.
+      input_word_ids, input_mask, input_type_ids [rows, max_seq_length], next_sentence_labels [rows, 1], and bool
+      [rows, max_seq_length]: maskable, where a word piece stands, and begins_word, where a word does.
     """
     position = np.arange(max_seq_length)
     first_sep = (pairs.first_end - pairs.first_start)[:, None] + 1
-    last_sep = first_sep + 1 + (pairs.second_end - pairs.second_start)[:, None]
+    last_sep = pairs.lengths()[:, None] - 1
     in_first = (position > 0) & (position < first_sep)
     in_second = (position > first_sep) & (position < last_sep)
-    maskable = in_first | in_second
+    in_either = in_first | in_second
     source = np.where(in_second, pairs.second_start[:, None] - first_sep, pairs.first_start[:, None]) + position - 1
-    word_ids = np.full(maskable.shape, vocabulary["[PAD]"], np.int32)
-    word_ids[maskable] = tokens[source[maskable]]
+    word_ids = np.full(in_either.shape, vocabulary["[PAD]"], np.int32)
+    word_ids[in_either] = tokens[source[in_either]]
+    # Text makes no special token: a [SEP] among the tokens stands between two documents of a row.
+    maskable = in_either & (word_ids != vocabulary["[SEP]"])
+    begins_word = maskable & ~is_continuation[word_ids]
+    begins_word[:, 1:] |= maskable[:, 1:] & ~maskable[:, :-1]  # a segment may begin inside a word
     word_ids[:, 0] = vocabulary["[CLS]"]
     for place in (first_sep, last_sep):
         np.put_along_axis(word_ids, place, vocabulary["[SEP]"], axis=1)
@@ -140,5 +234,6 @@ def assemble(pairs: Pairs, tokens: np.ndarray, vocabulary: Vocabulary, max_seq_l
         "input_mask": (position <= last_sep).astype(np.int32),
         "input_type_ids": ((position > first_sep) & (position <= last_sep)).astype(np.int32),
         "maskable": maskable,
-        "next_sentence_labels": pairs.is_random_next[:, None].astype(np.int32),
+        "begins_word": begins_word,
+        "next_sentence_labels": pairs.label[:, None].astype(np.int32),
     }

@@ -9,60 +9,67 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import math
+import sys
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from bert_tf import records
 from bert_tf.errors import InputError, require
 from bert_tf.vocabulary import Vocabulary
 from pipelines import output_folder, shards
+from pipelines.cleaning import DocumentConfig, prepare
+from pipelines.dead_letter import ReadDocuments
 from pipelines.documents import document_id
-from pipelines.exchange import Block, ToBlocks, read_blocks
+from pipelines.duplicates import FindLosses, losses_by_document, without_losses
+from pipelines.exchange import Block, Losses, PoolInput, ToBlocks, read_blocks
+from pipelines.inputs import match_files
 from pipelines.options import is_local, local_options
 from pipelines.pool import InstanceConfig, make_records
+from pipelines.progress import Progress
 from pipelines.quiet import quiet_workers
-from pipelines.readers import ReadDocuments, match_files
+from pipelines.readers import Format
+
+_POOL_BYTES = 100e6  # of text; a pool takes about ten times as much memory while it becomes a shard
+_MIN_SHARDS = 8  # so that small data too is spread over workers and shuffled
+_TOO_LARGE = 2  # times _POOL_BYTES, before --num_shards is called too few
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JobConfig:
-    """Everything that decides the bytes of the shards, beside the input and the vocabulary."""
+    """Everything that decides the bytes of the shards, beside the input and the vocabulary.
+
+    Attributes:
+      num_shards, num_validation_shards: None = by the size of the input; see `settle_shards`.
+      compression: of the shards, one of shards.COMPRESSIONS.
+    """
 
     instances: InstanceConfig = InstanceConfig()
-    num_shards: int = 8
-    num_validation_shards: int = 1
+    documents: DocumentConfig = DocumentConfig()
+    file_format: Format = Format()
+    num_shards: int | None = None
+    num_validation_shards: int | None = None
     validation_fraction: float = 0.02
     dupe_factor: int = 1
+    compression: str = "none"
 
     def __post_init__(self):
-        require(
-            self.instances.max_seq_length >= 5,
-            "--max_seq_length must be at least 5",
-            self.instances.max_seq_length,
-        )
-        predictions = self.instances.max_predictions_per_seq
-        require(predictions >= 1, "--max_predictions_per_seq must be at least 1", predictions)
-        require(
-            0 < self.instances.masked_lm_prob < 1,
-            "--masked_lm_prob must lie in (0, 1)",
-            self.instances.masked_lm_prob,
-        )
-        require(
-            self.num_validation_shards >= 1, "--num_validation_shards must be at least 1", self.num_validation_shards
-        )
-        short = self.instances.short_seq_prob
-        require(0 <= short <= 1, "--short_seq_prob must lie in [0, 1]", short)
-        require(self.num_shards >= 1, "--num_shards must be at least 1", self.num_shards)
+        for name in ("num_shards", "num_validation_shards"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"--{name} must be at least 1", value)
         require(self.dupe_factor >= 1, "--dupe_factor must be at least 1", self.dupe_factor)
+        fraction = self.validation_fraction
+        require(0 <= fraction < 1, "--validation_fraction must lie in [0, 1)", fraction)
         require(
-            0 <= self.validation_fraction < 1,
-            "--validation_fraction must lie in [0, 1)",
-            self.validation_fraction,
+            self.compression in shards.COMPRESSIONS,
+            f"--compression must be one of {shards.COMPRESSIONS}",
+            self.compression,
         )
-        require(self.instances.seed >= 0, "--seed must not be negative", self.instances.seed)
 
     def shard_names(self) -> list[str]:
         names = [records.shard_name("train", i, self.num_shards) for i in range(self.num_shards)]
@@ -72,27 +79,42 @@ class JobConfig:
         return names
 
 
-def assign_pools(
-    text: str, config: JobConfig, wanted: frozenset[str] | None = None
-) -> Iterator[tuple[str, tuple[bytes, str]]]:
-    """Yields (shard name, (order key, document)) once for every pass.
+def settle_shards(config: JobConfig, text_bytes: float) -> tuple[JobConfig, str | None]:
+    """Chooses the numbers of shards that are left open, so that a pool has some 100 MB of text.
+
+    Returns:
+      The config with both numbers, and a warning if a given number makes pools too large.
+    """
+    train = text_bytes * (1 - config.validation_fraction) * config.dupe_factor
+    validation = text_bytes * config.validation_fraction
+    settled = dataclasses.replace(
+        config,
+        num_shards=config.num_shards or max(_MIN_SHARDS, math.ceil(train / _POOL_BYTES)),
+        num_validation_shards=config.num_validation_shards or max(1, math.ceil(validation / _POOL_BYTES)),
+    )
+    for flag, size, count in (
+        ("--num_shards", train, settled.num_shards),
+        ("--num_validation_shards", validation, settled.num_validation_shards),
+    ):
+        if size / count > _TOO_LARGE * _POOL_BYTES:
+            return settled, (
+                f"warning: {flag}={count} puts about {size / count / 1e6:,.0f} MB of text into each pool, held "
+                f"in memory; {flag}={math.ceil(size / _POOL_BYTES)} keeps it near {_POOL_BYTES / 1e6:.0f} MB."
+            )
+    return settled, None
+
+
+def pools_of(identity: bytes, config: JobConfig) -> Iterator[tuple[str, bytes]]:
+    """Yields (shard name, order key) of a document, once for every pass.
 
     A document is in validation or in training for all passes.
-
-    Args:
-      text: the document.
-      config: seed, shards and passes.
-      wanted: shards that are to be made; None means all.
     """
-    identity = document_id(text)
     key = f"{config.instances.seed}".encode()
     in_validation = _fraction(hashlib.blake2b(identity, key=key, person=b"split").digest()) < config.validation_fraction
     split, count = ("validation", config.num_validation_shards) if in_validation else ("train", config.num_shards)
     for number in range(1 if in_validation else config.dupe_factor):
         digest = hashlib.blake2b(identity, key=key, salt=number.to_bytes(4), person=b"pool").digest()
-        name = records.shard_name(split, int(_fraction(digest) * count), count)
-        if wanted is None or name in wanted:
-            yield name, (digest[-16:], text)
+        yield records.shard_name(split, int(_fraction(digest) * count), count), digest[-16:]
 
 
 def _fraction(digest: bytes) -> float:
@@ -100,28 +122,99 @@ def _fraction(digest: bytes) -> float:
     return int.from_bytes(digest[:6]) / 2**48  # 48 bits divide exactly: more could round up to 1
 
 
+@dataclasses.dataclass(frozen=True)
+class WantedPools:
+    """Document id -> the shards still to be made that it goes to."""
+
+    config: JobConfig
+    wanted: frozenset[str]
+
+    def __call__(self, identity: bytes) -> list[str]:
+        return [name for name, _ in pools_of(identity, self.config) if name in self.wanted]
+
+
+class PrepareDocuments(beam.DoFn):
+    """Documents as they were read -> those to make instances of; counts what is dropped, as {name: number}."""
+
+    def __init__(self, config: DocumentConfig):
+        self._config = config
+
+    def start_bundle(self):
+        self._counts: collections.Counter = collections.Counter()
+
+    def process(self, text: str) -> Iterator[str]:
+        kept = prepare(text, self._config, self._counts)
+        if kept is not None:
+            yield kept
+
+    def finish_bundle(self):
+        # Elements and not Beam's metrics, which count a bundle twice if a runner repeats it.
+        element = WindowedValue(dict(self._counts), GlobalWindow().max_timestamp(), [GlobalWindow()])
+        yield beam.pvalue.TaggedOutput("counts", element)
+
+
+class AssignPools(beam.DoFn):
+    """Document -> (shard name, (order key, document)), once for every pass."""
+
+    def __init__(self, config: JobConfig, wanted: frozenset[str]):
+        self._config, self._wanted = config, wanted
+
+    def process(self, text: str) -> Iterator[tuple[str, tuple[bytes, str]]]:
+        for name, key in pools_of(document_id(text), self._config):
+            if name in self._wanted:
+                yield name, (key, text)
+
+
 class MakeShard(beam.DoFn):
     """(shard name, documents) -> what dataset.json says of the shard, which is written on the way."""
 
-    def __init__(self, output_dir: str, vocabulary: Vocabulary, config: InstanceConfig):
+    def __init__(self, output_dir: str, vocabulary: Vocabulary, config: JobConfig):
         self._output_dir, self._vocabulary, self._config = output_dir, vocabulary, config
 
     def setup(self):
         # TensorFlow is loaded here and not at import: only workers that make shards pay for it.
         from bert_tf.tokenizer import Tokenizer
 
-        self._tokenizer = Tokenizer(self._vocabulary, lower_case=self._config.lower_case)
+        self._tokenizer = Tokenizer(self._vocabulary, lower_case=self._config.instances.lower_case)
 
     def process(self, element: tuple[str, Iterable[Block | None]]) -> Iterator[dict]:
         name, blocks = element
-        documents, count = read_blocks(block for block in blocks if block is not None)
-        serialized, counts = make_records(name, documents.items(), self._tokenizer, self._config)
-        counts["duplicates"] = count - len(documents)
+        dropped: collections.Counter = collections.Counter()
+        documents = pool_documents(
+            read_blocks(block for block in blocks if block is not None), self._config.documents, dropped
+        )
+        serialized, counts = make_records(name, documents, self._tokenizer, self._config.instances)
+        counts += dropped
         for counter, value in counts.items():
             Metrics.counter("pretraining_data", counter).inc(value)
-        info = {**shards.write_shard(self._output_dir, name, serialized), "counts": dict(counts)}
+        written = shards.write_shard(self._output_dir, name, serialized, self._config.compression)
+        info = {**written, "counts": dict(counts)}
         output_folder.mark_finished(self._output_dir, info)
         yield info
+
+
+def pool_documents(
+    found: PoolInput, config: DocumentConfig, dropped: collections.Counter
+) -> Iterator[tuple[bytes, str]]:
+    """The documents of a pool by order keys, without what they lose as duplicates."""
+    losses = losses_by_document(found.losses)
+    for key, text in found.documents.items():
+        times = 1 + found.again[key]
+        if config.deduplicate:
+            dropped["dropped_duplicates"] += times - 1
+            times = 1
+        if losses and (lost := losses.get(document_id(text))):
+            text = without_losses(text, lost)
+            if text is None:
+                dropped["dropped_near_duplicates"] += times
+                continue
+            dropped["lines_of_other_documents"] += len(lost) * times
+            if not text or len(text) < config.min_characters:
+                dropped["dropped_short" if text else "dropped_empty"] += times
+                continue
+        yield key, text
+        for number in range(1, times):
+            yield hashlib.blake2b(key, salt=number.to_bytes(8), digest_size=16).digest(), text
 
 
 class FinishDataset(beam.DoFn):
@@ -130,18 +223,21 @@ class FinishDataset(beam.DoFn):
     def __init__(self, output_dir: str, config: JobConfig, manifest: dict):
         self._output_dir, self._config, self._manifest = output_dir, config, manifest
 
-    def process(self, shard_infos: list[dict], reading: dict[str, int]) -> Iterator[dict]:
+    def process(
+        self, shard_infos: list[dict], reading: dict[str, int], prepared: list[dict[str, int]]
+    ) -> Iterator[dict]:
         infos = sorted(shard_infos, key=lambda info: info["name"])
         total = collections.Counter(documents_read=reading["read"], bad_records=reading["bad"])
-        for info in infos:
-            total.update(info["counts"])
+        for counts in (*prepared, *(info["counts"] for info in infos)):
+            total.update(counts)
         manifest = {**self._manifest, "counts": dict(sorted(total.items())), "shards": infos}
         if not any(info["examples"] for info in infos):
             raise InputError(
                 "--input: expected text for at least one instance. Received "
-                f"{total['passes_over_documents']} documents that make none (it takes two sentences)."
+                f"{total['documents_read']} documents that make none (a pair takes two sentences)."
             )
-        shards.write_tfds_metadata(self._output_dir, self._config.instances.layout, infos)
+        if self._config.compression == "none":  # TFDS reads no compressed records
+            shards.write_tfds_metadata(self._output_dir, self._config.instances.layout, infos)
         shards.write_manifest(self._output_dir, manifest)
         yield manifest
 
@@ -180,19 +276,22 @@ def create_pretraining_data(
         raise InputError(f"--vocab {vocab}: expected a vocabulary file. Received: no such file.")
     vocabulary = Vocabulary.parse(data, f"--vocab {vocab}")
     files = match_files(input_patterns)
-    listing = repr([(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in files])
+    text_bytes = sum(file.text_bytes for file in files)
+    config, warning = settle_shards(config, text_bytes)
+    if warning:
+        print(warning, file=sys.stderr, flush=True)
+    listing = repr([(file.path, file.bytes, file.modified) for file in files])
     manifest = {
-        "format": 2,  # counts up when the same parameters make other bytes
+        "format": 3,  # counts up when the same parameters make other bytes
         "parameters": dataclasses.asdict(config),
         "input": {
             "patterns": input_patterns,
             "files": len(files),
-            "bytes": sum(file.size_in_bytes for file in files),
+            "bytes": sum(file.bytes for file in files),
             "listing_sha256": hashlib.sha256(listing.encode()).hexdigest(),  # paths, sizes and times of change
         },
         "vocabulary": {"size": len(vocabulary), "sha256": vocabulary.sha256},
-        "max_seq_length": config.instances.max_seq_length,
-        "max_predictions_per_seq": config.instances.max_predictions_per_seq,
+        "layout": dataclasses.asdict(config.instances.layout),
         "versions": {name: importlib.metadata.version(name) for name in ("apache-beam", "numpy", "tensorflow-text")},
     }
     if complete := output_folder.reusable(output_dir, manifest, overwrite):
@@ -211,32 +310,48 @@ def create_pretraining_data(
         print(f"Going on: {len(kept)} of {len(names)} shards were finished before and are whole.", flush=True)
     # Beam's local runner would keep all text in memory; a service shuffles it.
     folder = FileSystems.join(output_dir, records.EXCHANGE) if is_local(options) else None
+    text_passes = 1 + (config.dupe_factor - 1) * (1 - config.validation_fraction)
+    progress = Progress(output_dir, total=len(names), text_bytes=text_bytes, passes=text_passes)
     try:
-        with output_folder.Progress(output_dir, len(names)), quiet_workers(), beam.Pipeline(options=options) as root:
-            # An element without a block for each pool, so that exactly num_shards files are written.
-            empty = root | "AllPools" >> beam.Create([(name, None) for name in remaining])
+        with progress, quiet_workers(), beam.Pipeline(options=options) as root:
             documents, reading = root | "ReadDocuments" >> ReadDocuments(
-                [file.path for file in files],
+                [part for file in files for part in file.parts()],
+                config.file_format,
                 max_bad_fraction=max_bad_fraction,
                 dead_letter=FileSystems.join(output_dir, records.DEAD_LETTER),
             )
+            prepared = documents | "PrepareDocuments" >> beam.ParDo(PrepareDocuments(config.documents)).with_outputs(
+                "counts", main="documents"
+            )
+            wanted = frozenset(remaining)
             blocks = (
-                documents
-                | "AssignPools" >> beam.FlatMap(assign_pools, config, frozenset(remaining))
+                prepared.documents
+                | "AssignPools" >> beam.ParDo(AssignPools(config, wanted))
                 | "ToBlocks" >> beam.ParDo(ToBlocks(folder))
             )
+            losses = (
+                prepared.documents
+                | "FindLosses" >> FindLosses(config.documents, WantedPools(config, wanted), text_bytes)
+                | "AsLosses" >> beam.MapTuple(lambda name, data: (name, Losses(data)))
+            )
+            # An element without a block for each pool, so that exactly num_shards files are written.
+            empty = root | "AllPools" >> beam.Create([(name, None) for name in remaining])
             made = (
-                (blocks, empty)
+                (blocks, losses, empty)
                 | "WithEmptyPools" >> beam.Flatten()
                 | "GroupPools" >> beam.GroupByKey()
-                | "MakeShard" >> beam.ParDo(MakeShard(output_dir, vocabulary, config.instances))
+                | "MakeShard" >> beam.ParDo(MakeShard(output_dir, vocabulary, config))
             )
             _ = (
                 (made, root | "KeptShards" >> beam.Create(kept))
                 | "AllShards" >> beam.Flatten()
                 | "CollectShards" >> beam.combiners.ToList()
                 | "FinishDataset"
-                >> beam.ParDo(FinishDataset(output_dir, config, manifest), beam.pvalue.AsSingleton(reading))
+                >> beam.ParDo(
+                    FinishDataset(output_dir, config, manifest),
+                    beam.pvalue.AsSingleton(reading),
+                    beam.pvalue.AsList(prepared.counts),
+                )
             )
     except Exception as error:
         # Wrong input will not get better as it is: what was made of it goes. After anything else the job can go on.

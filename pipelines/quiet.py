@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterator
 
-_HEADER = re.compile(rb"^[A-Z]+:[\w.]+:|^[IWEF]\d{4} |^  \d+ of \d+ shards")
+_HEADER = re.compile(rb"^[A-Z]+:[\w.]+:|^[IWEF]\d{4} |^  \d+ s: ")
 _NOISE = re.compile(rb"^(INFO|WARNING|ERROR):(apache_beam[\w.]*|__main__|root):|^[IWE]\d{4} .*local_job_service\.py")
 
 

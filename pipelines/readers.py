@@ -5,7 +5,10 @@ What cannot be read does not end the job: it becomes a BadRecord, which names th
 
 import bz2
 import contextlib
+import dataclasses
+import functools
 import gzip
+import html
 import io
 import json
 import lzma
@@ -14,17 +17,16 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import apache_beam as beam
 import pyarrow
 import pyarrow.parquet
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
+import zstandard
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from bert_tf.errors import InputError, require
 from pipelines import shards
+from pipelines.inputs import Part
 
 MAX_DOCUMENT_BYTES = 10_000_000
-_LISTED = 10_000  # bad records, at most; all are counted
 _LINE_AT_ONCE = 1 << 20
 _DECOMPRESSED_AT_ONCE = 1 << 16
 # By their first bytes. Beam's own readers take a truncated file for a whole one; these do not.
@@ -35,154 +37,146 @@ _DECOMPRESSORS = {
     b"\x28\xb5\x2f\xfd": lambda raw: pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, "r"), "zstd"),
 }
 _PARQUET = b"PAR1"
-_JSON = re.compile(r"\.jsonl?(\.\w+)?$")
-_READ_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, BeamIOError, pyarrow.ArrowException)
+_JSON_NAME = re.compile(r"\.(json|jsonl|ndjson)(\.\w+)?$")
+_JSON_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"')
+_WIKI_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*<doc id="')
+_WIKI_TITLE = re.compile(r'\btitle="(.*)"')
+_READ_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError, BeamIOError, pyarrow.ArrowException)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Format:
+    """How to find documents in files, where their content does not tell."""
+
+    text_field: str = "text"  # of JSON objects, Parquet tables and TFDS datasets
+    document_per_file: bool = False  # plain text: blank lines do not end a document
+
+
+DEFAULT_FORMAT = Format()
 
 
 class BadRecord(NamedTuple):
-    """Something that is no document."""
+    """Something that is no document.
+
+    Attributes:
+      path: the file.
+      unit: what the position counts: "line", "row" or "record", from 1; or "byte", from 0, where a line begins, behind
+        the first part of a file that several workers read.
+      position: where it stands.
+      reason: what is wrong with it.
+    """
 
     path: str
-    position: int  # line or row, from 1
+    unit: str
+    position: int
     reason: str
 
 
 class _Line(NamedTuple):
     number: int
+    offset: int
     data: bytes  # without its end; cut if it is too long
     is_whole: bool
 
 
-def match_files(patterns: list[str]) -> list[FileMetadata]:
-    """The files that the globs name, each once, sorted by path.
+class _Lines:
+    """The lines of a part: those that begin in it, and on until the reader has had enough."""
 
-    Raises:
-      InputError: a glob matches nothing.
-    """
-    files = {}
-    for pattern in patterns:
-        try:
-            found = FileSystems.match([pattern])[0].metadata_list
-        except Exception as error:  # each file system raises its own kind
-            raise InputError(f"--input {pattern}: expected a readable glob. Received: {error}.") from None
-        if not found:
-            raise InputError(f"--input {pattern}: expected at least one file. Received a glob that matches nothing.")
-        files.update({metadata.path: metadata for metadata in found})
-    return [files[path] for path in sorted(files)]
+    def __init__(self, part: Part, file, max_bytes: int):
+        self.part, self.max_bytes = part, max_bytes
+        self._file = file
 
-
-class ReadDocuments(beam.PTransform):
-    """Paths -> documents (str), and how many there were and what else; see read_documents.
-
-    Args:
-      paths: files.
-      max_bad_fraction: more bad records than this share of all fail the job.
-      dead_letter: JSON lines file for the bad records, the first ten thousand of them; None for no file.
-
-    Returns:
-      (documents, one dict with "read" and "bad", the numbers of documents and of bad records).
-    """
-
-    def __init__(self, paths: list[str], *, max_bad_fraction: float, dead_letter: str | None = None):
-        super().__init__()
-        require(0 <= max_bad_fraction <= 1, "--max_bad_fraction must lie in [0, 1]", max_bad_fraction)
-        self._paths, self._max_bad_fraction, self._dead_letter = paths, max_bad_fraction, dead_letter
-
-    def expand(self, root):
-        records = (
-            root
-            | "Paths" >> beam.Create(self._paths)
-            | "SpreadFiles" >> beam.Reshuffle()
-            | "ReadFile" >> beam.ParDo(_ReadFile()).with_outputs("bad", main="documents")
-        )
-        count = records.documents | "CountDocuments" >> beam.combiners.Count.Globally()
-        check = (
-            records.bad
-            | "CollectBad" >> beam.CombineGlobally(_FirstAndCount())
-            | "CheckBad"
-            >> beam.Map(_check_bad, beam.pvalue.AsSingleton(count), self._max_bad_fraction, self._dead_letter)
-        )
-        return records.documents, check
-
-
-class _ReadFile(beam.DoFn):
-    def process(self, path: str):
-        for record in read_documents(path):
-            yield beam.pvalue.TaggedOutput("bad", record) if isinstance(record, BadRecord) else record
-
-
-class _FirstAndCount(beam.CombineFn):
-    """The first records by file and position, and the number of all."""
-
-    def create_accumulator(self):
-        return [], 0
-
-    def add_input(self, accumulator, record):
-        records, count = accumulator
-        records.append(record)
-        return self._shortened(records), count + 1
-
-    def merge_accumulators(self, accumulators):
-        merged, total = [], 0
-        for records, count in accumulators:
-            merged = self._shortened(merged + records)
-            total += count
-        return merged, total
-
-    def _shortened(self, records):
-        # Only now and then, so that each record is sorted a few times and not once for every other one.
-        return records if len(records) <= 2 * _LISTED else sorted(records)[:_LISTED]
-
-    def extract_output(self, accumulator):
-        records, count = accumulator
-        return sorted(records)[:_LISTED], count
-
-
-def _check_bad(
-    bad: tuple[list[BadRecord], int], read: int, max_bad_fraction: float, dead_letter: str | None
-) -> dict[str, int]:
-    records, count = bad
-    if records and dead_letter:
-        lines = [json.dumps(BadRecord(*record)._asdict(), ensure_ascii=False) + "\n" for record in records]
-        shards.write_bytes(dead_letter, "".join(lines).encode("utf-8", "replace"))
-    if count > max_bad_fraction * (count + read):
-        path, position, reason = records[0]
-        raise InputError(
-            f"--input: expected at most {max_bad_fraction:.2%} of bad records (--max_bad_fraction). Received {count} "
-            f"beside {read} documents, the first at {path}:{position}: {reason}."
-            + (f" {len(records)} of them are listed in {dead_letter}." if dead_letter else "")
-        )
-    return {"read": read, "bad": count}
-
-
-def read_documents(path: str, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> Iterator[str | BadRecord]:
-    """Yields the documents of one file, and what is wrong with the others.
-
-    A file of Parquet, or of JSON objects one a line, holds one document a row, in the field "text". Any other file is
-    plain text: a blank line ends a document. Compression by gzip, bz2, xz and zstd is recognized by the content.
-    """
-    position = 0
-    try:
-        with (
-            FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as opened,
-            _decompressed(opened) as file,
-        ):
-            if file.peek(4)[:4] == _PARQUET:
-                yield from _parquet_rows(path, file)
+    def __iter__(self) -> Iterator[_Line]:
+        """Lines without their ends and byte order mark: a document is the same wherever it stands."""
+        offset = self.part.start
+        if offset:
+            self._file.seek(offset - 1)
+            offset += self._skip_line(offset) - 1
+        number = 0
+        while not self.is_past(offset) or number:
+            data = self._file.readline(self.max_bytes + 2)
+            if not data:
                 return
-            lines = _lines(file, max_bytes)
-            records = _json_lines(path, lines) if _JSON.search(path) else _paragraphs(path, lines, max_bytes)
-            for position, found in records:  # noqa: B007 - the except clause below tells it
-                yield found
+            number += 1
+            first, offset = offset, offset + len(data)
+            is_whole = data.endswith(b"\n") or len(data) < self.max_bytes + 2
+            if first == 0:
+                data = data.removeprefix(b"\xef\xbb\xbf")
+            yield _Line(number, first, data.rstrip(b"\r\n"), is_whole)
+            if not is_whole:
+                offset += self._skip_line(offset)
+                # What begins behind it is another part's, and the rest of it may be as large as the file.
+                if self.is_past(offset):
+                    return
+
+    def _skip_line(self, offset: int) -> int:
+        skipped = 0
+        while not self.is_past(offset + skipped - 1) and (rest := self._file.readline(_LINE_AT_ONCE)):
+            skipped += len(rest)
+            if rest.endswith(b"\n"):
+                break
+        return skipped
+
+    def is_past(self, offset: int) -> bool:
+        """Whether what begins there belongs to another part."""
+        return self.part.end is not None and offset >= self.part.end
+
+    def bad(self, line: _Line, reason: str) -> BadRecord:
+        if self.part.start:
+            return BadRecord(self.part.path, "byte", line.offset, reason)
+        return BadRecord(self.part.path, "line", line.number, reason)
+
+
+def read_documents(
+    part: Part, file_format: Format = DEFAULT_FORMAT, *, max_bytes: int = MAX_DOCUMENT_BYTES
+) -> Iterator[str | BadRecord]:
+    """Yields the documents of one part of a file, and what is wrong with the others.
+
+    A Parquet file, a record file of a TFDS dataset and a file of JSON objects hold one document a row, in a field.
+    WikiExtractor's output holds one in each <doc>. Any other file is plain text, where a blank line ends a document.
+    Kind and compression (gzip, bz2, xz, zstd) are recognized by the content, JSON also by the name. A compressed file
+    is read whole with its first part.
+    """
+    if part.dataset:
+        yield from _dataset_records(part, file_format.text_field)
+        return
+    last = BadRecord(part.path, "byte", part.start, "")
+    try:
+        with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as opened:
+            raw = opened if isinstance(opened, io.BufferedReader) else io.BufferedReader(opened)
+            decompress = _decompressor(raw)
+            if decompress and part.start:
+                return
+            with _decompressed(raw, decompress) as file:
+                head = file.peek(4)
+                if head.startswith(_PARQUET):
+                    yield from _parquet_rows(part, file, file_format.text_field)
+                    return
+                lines = _Lines(part._replace(end=None) if decompress else part, file, max_bytes)
+                for line, found in _records(lines, head, file_format):
+                    last = lines.bad(line, "")
+                    yield found
     except _READ_ERRORS as error:
-        yield BadRecord(path, position + 1, f"the file cannot be read on: {error}")
+        yield last._replace(reason=f"the file cannot be read on from about here: {error}")
+
+
+def _records(lines: _Lines, head: bytes, file_format: Format) -> Iterator[tuple[_Line, str | BadRecord]]:
+    if _JSON_NAME.search(lines.part.path) or _JSON_START.match(head):
+        return _json_lines(lines, file_format.text_field)
+    if _WIKI_START.match(head):
+        return _wiki_documents(lines)
+    if file_format.document_per_file:
+        return _whole_file(lines)
+    return _paragraphs(lines)
+
+
+def _decompressor(raw: io.BufferedReader):
+    start = raw.peek(6)[:6]
+    return next((opener for magic, opener in _DECOMPRESSORS.items() if start.startswith(magic)), None)
 
 
 @contextlib.contextmanager
-def _decompressed(opened) -> Iterator[io.BufferedReader]:
-    raw = opened if isinstance(opened, io.BufferedReader) else io.BufferedReader(opened)
-    start = raw.peek(6)[:6]
-    decompress = next((opener for magic, opener in _DECOMPRESSORS.items() if start.startswith(magic)), None)
+def _decompressed(raw: io.BufferedReader, decompress) -> Iterator[io.BufferedReader]:
     if decompress is None:
         yield raw
     else:
@@ -205,73 +199,158 @@ class _Piecewise(io.RawIOBase):
         return len(data)
 
 
-def _lines(file: io.BufferedReader, max_bytes: int) -> Iterator[_Line]:
-    """Lines without their ends and byte order mark: a document is the same wherever it stands."""
-    number = 0
-    while data := file.readline(max_bytes + 2):
-        number += 1
-        is_whole = data.endswith(b"\n") or len(data) < max_bytes + 2
-        if not is_whole:
-            while (rest := file.readline(_LINE_AT_ONCE)) and not rest.endswith(b"\n"):
-                pass
-        if number == 1:
-            data = data.removeprefix(b"\xef\xbb\xbf")
-        yield _Line(number, data.rstrip(b"\r\n"), is_whole)
+def _paragraphs(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
+    """A document is the part's in which the blank line before it begins; the first one is the first part's."""
+    paragraph: list[_Line] = []
+    size = 0
+    is_ours = lines.part.start == 0
+    for line in lines:
+        if line.data.strip():
+            size += len(line.data) + (0 if line.is_whole else lines.max_bytes)
+            if is_ours and (size <= lines.max_bytes or not paragraph):
+                paragraph.append(line)
+            if not is_ours and lines.is_past(line.offset):
+                return
+            continue
+        if paragraph:
+            yield paragraph[0], _text(lines, paragraph, size)
+        paragraph, size = [], 0
+        is_ours = True
+        if lines.is_past(line.offset):
+            return
+    if paragraph:
+        yield paragraph[0], _text(lines, paragraph, size)
 
 
-def _paragraphs(path: str, lines: Iterator[_Line], max_bytes: int) -> Iterator[tuple[int, str | BadRecord]]:
-    paragraph: list[bytes] = []
-    first, size, number = 0, 0, 0
-    for number, data, is_whole in lines:
-        if data.strip():
-            first = first or number
-            size += len(data) + (0 if is_whole else max_bytes)
-            if size <= max_bytes:
-                paragraph.append(data)
-        elif first:
-            yield number, _text(path, first, paragraph, size, max_bytes)
-            paragraph, first, size = [], 0, 0
-    if first:
-        yield number, _text(path, first, paragraph, size, max_bytes)
+def _whole_file(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
+    if lines.part.start:
+        return
+    whole = _Lines(lines.part._replace(end=None), lines._file, lines.max_bytes)
+    document: list[_Line] = []
+    size = 0
+    for line in whole:
+        size += len(line.data) + 1
+        if size > lines.max_bytes or not line.is_whole:
+            yield line, lines.bad(line, f"a document of more than {lines.max_bytes:,} bytes")
+            return
+        document.append(line)
+    if any(line.data.strip() for line in document):
+        yield document[0], _text(lines, document, 0)
 
 
-def _text(path: str, first: int, paragraph: list[bytes], size: int, max_bytes: int) -> str | BadRecord:
-    if size > max_bytes:
-        return BadRecord(path, first, f"a document of more than {max_bytes:,} bytes without a blank line")
+def _text(lines: _Lines, paragraph: list[_Line], size: int) -> str | BadRecord:
+    if size > lines.max_bytes:
+        reason = f"a document of more than {lines.max_bytes:,} bytes without a blank line"
+        return lines.bad(paragraph[0], reason)
     try:
-        return b"\n".join(paragraph).decode("utf-8")
+        return b"\n".join(line.data for line in paragraph).decode("utf-8")
     except UnicodeDecodeError as error:
-        line = first + error.object[: error.start].count(b"\n")
-        return BadRecord(path, line, "bytes that are no UTF-8")
+        return lines.bad(paragraph[error.object[: error.start].count(b"\n")], "bytes that are no UTF-8")
 
 
-def _json_lines(path: str, lines: Iterator[_Line]) -> Iterator[tuple[int, str | BadRecord]]:
-    for number, data, is_whole in lines:
-        if not data.strip():
-            continue
-        if not is_whole:
-            yield number, BadRecord(path, number, "a line that is too long for a document")
-            continue
-        try:
-            text = json.loads(data.decode("utf-8"))["text"]
-            if not isinstance(text, str):
-                raise TypeError
-        except UnicodeDecodeError:
-            yield number, BadRecord(path, number, "bytes that are no UTF-8")
-        except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
-            yield number, BadRecord(path, number, 'no JSON object with a string "text"')
+def _json_lines(lines: _Lines, text_field: str) -> Iterator[tuple[_Line, str | BadRecord]]:
+    for line in lines:
+        if lines.is_past(line.offset):
+            return
+        if line.data.strip():
+            yield line, _json_text(lines, line, text_field)
+
+
+def _json_text(lines: _Lines, line: _Line, text_field: str) -> str | BadRecord:
+    if not line.is_whole:
+        return lines.bad(line, "a line that is too long for a document")
+    try:
+        text = json.loads(line.data.decode("utf-8"))[text_field]
+        if not isinstance(text, str):
+            raise TypeError
+    except UnicodeDecodeError:
+        return lines.bad(line, "bytes that are no UTF-8")
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
+        return lines.bad(line, f'no JSON object with a string "{text_field}"')
+    # JSON can name half of a surrogate pair, which no UTF-8 can hold.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _wiki_documents(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
+    """What stands between <doc ...> and </doc>, without the title, which is no sentence."""
+    document: list[_Line] = []
+    size = 0
+    for line in lines:
+        if line.data.startswith(b"<doc "):
+            if document:
+                yield document[0], lines.bad(document[0], "a <doc> without </doc>")
+            if lines.is_past(line.offset):
+                return
+            document, size = [line], 0
+        elif not document:
+            if lines.is_past(line.offset):
+                return
+        elif line.data == b"</doc>":
+            yield document[0], _wiki_text(lines, document, size)
+            document = []
         else:
-            # JSON can name half of a surrogate pair, which no UTF-8 can hold.
-            yield number, text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            size += len(line.data) + (0 if line.is_whole else lines.max_bytes)
+            if size <= lines.max_bytes:
+                document.append(line)
+    if document:
+        yield document[0], lines.bad(document[0], "a <doc> without </doc>")
 
 
-def _parquet_rows(path: str, file: io.BufferedReader) -> Iterator[str | BadRecord]:
+def _wiki_text(lines: _Lines, document: list[_Line], size: int) -> str | BadRecord:
+    text = _text(lines, document, 0)
+    if isinstance(text, BadRecord):
+        return text
+    if size > lines.max_bytes:
+        return lines.bad(document[0], f"a document of more than {lines.max_bytes:,} bytes")
+    opening, _, text = text.partition("\n")
+    title = _WIKI_TITLE.search(opening)
+    first, _, rest = text.partition("\n")
+    return html.unescape(rest if title and first == title.group(1) else text).strip()
+
+
+def _parquet_rows(part: Part, file: io.BufferedReader, text_field: str) -> Iterator[str | BadRecord]:
     table = pyarrow.parquet.ParquetFile(file)
-    if "text" not in table.schema_arrow.names:
-        yield BadRecord(path, 1, f'no column "text" but {", ".join(table.schema_arrow.names)}')
+    if text_field not in table.schema_arrow.names:
+        if part.start == 0:
+            columns = ", ".join(table.schema_arrow.names)
+            yield BadRecord(part.path, "row", 1, f'no column "{text_field}" but {columns}')
         return
     row = 0
-    for batch in table.iter_batches(batch_size=1024, columns=["text"]):
-        for text in batch.column(0).to_pylist():
-            row += 1
-            yield text if isinstance(text, str) else BadRecord(path, row, f"a text that is {text!r:.40}")
+    for group in range(table.num_row_groups):
+        about = table.metadata.row_group(group)
+        offset = about.column(0).data_page_offset
+        if offset < part.start or (part.end is not None and offset >= part.end):
+            row += about.num_rows
+            continue
+        for batch in table.iter_batches(batch_size=1024, row_groups=[group], columns=[text_field]):
+            for text in batch.column(0).to_pylist():
+                row += 1
+                yield (
+                    text if isinstance(text, str) else BadRecord(part.path, "row", row, f"a text that is {text!r:.40}")
+                )
+
+
+def _dataset_records(part: Part, text_field: str) -> Iterator[str | BadRecord]:
+    features = _dataset_features(part.dataset)
+    if text_field not in features:
+        yield BadRecord(part.path, "record", 1, f'no feature "{text_field}" but {", ".join(features)}')
+        return
+    number = 0
+    try:
+        with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            for serialized in shards.read_records(file):
+                number += 1
+                text = features.deserialize_example_np(serialized)[text_field]
+                try:
+                    yield text.decode("utf-8")
+                except (UnicodeDecodeError, AttributeError):
+                    yield BadRecord(part.path, "record", number, f"a text that is {text!r:.40}")
+    except _READ_ERRORS as error:
+        yield BadRecord(part.path, "record", number + 1, f"the file cannot be read on: {error}")
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset_features(folder: str):
+    import tensorflow_datasets as tfds
+
+    return tfds.builder_from_directory(folder).info.features

@@ -1,8 +1,8 @@
-"""Next-sentence pairs by the rules of google-research/bert's create_pretraining_data.py.
+"""Documents -> segments of instances: next-sentence pairs, pairs in order or swapped, or full sentences.
 
-Two differences, both on purpose: a label says what was done (the reference labels "random" even when it failed to find
-another document), and a document that has neither a next sentence nor another document to draw from makes no pair
-instead of one with an empty second segment.
+Next-sentence pairs follow google-research/bert's create_pretraining_data.py with two differences, both on purpose: a
+label says what was done (the reference labels "random" even when it failed to find another document), and a document
+that has neither a next sentence nor another document to draw from makes no pair instead of one with an empty segment.
 """
 
 import bisect
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+METHODS = ("next_sentence", "sentence_order", "none")
 _SPECIALS = 3  # [CLS] A [SEP] B [SEP]
 _DRAWN_AT_ONCE = 4096
 
@@ -37,8 +38,8 @@ class Pairs:
     """Two segments each, as places in `TokenPool.tokens`; all int64 [pairs].
 
     Attributes:
-      first_start, first_end, second_start, second_end: the segments.
-      is_random_next: 1 if the second segment is from another document.
+      first_start, first_end, second_start, second_end: the segments; the second is empty if there is only one.
+      label: 1 if the second segment is from another document, or if both are swapped.
       document: which document the first segment is from.
     """
 
@@ -46,11 +47,16 @@ class Pairs:
     first_end: np.ndarray
     second_start: np.ndarray
     second_end: np.ndarray
-    is_random_next: np.ndarray
+    label: np.ndarray
     document: np.ndarray
 
     def __len__(self) -> int:
         return len(self.first_start)
+
+    def lengths(self) -> np.ndarray:
+        """Tokens of each finished instance, special tokens included."""
+        second = self.second_end - self.second_start
+        return self.first_end - self.first_start + second + np.where(second > 0, _SPECIALS, _SPECIALS - 1)
 
     def take(self, order: np.ndarray) -> "Pairs":
         """The pairs of the given numbers, in that order."""
@@ -96,8 +102,69 @@ def next_sentence_pairs(
             if first_end < end:
                 rows.append((*segment, bounds[first_end], bounds[end], 0, index))
             start = end
-    pairs = Pairs(*np.array(rows, np.int64).reshape(-1, 6).T)
-    return _truncate(pairs, max_tokens, rng)
+    return _truncate(_as_pairs(rows), max_tokens, rng)
+
+
+def sentence_order_pairs(
+    pool: TokenPool, *, max_seq_length: int, short_seq_prob: float, rng: np.random.Generator
+) -> Pairs:
+    """Two segments that follow each other in a document, swapped by a fair coin (Lan et al. 2019, ALBERT, 3.1).
+
+    The arguments are those of `next_sentence_pairs`. A document of one sentence makes no pair, and a last sentence that
+    is left alone is not used: ALBERT's own code pairs it with a random document and calls it swapped.
+    """
+    max_tokens = max_seq_length - _SPECIALS
+    bounds, documents = pool.sentences.tolist(), pool.documents.tolist()
+    uniform = _uniforms(rng)
+    rows: list[tuple[int, ...]] = []
+    for index in range(len(documents) - 1):
+        start, stop = documents[index], documents[index + 1]
+        target = max_tokens
+        if uniform() < short_seq_prob:
+            target = 2 + int(uniform() * (max_tokens - 1))
+        while stop - start >= 2:
+            end = bisect.bisect_left(bounds, bounds[start] + target, start + 2, stop)
+            first_end = start + 1 + int(uniform() * (end - start - 1))
+            first, second = (bounds[start], bounds[first_end]), (bounds[first_end], bounds[end])
+            rows.append((*second, *first, 1, index) if uniform() < 0.5 else (*first, *second, 0, index))
+            start = end
+    return _truncate(_as_pairs(rows), max_tokens, rng)
+
+
+def full_sentences(pool: TokenPool, *, max_seq_length: int, separator: int) -> tuple[np.ndarray, Pairs]:
+    """Rows of whole sentences one behind the other, across documents (Liu et al. 2019, RoBERTa, 4.2: FULL-SENTENCES).
+
+    A sentence that is longer than a row is cut into rows.
+
+    Args:
+      pool: the documents, in the order in which they follow each other.
+      max_seq_length: tokens of a finished instance, with [CLS] and [SEP].
+      separator: the id that stands between documents.
+
+    Returns:
+      The pool's tokens with a separator behind every document but the last, and rows with an empty second segment.
+    """
+    max_tokens = max_seq_length - 2
+    breaks = pool.sentences[pool.documents[1:-1]]
+    tokens = np.insert(pool.tokens, breaks, separator)
+    # A sentence is moved by the documents that end before it.
+    ends_before = np.searchsorted(breaks, pool.sentences[:-1], side="right")
+    starts = (pool.sentences[:-1] + ends_before).tolist()
+    ends = (pool.sentences[1:] + ends_before).tolist()
+    owner = (np.searchsorted(pool.documents, np.arange(len(starts)), side="right") - 1).tolist()
+    rows: list[tuple[int, ...]] = []
+    sentence, start = 0, 0
+    while sentence < len(starts):
+        start = max(start, starts[sentence])
+        following = bisect.bisect_right(ends, start + max_tokens, sentence)
+        end = ends[following - 1] if following > sentence else start + max_tokens
+        rows.append((start, end, 0, 0, 0, owner[sentence]))
+        sentence, start = following, end
+    return tokens, _as_pairs(rows)
+
+
+def _as_pairs(rows: list[tuple[int, ...]]) -> Pairs:
+    return Pairs(*np.array(rows, np.int64).reshape(-1, 6).T)
 
 
 def _uniforms(rng: np.random.Generator) -> Callable[[], float]:

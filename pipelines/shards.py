@@ -1,11 +1,12 @@
 """Exact, byte-stable shards and what lies beside them: dataset.json, vocab.txt, TFDS metadata, COMPLETED."""
 
+import gzip
 import hashlib
 import json
 import os
 import struct
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import google_crc32c
 import numpy as np
@@ -15,6 +16,8 @@ from apache_beam.io.filesystems import FileSystems
 from bert_tf import records
 from bert_tf.errors import InputError
 
+COMPRESSIONS = ("none", "gzip")
+_GZIP_LEVEL = 6
 _CRC = struct.Struct("<I")
 
 
@@ -94,14 +97,32 @@ def frame_records(serialized: Iterable[bytes]) -> bytes:
     return b"".join(framed)
 
 
+def read_records(file) -> Iterator[bytes]:
+    """The records of an open TFRecord file, one by one.
+
+    Raises:
+      EOFError: it ends inside a record, or a checksum does not fit.
+    """
+    while header := file.read(12):
+        if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
+            raise EOFError("no TFRecord begins here")
+        length = int.from_bytes(header[:8], "little")
+        data, crc = file.read(length), file.read(4)
+        if len(data) < length or _masked_crc(data) != crc:
+            raise EOFError("a record is cut off or changed")
+        yield data
+
+
 def _masked_crc(data: bytes) -> bytes:
     crc = google_crc32c.value(data)
     return _CRC.pack(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def write_shard(output_dir: str, name: str, serialized: list[bytes]) -> dict:
+def write_shard(output_dir: str, name: str, serialized: list[bytes], compression: str = "none") -> dict:
     """Writes one finished shard and returns what dataset.json says of it."""
     data = frame_records(serialized)
+    if compression == "gzip":
+        data = gzip.compress(data, _GZIP_LEVEL, mtime=0)  # the time would make other bytes on every run
     write_bytes(FileSystems.join(output_dir, name), data)
     return {
         "name": name,

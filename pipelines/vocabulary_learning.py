@@ -8,9 +8,11 @@ import apache_beam as beam
 from bert_tf.errors import InputError
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pipelines import shards
+from pipelines.dead_letter import ReadDocuments
+from pipelines.inputs import match_files
 from pipelines.options import local_options
 from pipelines.quiet import quiet_workers
-from pipelines.readers import ReadDocuments, match_files
+from pipelines.readers import DEFAULT_FORMAT, Format
 
 _MAX_WORD_LENGTH = 100  # characters; longer words are [UNK] to the tokenizer
 _MAX_CHARACTERS = 1000  # keeps rare scripts from filling a vocabulary with single characters
@@ -105,6 +107,7 @@ def build_vocab(
     vocab_size: int,
     lower_case: bool = True,
     unused_slots: int = 0,
+    file_format: Format = DEFAULT_FORMAT,
     max_bad_fraction: float = 0.01,
     beam_arguments: list[str] | None = None,
 ) -> Vocabulary:
@@ -118,7 +121,7 @@ def build_vocab(
     shards.check_writable(output)
     with quiet_workers(), beam.Pipeline(options=options) as root:
         documents, _ = root | "ReadDocuments" >> ReadDocuments(
-            [file.path for file in files], max_bad_fraction=max_bad_fraction
+            [part for file in files for part in file.parts()], file_format, max_bad_fraction=max_bad_fraction
         )
         _ = (
             documents

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from bert_tf.config import BertConfig
-from bert_tf.modeling.layers import Embeddings, TransformerBlock, dense
+from bert_tf.modeling.layers import Embeddings, TransformerBlock, dense, gather_positions
 
 
 class BertEncoder(keras.layers.Layer):
@@ -14,10 +14,13 @@ class BertEncoder(keras.layers.Layer):
       config: the network's sizes.
       with_pooler: leave it out for heads that do not use the pooled output.
 
-    Call with a dict of int32 [batch, length]: input_word_ids, input_mask (1 for tokens), input_type_ids.
+    Call with a dict of int32 [batch, length]: input_word_ids, input_mask (1 for tokens), input_type_ids. Packed rows
+    have besides: position_ids, sequence_ids (1, 2, ... for the sequences of a row, none of which attends to another; 0
+    for padding) and next_sentence_positions [batch, sequences], where the sequences begin.
 
     Returns:
-      {"sequence_output": [batch, length, hidden], "pooled_output": [batch, hidden]}; the second only with the pooler.
+      {"sequence_output": [batch, length, hidden], "pooled_output": [batch, hidden]}, [batch, sequences, hidden] of
+      packed rows; the second only with the pooler.
     """
 
     def __init__(self, config: BertConfig, with_pooler: bool = True, **kwargs):
@@ -39,13 +42,26 @@ class BertEncoder(keras.layers.Layer):
             self.pooler.build((None, width))
 
     def call(self, inputs, training=False):
-        x = self.embeddings(inputs["input_word_ids"], inputs["input_type_ids"], training=training)
-        # A large finite number rather than -inf: a row without any token then gives numbers, not NaN.
-        mask = ops.cast(inputs["input_mask"], "float32")[:, None, None, :]
-        attention_bias = (1.0 - mask) * -1e9
+        x = self.embeddings(
+            inputs["input_word_ids"], inputs["input_type_ids"], inputs.get("position_ids"), training=training
+        )
+        attention_bias = _attention_bias(inputs["input_mask"], inputs.get("sequence_ids"))
         for block in self.blocks:
             x = block(x, attention_bias, training=training)
         outputs = {"sequence_output": x}
         if self.pooler is not None:
-            outputs["pooled_output"] = ops.tanh(self.pooler(x[:, 0]))
+            positions = inputs.get("next_sentence_positions")
+            first = x[:, 0] if positions is None else gather_positions(x, positions)
+            outputs["pooled_output"] = ops.tanh(self.pooler(first))
         return outputs
+
+
+def _attention_bias(input_mask, sequence_ids):
+    """What is added to attention scores, float32 [batch, 1, length or 1, length]."""
+    if sequence_ids is None:
+        visible = ops.cast(input_mask, "float32")[:, None, None, :]
+    else:
+        same = ops.equal(sequence_ids[:, :, None], sequence_ids[:, None, :])
+        visible = ops.cast(same, "float32")[:, None] * ops.cast(input_mask, "float32")[:, None, None, :]
+    # A large finite number rather than -inf: a row without any token then gives numbers, not NaN.
+    return (1.0 - visible) * -1e9

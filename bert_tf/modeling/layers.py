@@ -25,6 +25,13 @@ def initializer(config: BertConfig) -> keras.initializers.Initializer:
     return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
 
 
+def gather_positions(sequence, positions):
+    """[batch, length, hidden] and int32 [batch, n] -> [batch, n, hidden]."""
+    batch, length, width = ops.shape(sequence)
+    rows = positions + ops.arange(batch, dtype="int32")[:, None] * length
+    return ops.take(ops.reshape(sequence, (-1, width)), rows, axis=0)
+
+
 class Embeddings(keras.layers.Layer):
     """Sum of word, position and segment embeddings, LayerNorm, dropout (Devlin et al. 2018, figure 2)."""
 
@@ -45,12 +52,15 @@ class Embeddings(keras.layers.Layer):
             setattr(self, name, table)
         self.layer_norm.build((*input_shape, width))
 
-    def call(self, word_ids, type_ids, training=False):
-        """int32 [batch, length] twice -> [batch, length, hidden]."""
+    def call(self, word_ids, type_ids, position_ids=None, training=False):
+        """int32 [batch, length] each -> [batch, length, hidden]. Positions count from 0 in every row unless given."""
         length = ops.shape(word_ids)[1]
         x = ops.take(self.word_embeddings, word_ids, axis=0)
         x += ops.take(self.token_type_embeddings, type_ids, axis=0)
-        x += ops.convert_to_tensor(self.position_embeddings)[:length]
+        if position_ids is None:
+            x += ops.convert_to_tensor(self.position_embeddings)[:length]
+        else:
+            x += ops.take(self.position_embeddings, position_ids, axis=0)
         return self.dropout(self.layer_norm(x), training=training)
 
 
@@ -72,7 +82,7 @@ class SelfAttention(keras.layers.Layer):
             layer.build(input_shape)
 
     def call(self, x, attention_bias, training=False):
-        """[batch, length, hidden] and [batch, 1, 1, length] -> [batch, length, hidden]."""
+        """[batch, length, hidden] and [batch, 1, 1 or length, length] -> [batch, length, hidden]."""
         heads = self.config.num_attention_heads
         head_size = self.config.hidden_size // heads
         batch, length = ops.shape(x)[0], ops.shape(x)[1]

@@ -5,7 +5,7 @@ from keras import ops
 
 from bert_tf.config import BertConfig
 from bert_tf.modeling.encoder import BertEncoder
-from bert_tf.modeling.layers import activation, dense, layer_norm
+from bert_tf.modeling.layers import activation, dense, gather_positions, layer_norm
 from bert_tf.modeling.losses import correct, cross_entropy
 
 
@@ -28,9 +28,7 @@ class MaskedLMHead(keras.layers.Layer):
 
         Only the masked positions reach the output matrix, which is most of a small model's work.
         """
-        batch, length, width = ops.shape(sequence_output)
-        rows = positions + ops.arange(batch, dtype="int32")[:, None] * length
-        x = ops.take(ops.reshape(sequence_output, (-1, width)), rows, axis=0)  # [batch, predictions, hidden]
+        x = gather_positions(sequence_output, positions)  # [batch, predictions, hidden]
         x = self.transform_norm(activation(self.config, self.transform(x)))
         table = ops.transpose(ops.cast(word_embeddings, self.compute_dtype))
         return ops.cast(ops.matmul(x, table), "float32") + ops.cast(self.bias, "float32")
@@ -42,7 +40,8 @@ class BertForPreTraining(keras.Model):
     Call with the features of a record (bert_tf/records.py).
 
     Returns:
-      {"masked_lm_logits": float32 [batch, predictions, vocab], "next_sentence_logits": float32 [batch, 2]}.
+      {"masked_lm_logits": float32 [batch, predictions, vocab], "next_sentence_logits": float32 [batch, 2]}, of packed
+      rows [batch, sequences, 2].
     """
 
     metric_names = ("masked_lm_loss", "next_sentence_loss", "masked_lm_accuracy", "next_sentence_accuracy")
@@ -81,16 +80,16 @@ class BertForPreTraining(keras.Model):
     def loss_sums(self, outputs, batch):
         """Weighted sums of the losses: {name: scalar}. The loss of a step is the sum of sum / weight."""
         masked_lm = cross_entropy(outputs["masked_lm_logits"], batch["masked_lm_ids"])
-        next_sentence = cross_entropy(outputs["next_sentence_logits"], batch["next_sentence_labels"][:, 0])
+        next_sentence = cross_entropy(_by_sequence(outputs["next_sentence_logits"]), batch["next_sentence_labels"])
         return {
             "masked_lm_loss": ops.sum(masked_lm * batch["masked_lm_weights"]),
-            "next_sentence_loss": ops.sum(next_sentence * batch["next_sentence_weights"][:, 0]),
+            "next_sentence_loss": ops.sum(next_sentence * batch["next_sentence_weights"]),
         }
 
     def metric_sums(self, outputs, batch):
         """{name: (weighted sum, weight)} of what else is worth knowing."""
         masked_lm = correct(outputs["masked_lm_logits"], batch["masked_lm_ids"])
-        next_sentence = correct(outputs["next_sentence_logits"], batch["next_sentence_labels"][:, 0])
+        next_sentence = correct(_by_sequence(outputs["next_sentence_logits"]), batch["next_sentence_labels"])
         weights = self.loss_weights(batch)
         return {
             "masked_lm_accuracy": (
@@ -98,7 +97,12 @@ class BertForPreTraining(keras.Model):
                 weights["masked_lm_loss"],
             ),
             "next_sentence_accuracy": (
-                ops.sum(next_sentence * batch["next_sentence_weights"][:, 0]),
+                ops.sum(next_sentence * batch["next_sentence_weights"]),
                 weights["next_sentence_loss"],
             ),
         }
+
+
+def _by_sequence(logits):
+    """[batch, 2] of rows that are not packed -> [batch, 1, 2]; [batch, sequences, 2] stays."""
+    return logits[:, None] if len(logits.shape) == 2 else logits

@@ -26,6 +26,7 @@ class ShardFolder:
     layout: records.RecordLayout
     vocabulary: Vocabulary
     lower_case: bool
+    compression: str
     shards: tuple[dict, ...]
 
     @classmethod
@@ -69,12 +70,19 @@ class ShardFolder:
                 f"{vocabulary_path}: expected the vocabulary that the shards were made with, sha256 {made_with[:12]}. "
                 f"Received one with sha256 {vocabulary.sha256[:12]}."
             )
-        layout = records.RecordLayout(
-            max_seq_length=manifest["max_seq_length"],
-            max_predictions_per_seq=manifest["max_predictions_per_seq"],
-        )
-        lower_case = manifest["parameters"]["instances"]["lower_case"]
-        return cls(path, layout, vocabulary, lower_case, tuple(manifest["shards"]))
+        try:
+            layout, parameters = records.RecordLayout.of(manifest), manifest["parameters"]
+            lower_case, compression = parameters["instances"]["lower_case"], parameters["compression"]
+        except (KeyError, TypeError):
+            raise InputError(
+                f"{field}={path}: expected shards of format 3. Received format {manifest.get('format')}; make them "
+                "anew with pipelines.create_pretraining_data."
+            ) from None
+        return cls(path, layout, vocabulary, lower_case, compression, tuple(manifest["shards"]))
+
+    def records(self, paths) -> tf.data.TFRecordDataset:
+        """The serialized records of shard files."""
+        return tf.data.TFRecordDataset(paths, compression_type="GZIP" if self.compression == "gzip" else "")
 
     def split(self, name: str) -> list[dict]:
         """The shards of a split that hold examples."""
@@ -87,6 +95,11 @@ def check(folder: ShardFolder, field: str, *, layout: records.RecordLayout, voca
     Raises:
       InputError: naming both values.
     """
+    if not folder.layout.max_predictions_per_seq:
+        raise InputError(
+            f"{field}={folder.path}: expected shards with masks. Received some made with --masking=none; "
+            "masks are not drawn in training yet."
+        )
     for name, wanted, received in (
         ("data.max_seq_length", layout.max_seq_length, folder.layout.max_seq_length),
         (
@@ -142,7 +155,7 @@ def training_batches(folder: ShardFolder, start_step: int, *, global_batch_size:
             epoch += 1
 
     def read(path, shuffle_seed, skip):
-        serialized = tf.data.TFRecordDataset(path).batch(max(s["examples"] for s in shards)).get_single_element()
+        serialized = folder.records(path).batch(max(s["examples"] for s in shards)).get_single_element()
         keys = tf.random.stateless_uniform(tf.shape(serialized), shuffle_seed, None, None, tf.int32)
         return tf.gather(serialized, tf.argsort(keys, stable=True))[skip:]
 
@@ -166,7 +179,7 @@ def validation_batches(
     paths = [os.path.join(folder.path, shard["name"]) for shard in shards]
     count = sum(shard["examples"] for shard in shards)
     count = count if examples is None else min(count, examples)
-    dataset = tf.data.TFRecordDataset(paths).take(count)
+    dataset = folder.records(paths).take(count)
     blank = _blank_record(folder.layout)
     dataset = dataset.concatenate(tf.data.Dataset.from_tensors(blank).repeat(-count % global_batch_size))
     return _parsed(dataset.batch(global_batch_size, drop_remainder=True), folder.layout)
@@ -175,8 +188,12 @@ def validation_batches(
 def _parsed(dataset: tf.data.Dataset, layout: records.RecordLayout) -> tf.data.Dataset:
     def parse(serialized):
         batch = records.parse(serialized, layout)
-        # A blank row has no token at all; every real one has at least [CLS].
-        batch["next_sentence_weights"] = tf.cast(batch["input_mask"][:, :1], tf.float32)
+        # A blank row has no token at all; every real one has at least [CLS]. Packed rows bring their weights.
+        if not layout.has_pairs:
+            batch["next_sentence_labels"] = tf.zeros_like(batch["input_mask"][:, :1])
+            batch["next_sentence_weights"] = tf.zeros_like(batch["input_mask"][:, :1], tf.float32)
+        elif not layout.max_sequences_per_row:
+            batch["next_sentence_weights"] = tf.cast(batch["input_mask"][:, :1], tf.float32)
         return batch
 
     options = tf.data.Options()

@@ -1,0 +1,28 @@
+"""Shows the records of a folder of shards as a person reads them: tokens, [hidden→shown] at masks, pairs.
+
+python -m pipelines.inspect_shards runs/shards -n 3
+python -m pipelines.inspect_shards runs/shards --split validation --shard 0
+"""
+
+from absl import flags
+
+from bert_tf import command
+from bert_tf.errors import require
+
+_NUMBER = flags.DEFINE_integer("number", 3, "How many records to show.", short_name="n")
+_SPLIT = flags.DEFINE_enum("split", "train", ["train", "validation"], "Which shards.")
+_SHARD = flags.DEFINE_integer("shard", 0, "Which of them, from 0.")
+
+
+def main(arguments: list[str]) -> None:
+    from pipelines.inspection import describe
+
+    require(len(arguments) == 1, "Expected one folder of shards and flags", " ".join(arguments) or "no folder")
+    require(_NUMBER.value >= 1, "-n must be at least 1", _NUMBER.value)
+    for told in describe(arguments[0], split=_SPLIT.value, shard=_SHARD.value, number=_NUMBER.value):
+        print(told)
+
+
+if __name__ == "__main__":
+    flags.FLAGS.set_gnu_getopt(True)  # flags may follow the folder
+    command.run(main, pass_unknown=True)
