@@ -23,6 +23,7 @@ Encoding needs NumPy only: neither the launcher of a pipeline nor a reader of sh
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -36,6 +37,7 @@ VOCABULARY = "vocab.txt"
 _ROWS_AT_ONCE = 1024  # the working memory is some 4 times the bytes of as many records
 
 
+@functools.cache
 def shard_name(split: str, index: int, count: int) -> str:
     """The name that TFDS expects of a shard: `pretrain-train.tfrecord-00000-of-00008`."""
     return f"pretrain-{split}.tfrecord-{index:05d}-of-{count:05d}"
@@ -112,56 +114,56 @@ def encode(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]
 def _encode_rows(features: dict[str, np.ndarray], layout: RecordLayout) -> list[bytes]:
     rows = len(features["input_word_ids"])
     parts: list[_Bytes] = []
-    total = np.zeros(rows, np.int64)
     for name, (_, dtype) in layout.features.items():
         values = np.asarray(features[name])
-        payload = _floats(values) if dtype == "float32" else _varints(values)
         key = b"\x0a" + bytes([len(name)]) + name.encode()  # field 1 of a map's entry
         # Inside out: Feature.float_list = 2 or int64_list = 3, each a message whose field 1 is the packed list.
-        entry = [payload]
-        length = payload.lengths()
+        entry = [_floats(values) if dtype == "float32" else _varints(values)]
         for tag in (b"\x0a", b"\x12" if dtype == "float32" else b"\x1a", b"\x12"):
-            header = [_constant(rows, tag), _varints(length[:, None])]
-            entry = header + entry
-            length = length + sum(part.lengths() for part in header)
-        header = [_constant(rows, b"\x0a"), _varints(length[:, None] + len(key)), _constant(rows, key)]
-        parts += header + entry
-        total += length + sum(part.lengths() for part in header)
-    header = [_constant(rows, b"\x0a"), _varints(total[:, None])]
-    return _Bytes.join(header + parts).rows()
+            entry = [_constant(rows, tag), _varints(_total(entry)[:, None]), *entry]
+        entry = [_constant(rows, key), *entry]
+        parts += [_constant(rows, b"\x0a"), _varints(_total(entry)[:, None]), *entry]
+    return _rows([_constant(rows, b"\x0a"), _varints(_total(parts)[:, None]), *parts])
 
 
 @dataclasses.dataclass
 class _Bytes:
-    """A byte string for every row: row i is `values[i][used[i]]`. uint8 and bool [rows, width]."""
+    """A byte string for every row: row i is `values[i][used[i]]`.
+
+    Attributes:
+      values: uint8 [rows, width].
+      used: bool [rows, width].
+      lengths: bytes of each row, int64 [rows]. Counted once, since counting is a good part of the work.
+    """
 
     values: np.ndarray
     used: np.ndarray
+    lengths: np.ndarray
 
     @classmethod
-    def join(cls, parts: list["_Bytes"]) -> "_Bytes":
-        return cls(
-            np.concatenate([part.values for part in parts], axis=1),
-            np.concatenate([part.used for part in parts], axis=1),
-        )
+    def whole(cls, values: np.ndarray) -> "_Bytes":
+        rows, width = values.shape
+        return cls(values, np.ones((rows, width), bool), np.full(rows, width, np.int64))
 
-    def lengths(self) -> np.ndarray:
-        return self.used.sum(axis=1, dtype=np.int64)
 
-    def rows(self) -> list[bytes]:
-        flat = self.values[self.used].tobytes()
-        ends = np.cumsum(self.lengths()).tolist()
-        return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+def _total(parts: list[_Bytes]) -> np.ndarray:
+    return np.sum([part.lengths for part in parts], axis=0)
+
+
+def _rows(parts: list[_Bytes]) -> list[bytes]:
+    values = np.concatenate([part.values for part in parts], axis=1)
+    used = np.concatenate([part.used for part in parts], axis=1)
+    flat = values[used].tobytes()
+    ends = np.cumsum(_total(parts)).tolist()
+    return [flat[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _constant(rows: int, data: bytes) -> _Bytes:
-    values = np.broadcast_to(np.frombuffer(data, np.uint8), (rows, len(data)))
-    return _Bytes(values, np.ones_like(values, bool))
+    return _Bytes.whole(np.broadcast_to(np.frombuffer(data, np.uint8), (rows, len(data))))
 
 
 def _floats(values: np.ndarray) -> _Bytes:
-    data = np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(len(values), -1)
-    return _Bytes(data, np.ones_like(data, bool))
+    return _Bytes.whole(np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(len(values), -1))
 
 
 def _varints(values: np.ndarray) -> _Bytes:
@@ -170,17 +172,19 @@ def _varints(values: np.ndarray) -> _Bytes:
     if values.min(initial=0) < 0 or top >= 1 << 28:
         raise ValueError(f"ids must lie in [0, 2^28). Received: {values.min()} to {top}.")
     if top < 0x80:
-        return _Bytes(values.astype(np.uint8), np.ones(values.shape, bool))
+        return _Bytes.whole(values.astype(np.uint8))
     width = -(-top.bit_length() // 7)
     values = values.astype(np.uint32)
     digits = np.empty((*values.shape, width), np.uint8)
     used = np.ones(digits.shape, bool)
+    lengths = np.full(len(values), values.shape[1], np.int64)
     for place in range(width):
-        more = values >> np.uint32(7 * (place + 1)) > 0
+        more = values >= 1 << 7 * (place + 1)
         digits[..., place] = values >> np.uint32(7 * place) & 0x7F | more * np.uint32(0x80)
         if place + 1 < width:
             used[..., place + 1] = more
-    return _Bytes(digits.reshape(len(values), -1), used.reshape(len(values), -1))
+            lengths += np.bitwise_count(np.packbits(more, axis=1)).sum(axis=1, dtype=np.int64)
+    return _Bytes(digits.reshape(len(values), -1), used.reshape(len(values), -1), lengths)
 
 
 def parse(serialized, layout: RecordLayout):

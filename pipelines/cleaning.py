@@ -77,11 +77,23 @@ def prepare(text: str, config: DocumentConfig, counts: collections.Counter) -> s
 
 def clean(text: str) -> str:
     """Unicode form C, no control or zero-width characters, single spaces, no empty lines."""
+    if _is_clean(text):
+        return text
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     text = _INVISIBLE.sub("", text)
     lines = (" ".join(line.split()) for line in _LINE_BREAK.split(text))
     return "\n".join(line for line in lines if line)
+
+
+def _is_clean(text: str) -> bool:
+    """Whether clean() would change nothing, for texts that are usual: no regular expression has to look at them."""
+    return (
+        (text.isascii() or (unicodedata.is_normalized("NFC", text) and "\ufffd" not in text))
+        and not ("  " in text or " \n" in text or "\n " in text or "\n\n" in text)
+        and text.replace("\n", " ").isprintable()  # neither control characters nor white space but the usual
+        and text.strip() == text
+    )
 
 
 def c4_rules(text: str, counts: collections.Counter) -> str | None:

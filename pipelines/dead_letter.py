@@ -9,11 +9,14 @@ from pipelines import shards
 from pipelines.inputs import Part
 from pipelines.readers import BadRecord, Format, read_documents
 
+_CHARACTERS_AT_ONCE = 1 << 18
 _LISTED = 10_000  # bad records, at most; all are counted
 
 
 class ReadDocuments(beam.PTransform):
-    """Parts of files -> documents (str), and how many there were and what else; see read_documents.
+    """Parts of files -> lists of documents (str), and how many there were and what else; see read_documents.
+
+    Lists, since a runner's own cost is by element, and documents are small.
 
     Args:
       parts: parts of files.
@@ -22,7 +25,7 @@ class ReadDocuments(beam.PTransform):
       dead_letter: JSON lines file for the bad records, the first ten thousand of them; None for no file.
 
     Returns:
-      (documents, one dict with "read" and "bad", the numbers of documents and of bad records).
+      (lists of documents, one dict with "read" and "bad", the numbers of documents and of bad records).
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class ReadDocuments(beam.PTransform):
             | "SpreadParts" >> beam.Reshuffle()
             | "ReadPart" >> beam.ParDo(_ReadPart(self._format)).with_outputs("bad", main="documents")
         )
-        count = records.documents | "CountDocuments" >> beam.combiners.Count.Globally()
+        count = records.documents | "CountEach" >> beam.Map(len) | "CountDocuments" >> beam.CombineGlobally(sum)
         check = (
             records.bad
             | "CollectBad" >> beam.CombineGlobally(_FirstAndCount())
@@ -55,8 +58,18 @@ class _ReadPart(beam.DoFn):
         self._format = file_format
 
     def process(self, part: Part):
+        texts, size = [], 0
         for record in read_documents(Part(*part), self._format):
-            yield beam.pvalue.TaggedOutput("bad", record) if isinstance(record, BadRecord) else record
+            if isinstance(record, BadRecord):
+                yield beam.pvalue.TaggedOutput("bad", record)
+                continue
+            texts.append(record)
+            size += len(record)
+            if size > _CHARACTERS_AT_ONCE:
+                yield texts
+                texts, size = [], 0
+        if texts:
+            yield texts
 
 
 class _FirstAndCount(beam.CombineFn):

@@ -31,7 +31,7 @@ def paragraph_key(paragraph: str) -> int:
 
 
 class FindLosses(beam.PTransform):
-    """Documents (str) -> (pool, losses): which documents of the pool lose what; see `losses_by_document`.
+    """Lists of documents (str) -> (pool, losses): which documents of the pool lose what; see `losses_by_document`.
 
     Args:
       config: which duplicates to look for.
@@ -67,7 +67,7 @@ def _paragraph_keys(text: str) -> list[int]:
 
 
 class _AnnounceKeys(beam.DoFn):
-    """Document -> (bucket, entries): many in one element, since the runner's own cost is by element."""
+    """Lists of documents -> (bucket, entries): many in one element, since the runner's own cost is by element."""
 
     def __init__(self, keys_of, buckets: int):
         self._keys_of, self._buckets = keys_of, buckets
@@ -76,12 +76,13 @@ class _AnnounceKeys(beam.DoFn):
         self._keys, self._ids, self._sizes = [], [], []
         self._count = 0
 
-    def process(self, text: str):
-        keys = np.asarray(self._keys_of(text), np.uint64)
-        self._keys.append(keys)
-        self._ids.append(document_id(text))
-        self._sizes.append(len(keys))
-        self._count += len(keys)
+    def process(self, texts: list[str]):
+        for text in texts:
+            keys = np.asarray(self._keys_of(text), np.uint64)
+            self._keys.append(keys)
+            self._ids.append(document_id(text))
+            self._sizes.append(len(keys))
+            self._count += len(keys)
         if self._count > _ENTRIES_AT_ONCE:
             yield from self._flush()
 

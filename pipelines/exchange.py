@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import struct
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -61,24 +61,28 @@ class PoolInput:
 
 
 class ToBlocks(beam.DoFn):
-    """(pool, (key of 16 bytes, document)) -> (pool, Block).
+    """Lists of documents (str) -> (pool, Block).
 
     Args:
+      keys_of: (pool, key of 16 bytes) of a document, for each of the pools that it goes to.
       folder: where the blocks go; None if they cross the GroupByKey themselves.
     """
 
-    def __init__(self, folder: str | None):
-        self._folder = folder
+    def __init__(self, keys_of: Callable[[str], Iterable[tuple[str, bytes]]], folder: str | None):
+        self._keys_of, self._folder = keys_of, folder
 
     def start_bundle(self):
         self._pools: dict[str, list[bytes]] = {}
-        self._size = 0
+        self._documents, self._size = 0, 0
 
-    def process(self, element: tuple[str, tuple[bytes, str]]) -> Iterator[tuple[str, Block]]:
-        pool, (key, text) = element
-        data = text.encode("utf-8", "surrogatepass")
-        self._pools.setdefault(pool, []).append(key + _LENGTH.pack(len(data)) + data)
-        self._size += len(data)
+    def process(self, texts: list[str]) -> Iterator[tuple[str, Block]]:
+        for text in texts:
+            data = text.encode("utf-8", "surrogatepass")
+            length = _LENGTH.pack(len(data))
+            for pool, key in self._keys_of(text):
+                self._pools.setdefault(pool, []).extend((key, length, data))
+                self._documents += 1
+                self._size += len(data)
         if self._size > _BYTES_AT_ONCE:
             yield from self._flush()
 
@@ -88,7 +92,7 @@ class ToBlocks(beam.DoFn):
 
     def _flush(self) -> Iterator[tuple[str, Block]]:
         blocks = [(pool, zstandard.compress(b"".join(parts), _LEVEL)) for pool, parts in sorted(self._pools.items())]
-        documents, size = sum(map(len, self._pools.values())), self._size
+        documents, size = self._documents, self._size
         self.start_bundle()
         if self._folder is None or not blocks:
             yield from blocks

@@ -83,7 +83,8 @@ def _choose_pieces(maskable: np.ndarray, wanted: np.ndarray, rng: np.random.Gene
     # The positions with the smallest of independent uniform keys are a uniform choice without replacement.
     keys = np.where(maskable, rng.random(maskable.shape), np.inf)
     most = min(int(wanted.max(initial=0)), maskable.shape[1])
-    order = np.argsort(keys, axis=1)[:, :most]
+    order = np.argpartition(keys, most - 1, axis=1)[:, :most]
+    order = np.take_along_axis(order, np.argsort(np.take_along_axis(keys, order, axis=1), axis=1), axis=1)
     chosen = np.zeros(maskable.shape, bool)
     np.put_along_axis(chosen, order, np.arange(most) < wanted[:, None], axis=1)
     return chosen & maskable

@@ -220,8 +220,8 @@ def assemble(
     in_second = (position > first_sep) & (position < last_sep)
     in_either = in_first | in_second
     source = np.where(in_second, pairs.second_start[:, None] - first_sep, pairs.first_start[:, None]) + position - 1
-    word_ids = np.full(in_either.shape, vocabulary["[PAD]"], np.int32)
-    word_ids[in_either] = tokens[source[in_either]]
+    # Places outside the segments are read and thrown away, which is faster than to leave them out.
+    word_ids = np.where(in_either, tokens.take(source, mode="clip"), np.int32(vocabulary["[PAD]"]))
     # Text makes no special token: a [SEP] among the tokens stands between two documents of a row.
     maskable = in_either & (word_ids != vocabulary["[SEP]"])
     begins_word = maskable & ~is_continuation[word_ids]

@@ -6,6 +6,7 @@ bytes of a shard depend on the input and the seed alone, not on runner, workers 
 
 import collections
 import dataclasses
+import gc
 import hashlib
 import importlib.metadata
 import json
@@ -109,28 +110,40 @@ def pools_of(identity: bytes, config: JobConfig) -> Iterator[tuple[str, bytes]]:
 
     A document is in validation or in training for all passes.
     """
-    key = f"{config.instances.seed}".encode()
-    in_validation = _fraction(hashlib.blake2b(identity, key=key, person=b"split").digest()) < config.validation_fraction
-    split, count = ("validation", config.num_validation_shards) if in_validation else ("train", config.num_shards)
-    for number in range(1 if in_validation else config.dupe_factor):
-        digest = hashlib.blake2b(identity, key=key, salt=number.to_bytes(4), person=b"pool").digest()
-        yield records.shard_name(split, int(_fraction(digest) * count), count), digest[-16:]
+    seed = f"{config.instances.seed}".encode()
+
+    def digest(number: int) -> bytes:
+        return hashlib.blake2b(identity, key=seed, salt=number.to_bytes(4), person=b"pool").digest()
+
+    first = digest(0)
+    if _fraction(first[:6]) < config.validation_fraction:
+        split, count, passes = "validation", config.num_validation_shards, 1
+    else:
+        split, count, passes = "train", config.num_shards, config.dupe_factor
+    for number in range(passes):
+        drawn = digest(number) if number else first
+        yield records.shard_name(split, int(_fraction(drawn[6:12]) * count), count), drawn[-16:]
 
 
-def _fraction(digest: bytes) -> float:
-    """A stable pseudo-random number in [0, 1) from the front of a digest."""
-    return int.from_bytes(digest[:6]) / 2**48  # 48 bits divide exactly: more could round up to 1
+def _fraction(data: bytes) -> float:
+    """A stable pseudo-random number in [0, 1) from 48 bits, which a float holds exactly: more could round up to 1."""
+    return int.from_bytes(data) / 2**48
 
 
 @dataclasses.dataclass(frozen=True)
 class WantedPools:
-    """Document id -> the shards still to be made that it goes to."""
+    """Which of the shards still to be made a document goes to."""
 
     config: JobConfig
     wanted: frozenset[str]
 
-    def __call__(self, identity: bytes) -> list[str]:
+    def of_id(self, identity: bytes) -> list[str]:
+        """Names of shards."""
         return [name for name, _ in pools_of(identity, self.config) if name in self.wanted]
+
+    def of_text(self, text: str) -> list[tuple[str, bytes]]:
+        """(shard name, order key)."""
+        return [place for place in pools_of(document_id(text), self.config) if place[0] in self.wanted]
 
 
 class PrepareDocuments(beam.DoFn):
@@ -142,27 +155,14 @@ class PrepareDocuments(beam.DoFn):
     def start_bundle(self):
         self._counts: collections.Counter = collections.Counter()
 
-    def process(self, text: str) -> Iterator[str]:
-        kept = prepare(text, self._config, self._counts)
-        if kept is not None:
-            yield kept
+    def process(self, texts: list[str]) -> Iterator[list[str]]:
+        prepared = (prepare(text, self._config, self._counts) for text in texts)
+        yield [text for text in prepared if text is not None]
 
     def finish_bundle(self):
         # Elements and not Beam's metrics, which count a bundle twice if a runner repeats it.
         element = WindowedValue(dict(self._counts), GlobalWindow().max_timestamp(), [GlobalWindow()])
         yield beam.pvalue.TaggedOutput("counts", element)
-
-
-class AssignPools(beam.DoFn):
-    """Document -> (shard name, (order key, document)), once for every pass."""
-
-    def __init__(self, config: JobConfig, wanted: frozenset[str]):
-        self._config, self._wanted = config, wanted
-
-    def process(self, text: str) -> Iterator[tuple[str, tuple[bytes, str]]]:
-        for name, key in pools_of(document_id(text), self._config):
-            if name in self._wanted:
-                yield name, (key, text)
 
 
 class MakeShard(beam.DoFn):
@@ -178,7 +178,14 @@ class MakeShard(beam.DoFn):
         self._tokenizer = Tokenizer(self._vocabulary, lower_case=self._config.instances.lower_case)
 
     def process(self, element: tuple[str, Iterable[Block | None]]) -> Iterator[dict]:
-        name, blocks = element
+        # A pool makes millions of objects and no cycles: looking for some takes a tenth of the time.
+        gc.disable()
+        try:
+            yield self._made(*element)
+        finally:
+            gc.enable()
+
+    def _made(self, name: str, blocks: Iterable[Block | None]) -> dict:
         dropped: collections.Counter = collections.Counter()
         documents = pool_documents(
             read_blocks(block for block in blocks if block is not None), self._config.documents, dropped
@@ -190,7 +197,7 @@ class MakeShard(beam.DoFn):
         written = shards.write_shard(self._output_dir, name, serialized, self._config.compression)
         info = {**written, "counts": dict(counts)}
         output_folder.mark_finished(self._output_dir, info)
-        yield info
+        return info
 
 
 def pool_documents(
@@ -323,15 +330,11 @@ def create_pretraining_data(
             prepared = documents | "PrepareDocuments" >> beam.ParDo(PrepareDocuments(config.documents)).with_outputs(
                 "counts", main="documents"
             )
-            wanted = frozenset(remaining)
-            blocks = (
-                prepared.documents
-                | "AssignPools" >> beam.ParDo(AssignPools(config, wanted))
-                | "ToBlocks" >> beam.ParDo(ToBlocks(folder))
-            )
+            pools = WantedPools(config, frozenset(remaining))
+            blocks = prepared.documents | "ToBlocks" >> beam.ParDo(ToBlocks(pools.of_text, folder))
             losses = (
                 prepared.documents
-                | "FindLosses" >> FindLosses(config.documents, WantedPools(config, wanted), text_bytes)
+                | "FindLosses" >> FindLosses(config.documents, pools.of_id, text_bytes)
                 | "AsLosses" >> beam.MapTuple(lambda name, data: (name, Losses(data)))
             )
             # An element without a block for each pool, so that exactly num_shards files are written.

@@ -28,7 +28,10 @@ from pipelines.inputs import Part
 
 MAX_DOCUMENT_BYTES = 10_000_000
 _LINE_AT_ONCE = 1 << 20
+_BYTES_AT_ONCE = 1 << 20
 _DECOMPRESSED_AT_ONCE = 1 << 16
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLANK_WITH_SPACES = re.compile(rb"\n[ \t\x0b\x0c]+\n")
 # By their first bytes. Beam's own readers take a truncated file for a whole one; these do not.
 _DECOMPRESSORS = {
     b"\x1f\x8b": gzip.open,
@@ -82,32 +85,56 @@ class _Line(NamedTuple):
 class _Lines:
     """The lines of a part: those that begin in it, and on until the reader has had enough."""
 
-    def __init__(self, part: Part, file, max_bytes: int):
+    def __init__(self, part: Part, file: io.BufferedReader, max_bytes: int):
         self.part, self.max_bytes = part, max_bytes
         self._file = file
+        self._offset, self._number = part.start, 0  # of the next line, and how many came before it
+        self._unusual_until = 0
 
     def __iter__(self) -> Iterator[_Line]:
         """Lines without their ends and byte order mark: a document is the same wherever it stands."""
-        offset = self.part.start
-        if offset:
-            self._file.seek(offset - 1)
-            offset += self._skip_line(offset) - 1
-        number = 0
-        while not self.is_past(offset) or number:
-            data = self._file.readline(self.max_bytes + 2)
-            if not data:
+        if self._offset:
+            self._file.seek(self._offset - 1)
+            self._offset += self._skip_line(self._offset) - 1
+            if self.is_past(self._offset):
                 return
-            number += 1
-            first, offset = offset, offset + len(data)
+        while data := self._file.readline(self.max_bytes + 2):
+            first = self._offset
+            self._number += 1
+            self._offset += len(data)
             is_whole = data.endswith(b"\n") or len(data) < self.max_bytes + 2
             if first == 0:
-                data = data.removeprefix(b"\xef\xbb\xbf")
-            yield _Line(number, first, data.rstrip(b"\r\n"), is_whole)
+                data = data.removeprefix(_BYTE_ORDER_MARK)
+            yield _Line(self._number, first, data.rstrip(b"\r\n"), is_whole)
             if not is_whole:
-                offset += self._skip_line(offset)
+                self._offset += self._skip_line(self._offset)
                 # What begins behind it is another part's, and the rest of it may be as large as the file.
-                if self.is_past(offset):
+                if self.is_past(self._offset):
                     return
+
+    def plain_documents(self) -> list[str]:
+        """Whole documents of plain text that lie in the buffer, from a document's begin on, if all is as usual there.
+
+        What they would be if they were read line by line, many times as fast. [] says nothing about the text.
+        """
+        if self._offset < self._unusual_until:
+            return []
+        data = self._file.peek(1)
+        self._unusual_until = self._offset + len(data)
+        end = data.rfind(b"\n\n") + 2
+        if end < 2 or end > self.max_bytes or self.is_past(self._offset + end):
+            return []
+        data = data[:end]
+        if b"\r" in data or data[:1].isspace() or data.startswith(_BYTE_ORDER_MARK) or _BLANK_WITH_SPACES.search(data):
+            return []
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            return []
+        self._file.read(end)
+        self._offset += end
+        self._number += data.count(b"\n")
+        return [document for part in text.split("\n\n") if (document := part.strip("\n"))]
 
     def _skip_line(self, offset: int) -> int:
         skipped = 0
@@ -143,7 +170,7 @@ def read_documents(
     last = BadRecord(part.path, "byte", part.start, "")
     try:
         with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as opened:
-            raw = opened if isinstance(opened, io.BufferedReader) else io.BufferedReader(opened)
+            raw = io.BufferedReader(opened, _BYTES_AT_ONCE)
             decompress = _decompressor(raw)
             if decompress and part.start:
                 return
@@ -204,7 +231,15 @@ def _paragraphs(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
     paragraph: list[_Line] = []
     size = 0
     is_ours = lines.part.start == 0
-    for line in lines:
+    line = _Line(0, lines.part.start, b"", True)
+    each_line = iter(lines)
+    while True:
+        if is_ours and not paragraph:
+            for text in lines.plain_documents():
+                yield line, text
+        line = next(each_line, None)
+        if line is None:
+            break
         if line.data.strip():
             size += len(line.data) + (0 if line.is_whole else lines.max_bytes)
             if is_ours and (size <= lines.max_bytes or not paragraph):

@@ -125,7 +125,6 @@ def build_vocab(
         )
         _ = (
             documents
-            | "BatchDocuments" >> beam.BatchElements(min_batch_size=64, max_batch_size=4096)
             | "CountWords" >> beam.ParDo(CountWords(lower_case))
             | "SumCounts" >> beam.CombinePerKey(sum)
             | "CollectCounts" >> beam.combiners.ToDict()
