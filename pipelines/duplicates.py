@@ -112,15 +112,10 @@ class _FindLosers(beam.DoFn):
         lost = entries[_is_lost(entries)].copy()
         if self._whole:
             lost["key"] = WHOLE
-        lost = np.unique(lost)
         by_pool = collections.defaultdict(list)
-        ids, starts = np.unique(lost[["high", "low"]], return_inverse=True)
-        order = np.argsort(starts, kind="stable")
-        ends = np.cumsum(np.bincount(starts, minlength=len(ids)))
-        for identity, start, end in zip(ids, [0, *ends], ends, strict=False):
-            data = lost[order[start:end]].tobytes()
-            for pool in self._pools_of(identity.tobytes()):
-                by_pool[pool].append(data)
+        for identity, of_document in _by_document(np.unique(lost)):
+            for pool in self._pools_of(identity):
+                by_pool[pool].append(of_document.tobytes())
         for pool, parts in sorted(by_pool.items()):
             yield pool, b"".join(parts)
 
@@ -133,15 +128,20 @@ def _is_lost(entries: np.ndarray) -> np.ndarray:
     return (entries["high"] != entries["high"][winner]) | (entries["low"] != entries["low"][winner])
 
 
+def _by_document(entries: np.ndarray) -> Iterator[tuple[bytes, np.ndarray]]:
+    """(document id, its entries)."""
+    entries = entries[np.lexsort((entries["low"], entries["high"]))]
+    ids = np.stack([entries["high"], entries["low"]], axis=1).astype(">u8")
+    begins = np.flatnonzero(np.any(ids[1:] != ids[:-1], axis=1)) + 1
+    for start, of_document in zip([0, *begins], np.split(entries, begins), strict=True):
+        if len(of_document):
+            yield ids[start].tobytes(), of_document
+
+
 def losses_by_document(losses: Iterable[bytes]) -> dict[bytes, set[int]]:
     """Document id -> keys of the paragraphs that it loses, or WHOLE."""
-    found: dict[bytes, set[int]] = {}
-    for data in losses:
-        entries = np.frombuffer(data, _ENTRY)
-        ids = np.stack([entries["high"], entries["low"]], axis=1).astype(">u8")
-        for identity, key in zip(ids, entries["key"].tolist(), strict=True):
-            found.setdefault(identity.tobytes(), set()).add(key)
-    return found
+    entries = np.frombuffer(b"".join(losses), _ENTRY)
+    return {identity: set(of_document["key"].tolist()) for identity, of_document in _by_document(entries)}
 
 
 def without_losses(text: str, lost: set[int]) -> str | None:

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,22 +61,22 @@ class InstanceConfig:
 
 
 def make_records(
-    name: str, keyed_texts: Iterable[tuple[bytes, str]], tokenizer: "Tokenizer", config: InstanceConfig
-) -> tuple[list[bytes], collections.Counter]:
-    """Turns the documents of one pool into serialized records in their final order.
+    name: str,
+    keyed_texts: Iterable[tuple[bytes, str]],
+    tokenizer: "Tokenizer",
+    config: InstanceConfig,
+    counts: collections.Counter,
+) -> Iterator[list[bytes]]:
+    """Turns the documents of one pool into serialized records in their final order, a few thousand at a time.
 
     Args:
       name: the shard's name, part of every seed.
       keyed_texts: (order key, document) in any order; the key is a hash of (seed, pass, document id).
       tokenizer: text to ids.
       config: sizes, probabilities and the seed.
-
-    Returns:
-      Records, and counts for the summary.
+      counts: is added to, for the summary.
     """
-    counts: collections.Counter = collections.Counter()
-    # Sorting by key is the shuffle.
-    pool = _tokenize([text for _, text in sorted(keyed_texts)], tokenizer, counts)
+    pool = _tokenize(keyed_texts, tokenizer, counts)
     shard_seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
 
     def rng(stage: int) -> np.random.Generator:
@@ -88,7 +88,6 @@ def make_records(
     pairs = pairs.take(rng(2).permutation(len(pairs)))
     rows = _rows(pairs, config, rng(4))
     masks, is_continuation = rng(3), continuations(vocabulary)
-    serialized: list[bytes] = []
     for start in range(0, len(rows), _ROWS_PER_CALL):
         some = rows.take(np.arange(start, min(start + _ROWS_PER_CALL, len(rows))))
         features = assemble(
@@ -113,9 +112,8 @@ def make_records(
         _count(features, vocabulary, layout, counts)
         if config.packing:
             features = packing.pack_rows(features, np.diff(some.rows), layout, vocabulary["[PAD]"])
-        serialized += records.encode(features, layout)
-    counts["rows"] = len(serialized)
-    return serialized, counts
+        counts["rows"] += len(some)
+        yield records.encode(features, layout)
 
 
 def _segments(
@@ -165,32 +163,48 @@ def _count(
         counts["predictions_kept"] += int((now == features["masked_lm_ids"][is_prediction]).sum())
 
 
-def _tokenize(texts: Sequence[str], tokenizer: "Tokenizer", counts: collections.Counter) -> TokenPool:
-    """Splits into sentences and tokenizes all of them in a few calls; keeps documents that hold a token."""
+def _tokenize(
+    keyed_texts: Iterable[tuple[bytes, str]], tokenizer: "Tokenizer", counts: collections.Counter
+) -> TokenPool:
+    """Splits into sentences and tokenizes many at a time; keeps documents that hold a token.
+
+    Texts go as soon as their tokens are there: a pool is never in memory twice.
+    """
+    # Sorting by key is the shuffle; backwards, since a list gives up its last elements cheaply.
+    remaining = sorted(keyed_texts, reverse=True)
+    tokens, lengths, sizes = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], []
+    identities: list[bytes] = []
     sentences: list[str] = []
-    sizes = []
-    for text in texts:
-        parts = split_sentences(text)
-        sentences += parts
-        sizes.append(len(parts))
-    tokens, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
-    for start in range(0, len(sentences), _SENTENCES_PER_CALL):
-        ragged = tokenizer.tokenize(sentences[start : start + _SENTENCES_PER_CALL])
+
+    def flush():
+        ragged = tokenizer.tokenize(sentences)
         tokens.append(ragged.values.numpy())
         lengths.append(np.diff(ragged.row_splits.numpy()))
+        sentences.clear()
+
+    while remaining:
+        _, text = remaining.pop()
+        parts = split_sentences(text)
+        identities.append(document_id(text))
+        sizes.append(len(parts))
+        sentences += parts
+        if len(sentences) >= _SENTENCES_PER_CALL:
+            flush()
+    if sentences:
+        flush()
     length = np.concatenate(lengths)
-    owner = np.repeat(np.arange(len(texts)), sizes)[length > 0]
+    owner = np.repeat(np.arange(len(sizes)), sizes)[length > 0]
     length = length[length > 0]
     kept, per_document = np.unique(owner, return_counts=True)
-    counts["passes_over_documents"] += len(texts)
-    counts["empty_documents"] += len(texts) - len(kept)
+    counts["passes_over_documents"] += len(sizes)
+    counts["documents_without_token"] += len(sizes) - len(kept)
     counts["sentences"] += len(length)
     counts["tokens"] += int(length.sum())
     return TokenPool(
         tokens=np.concatenate(tokens),
         sentences=np.concatenate([[0], np.cumsum(length)]),
         documents=np.concatenate([[0], np.cumsum(per_document)]),
-        identities=[document_id(texts[index]) for index in kept.tolist()],
+        identities=[identities[index] for index in kept.tolist()],
     )
 
 

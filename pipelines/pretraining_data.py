@@ -186,38 +186,37 @@ class MakeShard(beam.DoFn):
             gc.enable()
 
     def _made(self, name: str, blocks: Iterable[Block | None]) -> dict:
-        dropped: collections.Counter = collections.Counter()
-        documents = pool_documents(
-            read_blocks(block for block in blocks if block is not None), self._config.documents, dropped
-        )
-        serialized, counts = make_records(name, documents, self._tokenizer, self._config.instances)
-        counts += dropped
+        counts: collections.Counter = collections.Counter()
+        found = read_blocks(block for block in blocks if block is not None)
+        documents = pool_documents(found, self._config.documents, counts)
+        batches = make_records(name, documents, self._tokenizer, self._config.instances, counts)
+        written = shards.write_shard(self._output_dir, name, batches, self._config.compression)
         for counter, value in counts.items():
             Metrics.counter("pretraining_data", counter).inc(value)
-        written = shards.write_shard(self._output_dir, name, serialized, self._config.compression)
         info = {**written, "counts": dict(counts)}
         output_folder.mark_finished(self._output_dir, info)
         return info
 
 
 def pool_documents(
-    found: PoolInput, config: DocumentConfig, dropped: collections.Counter
+    found: PoolInput, config: DocumentConfig, counts: collections.Counter
 ) -> Iterator[tuple[bytes, str]]:
-    """The documents of a pool by order keys, without what they lose as duplicates."""
+    """The documents of a pool by order keys, without what they lose as duplicates; `found` is emptied on the way."""
     losses = losses_by_document(found.losses)
-    for key, text in found.documents.items():
+    while found.documents:
+        key, text = found.documents.popitem()
         times = 1 + found.again[key]
         if config.deduplicate:
-            dropped["dropped_duplicates"] += times - 1
+            counts["dropped_duplicates"] += times - 1
             times = 1
         if losses and (lost := losses.get(document_id(text))):
             text = without_losses(text, lost)
             if text is None:
-                dropped["dropped_near_duplicates"] += times
+                counts["dropped_near_duplicates"] += times
                 continue
-            dropped["lines_of_other_documents"] += len(lost) * times
+            counts["lines_of_other_documents"] += len(lost) * times
             if not text or len(text) < config.min_characters:
-                dropped["dropped_short" if text else "dropped_empty"] += times
+                counts["dropped_short" if text else "dropped_empty"] += times
                 continue
         yield key, text
         for number in range(1, times):

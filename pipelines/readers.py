@@ -93,7 +93,7 @@ class _Lines:
 
     def __iter__(self) -> Iterator[_Line]:
         """Lines without their ends and byte order mark: a document is the same wherever it stands."""
-        if self._offset:
+        if self.part.start:
             self._file.seek(self._offset - 1)
             self._offset += self._skip_line(self._offset) - 1
             if self.is_past(self._offset):
@@ -135,6 +135,10 @@ class _Lines:
         self._offset += end
         self._number += data.count(b"\n")
         return [document for part in text.split("\n\n") if (document := part.strip("\n"))]
+
+    def here(self) -> _Line:
+        """A line that tells how far the file is read."""
+        return _Line(self._number, self._offset, b"", True)
 
     def _skip_line(self, offset: int) -> int:
         skipped = 0
@@ -231,12 +235,11 @@ def _paragraphs(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
     paragraph: list[_Line] = []
     size = 0
     is_ours = lines.part.start == 0
-    line = _Line(0, lines.part.start, b"", True)
     each_line = iter(lines)
     while True:
         if is_ours and not paragraph:
             for text in lines.plain_documents():
-                yield line, text
+                yield lines.here(), text
         line = next(each_line, None)
         if line is None:
             break

@@ -1,5 +1,7 @@
 """Exact, byte-stable shards and what lies beside them: dataset.json, vocab.txt, TFDS metadata, COMPLETED."""
 
+import contextlib
+import functools
 import gzip
 import hashlib
 import json
@@ -7,6 +9,7 @@ import os
 import struct
 import uuid
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -27,11 +30,18 @@ def write_bytes(path: str, data: bytes) -> None:
     Raises:
       InputError: the path cannot be written.
     """
+    with _renamed_when_done(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def _renamed_when_done(path: str) -> Iterator[BinaryIO]:
     # A name of its own for every attempt: a runner may make the same shard twice at the same time.
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
         try:
-            _write(temporary, data)
+            with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+                yield file
             FileSystems.rename([temporary], [path])
         except BaseException:
             if FileSystems.exists(temporary):
@@ -51,15 +61,10 @@ def check_writable(path: str) -> None:
     try:
         if os.path.isdir(path):
             raise IsADirectoryError(None, "it is a folder")
-        _write(probe, b"")
+        FileSystems.create(probe, compression_type=CompressionTypes.UNCOMPRESSED).close()
         FileSystems.delete([probe])
     except (OSError, BeamIOError) as error:
         raise InputError(f"{path}: expected a place that can be written. Received: {_reason(error)}.") from None
-
-
-def _write(path: str, data: bytes) -> None:
-    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        file.write(data)
 
 
 def read_bytes(path: str) -> bytes | None:
@@ -84,17 +89,15 @@ def _reason(error: Exception) -> str:
     return (getattr(cause, "strerror", None) or str(cause).splitlines()[0]).rstrip(".")
 
 
-def frame_records(serialized: Iterable[bytes]) -> bytes:
+def frame_record(data: bytes) -> bytes:
     """TFRecord framing: length, masked crc32c of the length, data, masked crc32c of the data."""
-    headers: dict[int, bytes] = {}  # records of one shard have few different lengths
-    framed = []
-    for data in serialized:
-        header = headers.get(len(data))
-        if header is None:
-            length = struct.pack("<Q", len(data))
-            header = headers[len(data)] = length + _masked_crc(length)
-        framed += (header, data, _masked_crc(data))
-    return b"".join(framed)
+    return _header(len(data)) + data + _masked_crc(data)
+
+
+@functools.lru_cache(maxsize=4096)  # records of one shard have few different lengths
+def _header(length: int) -> bytes:
+    packed = struct.pack("<Q", length)
+    return packed + _masked_crc(packed)
 
 
 def read_records(file) -> Iterator[bytes]:
@@ -118,18 +121,33 @@ def _masked_crc(data: bytes) -> bytes:
     return _CRC.pack(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
-def write_shard(output_dir: str, name: str, serialized: list[bytes], compression: str = "none") -> dict:
-    """Writes one finished shard and returns what dataset.json says of it."""
-    data = frame_records(serialized)
-    if compression == "gzip":
-        data = gzip.compress(data, _GZIP_LEVEL, mtime=0)  # the time would make other bytes on every run
-    write_bytes(FileSystems.join(output_dir, name), data)
-    return {
-        "name": name,
-        "examples": len(serialized),
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
+def write_shard(output_dir: str, name: str, batches: Iterable[list[bytes]], compression: str = "none") -> dict:
+    """Writes a shard, batch by batch of records as they come, and returns what dataset.json says of it."""
+    examples = 0
+    with _renamed_when_done(FileSystems.join(output_dir, name)) as raw:
+        file = _Hashed(raw)
+        # The time of writing would make other bytes on every run.
+        zipped = gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) if compression == "gzip" else None
+        for batch in batches:
+            (zipped or file).write(b"".join(map(frame_record, batch)))
+            examples += len(batch)
+        if zipped:
+            zipped.close()
+    return {"name": name, "examples": examples, "bytes": file.size, "sha256": file.hash.hexdigest()}
+
+
+class _Hashed:
+    """Writes to a file and keeps count."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.size, self.hash = 0, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self._file.write(data)
+        self.hash.update(data)
+        self.size += len(data)
+        return len(data)
 
 
 def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: list[dict]) -> None:

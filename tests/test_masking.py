@@ -1,42 +1,69 @@
 import numpy as np
 import pytest
 
-from pipelines.masking import mask_tokens
-from pipelines.pool import assemble
+from bert_tf.vocabulary import Vocabulary
+from pipelines.masking import mask_tokens, wanted_predictions
+from pipelines.pool import assemble, continuations
 from pipelines.sentence_pairs import Pairs
 
 
-def rows(vocabulary, count: int, first: int = 20, second: int = 10, length: int = 40):
-    """Identical pairs of the token "the"."""
-    tokens = np.full(first + second, vocabulary["the"], np.int32)
+def assembled(vocabulary: Vocabulary, pairs: Pairs, tokens: list[int], length: int) -> dict[str, np.ndarray]:
+    return assemble(
+        pairs,
+        np.array(tokens, np.int32),
+        vocabulary=vocabulary,
+        is_continuation=continuations(vocabulary),
+        max_seq_length=length,
+    )
+
+
+def pair(first: int, second: int, count: int = 1) -> Pairs:
+    """The same pair several times: tokens 0 to first, and the `second` that follow."""
     ends = (0, first, first, first + second, 0, 0)
-    features = assemble(Pairs(*(np.full(count, end) for end in ends)), tokens, vocabulary, length)
-    return features["input_word_ids"], features["maskable"]
+    return Pairs(*(np.full(count, end) for end in ends))
 
 
-def masked(vocabulary, count=200, max_predictions=20, prob=0.15, seed=0, **sizes):
-    word_ids, maskable = rows(vocabulary, count, **sizes)
-    rng = np.random.default_rng(seed)
-    return word_ids, mask_tokens(
-        word_ids,
-        maskable,
+def masked(vocabulary, count=200, max_predictions=20, prob=0.15, seed=0, first=20, second=10, length=40, **kwargs):
+    """Identical pairs of the token "the"."""
+    features = assembled(vocabulary, pair(first, second, count), [vocabulary["the"]] * (first + second), length)
+    return features["input_word_ids"], hidden(vocabulary, features, max_predictions, prob, seed, **kwargs)
+
+
+def hidden(vocabulary, features, max_predictions=20, prob=0.15, seed=0, **kwargs):
+    return mask_tokens(
+        features["input_word_ids"],
+        features["maskable"],
+        begins_word=features["begins_word"],
         vocabulary=vocabulary,
         masked_lm_prob=prob,
         max_predictions_per_seq=max_predictions,
-        rng=rng,
+        rng=np.random.default_rng(seed),
+        **kwargs,
     )
 
 
 def test_assemble_lays_out_cls_a_sep_b_sep(vocabulary):
-    the, cat = vocabulary["the"], vocabulary["cat"]
-    pairs = Pairs(*(np.array([end]) for end in (1, 3, 0, 1, 1, 0)))
-    features = assemble(pairs, np.array([cat, the, cat], np.int32), vocabulary, 8)
+    the, cat, able = vocabulary["the"], vocabulary["cat"], vocabulary["##able"]
+    pairs = Pairs(*(np.array([end]) for end in (1, 4, 0, 1, 1, 0)))
+    features = assembled(vocabulary, pairs, [able, the, cat, able], 9)
     cls, sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
-    assert features["input_word_ids"].tolist() == [[cls, the, cat, sep, cat, sep, 0, 0]]
-    assert features["input_mask"].tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]]
-    assert features["input_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1, 0, 0]]
-    assert features["maskable"].tolist() == [[False, True, True, False, True, False, False, False]]
+    assert features["input_word_ids"].tolist() == [[cls, the, cat, able, sep, able, sep, 0, 0]]
+    assert features["input_mask"].tolist() == [[1, 1, 1, 1, 1, 1, 1, 0, 0]]
+    assert features["input_type_ids"].tolist() == [[0, 0, 0, 0, 0, 1, 1, 0, 0]]
+    assert features["maskable"].astype(int).tolist() == [[0, 1, 1, 1, 0, 1, 0, 0, 0]]
+    # A segment that was cut inside a word begins one all the same.
+    assert features["begins_word"].astype(int).tolist() == [[0, 1, 1, 0, 0, 1, 0, 0, 0]]
     assert features["next_sentence_labels"].tolist() == [[1]]
+
+
+def test_assemble_lays_out_one_segment_with_a_separator_inside(vocabulary):
+    the, cls, sep = vocabulary["the"], vocabulary["[CLS]"], vocabulary["[SEP]"]
+    pairs = Pairs(*(np.array([end]) for end in (0, 3, 0, 0, 0, 0)))
+    features = assembled(vocabulary, pairs, [the, sep, the], 7)
+    assert features["input_word_ids"].tolist() == [[cls, the, sep, the, sep, 0, 0]]
+    assert features["input_mask"].tolist() == [[1, 1, 1, 1, 1, 0, 0]]
+    assert not features["input_type_ids"].any()
+    assert features["maskable"].astype(int).tolist() == [[0, 1, 0, 1, 0, 0, 0]]
 
 
 def test_never_masks_cls_sep_or_padding(vocabulary):
@@ -103,3 +130,86 @@ def test_every_position_is_equally_likely(vocabulary):
     deviation = 5 * (8000 * p * (1 - p)) ** 0.5
     assert np.abs(counts[maskable] - 8000 * p).max() < deviation
     assert counts.sum() == counts[maskable].sum()
+
+
+# Words of 1, 2, 3, 1, 2, 3, ... pieces, ten in the first segment, five in the second.
+_SIZES = [1, 2, 3] * 5
+
+
+@pytest.fixture
+def words(vocabulary):
+    the, able = vocabulary["the"], vocabulary["##able"]
+    pieces = [piece for size in _SIZES for piece in [the] + [able] * (size - 1)]
+    return assembled(vocabulary, pair(sum(_SIZES[:10]), sum(_SIZES[10:]), 4000), pieces, 40)
+
+
+def chosen_words(words, out) -> tuple[np.ndarray, np.ndarray]:
+    """Which pieces were chosen, bool [rows, length], and the number of each piece's word."""
+    chosen = np.zeros(words["maskable"].shape, bool)
+    rows, columns = np.nonzero(out["masked_lm_weights"])
+    chosen[rows, out["masked_lm_positions"][rows, columns]] = True
+    return chosen, np.cumsum(words["begins_word"], axis=1) * words["maskable"]
+
+
+@pytest.mark.parametrize("method", ["whole_word", "span"])
+def test_words_are_chosen_whole(vocabulary, words, method):
+    chosen, word = chosen_words(words, hidden(vocabulary, words, prob=0.3, method=method))
+    for number in range(1, 16):
+        of_word = word == number
+        pieces = (chosen & of_word).sum(axis=1)
+        assert set(np.unique(pieces)) == {0, _SIZES[number - 1]}
+    # 33 tokens: round(0.3 * 33) = 10.
+    counts = chosen.sum(axis=1)
+    assert counts.max() == 10
+    assert (counts >= 8).mean() > 0.99
+
+
+def test_whole_words_are_equally_likely_whatever_their_place(vocabulary, words):
+    chosen, word = chosen_words(words, hidden(vocabulary, words, prob=0.3, method="whole_word"))
+    shares = np.array([(chosen & (word == number)).any(axis=1).mean() for number in range(1, 16)])
+    for size in (0, 1, 2):
+        # Five words of each size: their shares differ by chance alone. Five standard deviations.
+        same = shares[size::3]
+        deviation = (same.mean() * (1 - same.mean()) / 4000) ** 0.5
+        assert np.abs(same - same.mean()).max() < 5 * deviation
+
+
+def test_spans_are_runs_of_words_with_one_fate_each(vocabulary, words):
+    out = hidden(vocabulary, words, prob=0.3, method="span")
+    chosen, word = chosen_words(words, out)
+    boundary = 1 + sum(_SIZES[:10])
+    lengths = []
+    for row in range(400):
+        places = np.flatnonzero(chosen[row])
+        for run in np.split(places, np.flatnonzero(np.diff(places) != 1) + 1):
+            assert not run[0] < boundary < run[-1]
+            lengths.append(len(np.unique(word[row, run])))
+            now, before = out["input_word_ids"][row, run], words["input_word_ids"][row, run]
+            kept, mask = (now == before).all(), (now == vocabulary["[MASK]"]).all()
+            assert kept or mask or not (now == vocabulary["[MASK]"]).all()
+            if (now == vocabulary["[MASK]"]).sum() > 1:
+                assert mask
+    # Five words a row: a first span of some 3.4 (geometric, cut at ten words and by the segment), then what is left.
+    assert 1.6 < np.mean(lengths) < 3.4
+
+
+def test_span_fates_come_with_their_shares(vocabulary, words):
+    out = hidden(vocabulary, words, prob=0.3, method="span")
+    now = np.take_along_axis(out["input_word_ids"], out["masked_lm_positions"], axis=1)
+    is_prediction = out["masked_lm_weights"] == 1
+    # The first prediction of each row opens a span: 4000 independent draws, five standard deviations.
+    share = (now[:, 0] == vocabulary["[MASK]"])[is_prediction[:, 0]].mean()
+    assert share == pytest.approx(0.8 + 0.1 / len(vocabulary), abs=5 * (0.16 / 4000) ** 0.5)
+
+
+def test_a_word_longer_than_the_share_is_left_out(vocabulary):
+    tokens = [vocabulary["the"]] + [vocabulary["##able"]] * 9
+    features = assembled(vocabulary, pair(9, 1), tokens, 16)
+    for method in ("whole_word", "span"):
+        out = hidden(vocabulary, features, prob=0.15, method=method)
+        # 13 tokens: 2 predictions; the first word has nine pieces, the second segment's is one.
+        assert out["masked_lm_positions"][out["masked_lm_weights"] == 1].tolist() == [11]
+
+
+def test_wanted_predictions_is_the_papers_rule():
+    assert wanted_predictions(np.array([3, 10, 30, 128, 512]), 0.15, 20).tolist() == [1, 2, 4, 19, 20]

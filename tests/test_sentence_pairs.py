@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from pipelines.documents import document_id, split_sentences
-from pipelines.sentence_pairs import Pairs, TokenPool, _truncate, next_sentence_pairs
+from pipelines.sentence_pairs import (
+    Pairs,
+    TokenPool,
+    _truncate,
+    full_sentences,
+    next_sentence_pairs,
+    sentence_order_pairs,
+)
 
 
 def pool_of(**documents: list[int]) -> TokenPool:
@@ -119,6 +126,50 @@ def test_short_sequences_come_with_the_given_probability():
     expected = 0.1 * 59 / 60
     deviation = (expected * (1 - expected) / len(lengths)) ** 0.5
     assert np.mean(np.array(lengths) < 61) == pytest.approx(expected, abs=5 * deviation)
+
+
+def test_sentence_order_pairs_are_neighbours_swapped_by_a_fair_coin():
+    pool = pool_of(a=[3, 4, 5, 6], b=[7], c=[4, 4])
+    swapped = 0
+    for seed in range(1000):
+        rng = np.random.default_rng(seed)
+        pairs = sentence_order_pairs(pool, max_seq_length=16, short_seq_prob=0.0, rng=rng)
+        assert set(pairs.document) == {0, 2}
+        for a, b, c, d, label, _ in zip(*vars(pairs).values(), strict=True):
+            if label:
+                a, b, c, d = c, d, a, b
+            assert a < b <= c < d
+        swapped += int(pairs.label[-1])
+    # The last pair is always the third document's. Binomial(1000, 0.5): five standard deviations.
+    assert abs(swapped - 500) < 80
+
+
+def test_full_sentences_fill_rows_across_documents():
+    pool = pool_of(a=[3, 4], b=[5], c=[2, 25, 3])
+    tokens, rows = full_sentences(pool, max_seq_length=14, separator=-1)
+    found = [tokens[a:b].tolist() for a, b in zip(rows.first_start, rows.first_end, strict=True)]
+    assert found == [
+        [0, 1, 2, 3, 4, 5, 6],  # 7 and a separator and 5 would be 13
+        [7, 8, 9, 10, 11, -1, 12, 13],  # the next sentence has 25
+        [*range(14, 26)],  # a sentence longer than a row is cut
+        [*range(26, 38)],
+        [38, 39, 40, 41],
+    ]
+    assert not rows.second_end.any()
+    assert not rows.label.any()
+    assert rows.document.tolist() == [0, 1, 2, 2, 2]
+
+
+def test_full_sentences_use_every_token_once():
+    rng = np.random.default_rng(5)
+    pool = pool_of(**{f"d{i}": rng.integers(1, 40, rng.integers(1, 12)).tolist() for i in range(30)})
+    tokens, rows = full_sentences(pool, max_seq_length=32, separator=-1)
+    assert (rows.lengths() <= 32).all()
+    used = np.concatenate([tokens[a:b] for a, b in zip(rows.first_start, rows.first_end, strict=True)])
+    np.testing.assert_array_equal(used[used >= 0], pool.tokens)
+    assert (np.diff(rows.first_start) > 0).all()
+    empty, none = full_sentences(pool_of(), max_seq_length=32, separator=-1)
+    assert (len(empty), len(none)) == (0, 0)
 
 
 @pytest.mark.parametrize(
