@@ -1,0 +1,262 @@
+"""Text to finished shards: speed, memory, agreement with the reference script, padding of packed rows.
+
+python -m benchmarks.pipeline                                 speed, agreement and packing, some 10 minutes on 2 cores
+python -m benchmarks.pipeline --only memory --memory_megabytes 1000 --memory_megabytes 2000          some 12 minutes
+
+The corpus is real English (docstrings of the installed packages), recombined paragraph by paragraph to any size. The
+reference is google-research/bert's algorithm in plain Python with a plain Python tokenizer (tests/reference_*.py), one
+document at a time. Absolute rates drift with the machine, ratios hardly.
+"""
+
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+
+import numpy as np
+from absl import app, flags
+
+_ONLY = flags.DEFINE_multi_enum("only", [], ["speed", "memory", "agreement", "packing"], "What to run.")
+_SIZES = flags.DEFINE_multi_float("megabytes", [40.0, 240.0], "Two sizes of input; the rate is that between them.")
+_MEMORY_SIZES = flags.DEFINE_multi_float("memory_megabytes", [1000.0], "Sizes of input to take the memory of.")
+_WORKERS = flags.DEFINE_integer("workers", 2, "Processes to compare with one.")
+_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 16_000, "Tokens of the vocabulary.")
+_REFERENCE_MEGABYTES = flags.DEFINE_float("reference_megabytes", 1.0, "What the reference is timed on.")
+
+
+@dataclasses.dataclass
+class Run:
+    """One job, start-up included."""
+
+    seconds: float
+    peak_gigabytes: float  # resident memory of all its processes together, shared pages counted in each
+
+
+class Bench:
+    """A folder with corpora of several sizes and a vocabulary."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self.vocab = os.path.join(folder, "vocab.txt")
+
+    def corpus(self, megabytes: float) -> str:
+        from benchmarks.real_text import recombined_documents
+
+        path = os.path.join(self.folder, f"{megabytes:.0f}.txt")
+        if not os.path.exists(path):
+            with open(path, "w", encoding="utf-8") as file:
+                for text in recombined_documents(megabytes):
+                    file.write(text + "\n\n")
+        return path
+
+    def texts(self, name: str, texts: Iterable[str]) -> str:
+        path = os.path.join(self.folder, f"{name}.txt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(text + "\n\n" for text in texts)
+        return path
+
+    def learn_vocabulary(self, path: str) -> None:
+        arguments = ["--input", path, "--output", self.vocab, f"--vocab_size={_VOCAB_SIZE.value}"]
+        subprocess.run([sys.executable, "-m", "pipelines.build_vocab", *arguments], check=True, capture_output=True)
+
+    def job(self, path: str, name: str, *arguments: str) -> Run:
+        """Runs the command on one input and watches its memory."""
+        command = [sys.executable, "-m", "pipelines.create_pretraining_data", "--input", path, "--vocab", self.vocab]
+        command += ["--output_dir", os.path.join(self.folder, name), "--overwrite", *arguments]
+        began, peak = time.perf_counter(), 0.0
+        with open(os.path.join(self.folder, "log"), "wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            while process.poll() is None:
+                peak = max(peak, _resident(process.pid))
+                time.sleep(0.2)
+        if process.returncode:
+            with open(os.path.join(self.folder, "log"), encoding="utf-8") as log:
+                sys.exit(log.read())
+        return Run(time.perf_counter() - began, peak / 1e9)
+
+
+def _resident(session: int) -> int:
+    """Bytes of resident memory of all processes of a session."""
+    total = 0
+    for name in os.listdir("/proc"):
+        try:
+            if name.isdigit() and os.getsid(int(name)) == session:
+                with open(f"/proc/{name}/statm", encoding="ascii") as file:
+                    total += int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        except OSError:
+            continue  # it ended meanwhile
+    return total
+
+
+def _reference(bench: Bench, path: str):
+    """(the reference with the vocabulary's ids, a plain Python tokenizer, documents as lists of sentences)."""
+    from bert_tf.vocabulary import CLS, MASK, SEP, Vocabulary
+    from pipelines.documents import split_sentences
+    from pipelines.inputs import Part
+    from pipelines.readers import read_documents
+    from tests import reference_instances, reference_tokenizer
+
+    vocabulary = Vocabulary.load(bench.vocab)
+    reference = reference_instances.Reference(
+        cls=vocabulary[CLS], sep=vocabulary[SEP], mask=vocabulary[MASK], vocab_size=len(vocabulary)
+    )
+    plain = reference_tokenizer.Reference(lower_case=True)
+    documents = [split_sentences(text) for text in dict.fromkeys(read_documents(Part(path)))]
+    return reference, lambda sentence: plain.tokenize(sentence, vocabulary.ids), documents
+
+
+def speed(bench: Bench) -> None:
+    small, large = (bench.corpus(size) for size in _SIZES.value)
+    low, high = _SIZES.value
+    runs = {}
+    for workers in (1, _WORKERS.value):
+        flag = f"--direct_num_workers={workers}"
+        runs[workers] = [bench.job(path, "out", flag) for path in (small, large)]
+    one, many = runs[1], runs[_WORKERS.value]
+    rates = {n: (high - low) / (r[1].seconds - r[0].seconds) for n, r in runs.items()}
+    start_up = one[0].seconds - low / rates[1]
+    print(f"one process: {low:.0f} MB in {one[0].seconds:.1f} s, {high:.0f} MB in {one[1].seconds:.1f} s: ", end="")
+    print(f"{rates[1]:.2f} MB/s between them, start-up {start_up:.1f} s")
+    print(f"{_WORKERS.value} processes: {many[0].seconds:.1f} s and {many[1].seconds:.1f} s: ", end="")
+    print(f"{rates[_WORKERS.value]:.2f} MB/s, {rates[_WORKERS.value] / rates[1]:.2f} times one ", end="")
+    print(f"({one[1].seconds / many[1].seconds:.2f} with start-up)")
+    print(f"{high / low:.0f} times the input takes {one[1].seconds / one[0].seconds:.1f} times as long")
+    print("peak memory, all processes: ", end="")
+    print(", ".join(f"{n} x {high:.0f} MB {r[1].peak_gigabytes:.2f} GB" for n, r in runs.items()))
+
+    import tensorflow as tf
+
+    reference, tokenize, documents = _reference(bench, bench.corpus(_REFERENCE_MEGABYTES.value))
+    began = time.perf_counter()
+    tokenized = [[ids for sentence in document if (ids := tokenize(sentence))] for document in documents]
+    made = reference.instances([document for document in tokenized if document], random.Random(1))
+    with tf.io.TFRecordWriter(os.path.join(bench.folder, "reference.tfrecord")) as writer:
+        for instance in made:
+            writer.write(_serialized(instance, reference))
+    rate = _REFERENCE_MEGABYTES.value / (time.perf_counter() - began)
+    print(f"the reference script's algorithm: {rate:.2f} MB/s; one process here is {rates[1] / rate:.0f} times as fast")
+
+
+def _serialized(instance, reference) -> bytes:
+    import tensorflow as tf
+
+    length, predictions = reference.max_seq_length, reference.max_predictions_per_seq
+
+    def ints(values, width):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[*values, *[0] * (width - len(values))]))
+
+    weights = [1.0] * len(instance.masked_ids)
+    weights += [0.0] * (predictions - len(weights))
+    features = {
+        "input_ids": ints(instance.token_ids, length),
+        "input_mask": ints([1] * len(instance.token_ids), length),
+        "segment_ids": ints(instance.type_ids, length),
+        "masked_lm_positions": ints(instance.masked_positions, predictions),
+        "masked_lm_ids": ints(instance.masked_ids, predictions),
+        "masked_lm_weights": tf.train.Feature(float_list=tf.train.FloatList(value=weights)),
+        "next_sentence_labels": ints([int(instance.is_random_next)], 1),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def memory(bench: Bench) -> None:
+    before = None
+    for megabytes in _MEMORY_SIZES.value:
+        flag = f"--direct_num_workers={_WORKERS.value}"
+        run = bench.job(bench.corpus(megabytes), "out", flag)
+        print(f"{megabytes:,.0f} MB, {_WORKERS.value} processes: {run.seconds:.0f} s, ", end="")
+        print(f"peak memory of all processes {run.peak_gigabytes:.2f} GB", end="")
+        if before:
+            grown = (run.peak_gigabytes - before[1]) / ((megabytes - before[0]) / 1000)
+            print(f", {grown:+.3f} bytes for each byte of input more", end="")
+        print(flush=True)
+        before = megabytes, run.peak_gigabytes
+
+
+def _rows(folder: str) -> dict[str, np.ndarray]:
+    import json
+
+    import tensorflow as tf
+
+    from bert_tf import records
+
+    with open(os.path.join(folder, records.MANIFEST), encoding="utf-8") as file:
+        manifest = json.load(file)
+    paths = [os.path.join(folder, shard["name"]) for shard in manifest["shards"]]
+    batch = next(iter(tf.data.TFRecordDataset(paths).batch(10_000_000)))
+    return {name: x.numpy() for name, x in records.parse(batch, records.RecordLayout.of(manifest)).items()}
+
+
+def agreement(bench: Bench) -> None:
+    from benchmarks import real_text
+
+    # A document draws its target length once, so in a corpus of a few large ones nothing is independent, and the
+    # reference differs from itself; docstrings are many and small.
+    _compare(bench, "docstrings, one document each", real_text.docstrings())
+    # Only a sentence that fills its half alone has no next one and must have a random one behind it: hardly any here.
+    _compare(bench, "100 short paragraphs of them a document", real_text.long_documents(10.0))
+
+
+def _compare(bench: Bench, name: str, texts: Iterable[str]) -> None:
+    from scipy import stats
+
+    from bert_tf.tokenizer import Tokenizer
+    from bert_tf.vocabulary import Vocabulary
+
+    path = bench.texts("agreement", texts)
+    megabytes = os.path.getsize(path) / 1e6
+    bench.job(path, "agreement", "--validation_fraction=0")
+    ours = _rows(os.path.join(bench.folder, "agreement"))
+    reference, _, documents = _reference(bench, path)
+    # The same tokens by the fast way; how they are made is another benchmark.
+    tokenizer = Tokenizer(Vocabulary.load(bench.vocab))
+    tokenized = [[ids for ids in tokenizer.tokenize(sentences).to_list() if ids] for sentences in documents]
+    theirs = reference.instances([document for document in tokenized if document], random.Random(2))
+
+    lengths, first = ours["input_mask"].sum(axis=1), (ours["input_type_ids"] == 0) & (ours["input_mask"] == 1)
+    weights = ours["masked_lm_weights"] == 1
+    now = np.take_along_axis(ours["input_word_ids"], ours["masked_lm_positions"], axis=1)[weights]
+    masked, kept = (now == reference.mask).mean(), (now == ours["masked_lm_ids"][weights]).mean()
+    first_lengths = [instance.first_length for instance in theirs]
+    print(f"{name}: {len(documents):,} documents, {megabytes:.1f} MB, length 128, one pass; here / reference")
+    for label, here, there in (
+        ("instances per MB", len(lengths) / megabytes, len(theirs) / megabytes),
+        ("mean length", lengths.mean(), np.mean([len(instance.token_ids) for instance in theirs])),
+    ):
+        print(f"  {label:<24}{here:.1f} / {there:.1f} ({here / there - 1:+.2%})")
+    share = np.mean([instance.is_random_next for instance in theirs])
+    print(f"  {'random next':<24}{ours['next_sentence_labels'].mean():.4f} / {share:.4f}")
+    print(f"  {'[MASK], random, kept':<24}{masked:.2%}, {1 - masked - kept:.2%}, {kept:.2%}")
+    test = stats.ks_2samp(first.sum(axis=1) - 2, first_lengths)
+    print(f"  {'first segment':<24}Kolmogorov-Smirnov p = {test.pvalue:.3f}, distance {test.statistic:.4f}", flush=True)
+
+
+def packing(bench: Bench) -> None:
+    from benchmarks.real_text import modules
+
+    path = bench.texts("modules", modules())
+    arguments = ["--max_seq_length=512", "--max_predictions_per_seq=80", "--num_shards=1", "--validation_fraction=0"]
+    for pairs in ("next_sentence", "sentence_order", "none"):
+        shares = []
+        for name in ("unpacked", "packed"):
+            bench.job(path, name, *arguments, f"--pairs={pairs}", f"--packing={name == 'packed'}")
+            shares.append(1 - _rows(os.path.join(bench.folder, name))["input_mask"].mean())
+        print(f"--pairs={pairs}, length 512: {shares[0]:.2%} of positions are padding, {shares[1]:.2%} with --packing")
+
+
+def main(_) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(folder)
+        bench.learn_vocabulary(bench.corpus(_SIZES.value[0]))
+        for part in (speed, agreement, packing, memory):
+            if part.__name__ in (_ONLY.value or ["speed", "agreement", "packing"]):
+                part(bench)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main)
