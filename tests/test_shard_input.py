@@ -1,15 +1,25 @@
+import dataclasses
+import functools
 import itertools
 import json
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from bert_tf import records
+from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.errors import InputError
+from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.training import example_input, shard_input
 from bert_tf.training.shard_input import ShardFolder
+from bert_tf.training.step import Step
 from bert_tf.vocabulary import Vocabulary
+from pipelines.pool import InstanceConfig
+from pipelines.pretraining_data import JobConfig, create_pretraining_data
+
+_WEIGHTS = ("masked_lm_weights", "next_sentence_weights")
 
 
 @pytest.fixture
@@ -104,3 +114,54 @@ def test_examples_in_memory_are_a_function_of_seed_and_step():
     epochs = [flat[i : i + 7] for i in range(0, 42, 7)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def made_with(corpus, corpus_vocab, output, **settings) -> ShardFolder:
+    instances = InstanceConfig(max_seq_length=64, max_predictions_per_seq=10, **settings)
+    create_pretraining_data(
+        input_patterns=[str(corpus / "0.txt")],
+        vocab=str(corpus_vocab),
+        output_dir=str(output),
+        config=JobConfig(instances=instances, num_shards=1, validation_fraction=0.1),
+    )
+    return ShardFolder.open(str(output), "data.train")
+
+
+@pytest.mark.parametrize("pairs", ["next_sentence", "none"])
+def test_packed_rows_train_the_same_model(corpus, corpus_vocab, small_config, tmp_path, pairs):
+    folder = made_with(corpus, corpus_vocab, tmp_path / "packed", packing=True, pairs=pairs)
+    sizes = {"vocab_size": 1000, "max_position_embeddings": 64}
+    model = BertForPreTraining(dataclasses.replace(small_config, **sizes))
+    model.build()
+    train = TrainConfig(steps=2, steps_per_loop=1, global_batch_size=8, seed=1)
+    batches = functools.partial(shard_input.validation_batches, folder, "data.train", global_batch_size=8, examples=20)
+    # Blank rows fill the last batch up: the loss is that of the others.
+    whole = [sum(float(batch[name].numpy().sum()) for batch in batches()) for name in _WEIGHTS]
+    step = Step(model, train=train, optimizer_config=OptimizerConfig())
+    weights = [variable.value for variable in model.trainable_variables]
+    sums = sum(step.metrics(weights, batch).numpy() for batch in batches())
+    assert sums[:2, 1].tolist() == pytest.approx(whole)
+    assert np.isfinite(sums).all()
+    assert (whole[1] > 0) == (pairs != "none")
+    batch = next(iter(shard_input.training_batches(folder, 0, global_batch_size=8, seed=1)))
+    totals = model.loss_weights(batch)
+    gradients, _ = step.gradients(weights, batch, totals, tf.constant(0, tf.int64), tf.constant(0))
+    assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
+    assert float(tf.linalg.global_norm(gradients)) > 0
+    rows = shard_input.training_batches(folder, 0, global_batch_size=200, seed=1)
+    assert next(iter(rows))["sequence_ids"].numpy().max() > 1
+
+
+def test_shards_without_masks_are_refused(corpus, corpus_vocab, tmp_path):
+    folder = made_with(corpus, corpus_vocab, tmp_path / "unmasked", masking="none")
+    with pytest.raises(InputError, match="expected shards with masks. Received some made with --masking=none"):
+        shard_input.check(folder, "data.train", layout=folder.layout, vocab_size=1000)
+
+
+def test_shards_of_another_format_are_refused(shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    manifest = json.loads((copy / "dataset.json").read_text())
+    del manifest["layout"]
+    (copy / "dataset.json").write_text(json.dumps({**manifest, "format": 2}))
+    with pytest.raises(InputError, match="expected shards of format 3. Received format 2"):
+        ShardFolder.open(str(copy), "data.train")
