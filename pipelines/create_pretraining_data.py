@@ -12,8 +12,6 @@ Beam's own options follow, for example --direct_num_workers=4 for four local pro
 its options.
 """
 
-import time
-
 from absl import flags
 
 from bert_tf import command
@@ -78,7 +76,6 @@ def main(beam_arguments: list[str]) -> None:
     from pipelines.readers import Format
     from pipelines.report import summary
 
-    started = time.monotonic()
     manifest = create_pretraining_data(
         input_patterns=_INPUT.value,
         vocab=_VOCAB.value,
@@ -115,7 +112,7 @@ def main(beam_arguments: list[str]) -> None:
         overwrite=_OVERWRITE.value,
         beam_arguments=beam_arguments,
     )
-    print(summary(manifest, seconds=time.monotonic() - started))
+    print(summary(manifest))
     print(f"Shards in {_OUTPUT_DIR.value}, described in {_OUTPUT_DIR.value}/dataset.json")
 
 

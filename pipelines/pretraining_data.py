@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import math
 import sys
+import time
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
@@ -35,6 +36,7 @@ from pipelines.pool import InstanceConfig, make_records
 from pipelines.progress import Progress
 from pipelines.quiet import quiet_workers
 from pipelines.readers import Format
+from pipelines.report import shares
 
 _POOL_BYTES = 100e6  # of text; a pool takes about ten times as much memory while it becomes a shard
 _MIN_SHARDS = 8  # so that small data too is spread over workers and shuffled
@@ -226,8 +228,8 @@ def pool_documents(
 class FinishDataset(beam.DoFn):
     """All shards' descriptions -> metadata, dataset.json and COMPLETED."""
 
-    def __init__(self, output_dir: str, config: JobConfig, manifest: dict):
-        self._output_dir, self._config, self._manifest = output_dir, config, manifest
+    def __init__(self, output_dir: str, config: JobConfig, manifest: dict, started: float):
+        self._output_dir, self._config, self._manifest, self._started = output_dir, config, manifest, started
 
     def process(
         self, shard_infos: list[dict], reading: dict[str, int], prepared: list[dict[str, int]]
@@ -236,7 +238,13 @@ class FinishDataset(beam.DoFn):
         total = collections.Counter(documents_read=reading["read"], bad_records=reading["bad"])
         for counts in (*prepared, *(info["counts"] for info in infos)):
             total.update(counts)
-        manifest = {**self._manifest, "counts": dict(sorted(total.items())), "shards": infos}
+        manifest = {
+            **self._manifest,
+            "counts": dict(sorted(total.items())),
+            "shares": shares(total, self._config.instances.layout),
+            "seconds": round(time.time() - self._started, 1),
+            "shards": infos,
+        }
         if not any(info["examples"] for info in infos):
             raise InputError(
                 "--input: expected text for at least one instance. Received "
@@ -275,6 +283,7 @@ def create_pretraining_data(
     Raises:
       InputError: wrong input, vocabulary or parameters, or a folder made with other ones.
     """
+    started = time.time()  # a worker on another machine will look at its own clock
     # All checks come before the first change of the folder.
     options = local_options(beam_arguments or [])
     data = shards.read_bytes(vocab)
@@ -350,7 +359,7 @@ def create_pretraining_data(
                 | "CollectShards" >> beam.combiners.ToList()
                 | "FinishDataset"
                 >> beam.ParDo(
-                    FinishDataset(output_dir, config, manifest),
+                    FinishDataset(output_dir, config, manifest, started),
                     beam.pvalue.AsSingleton(reading),
                     beam.pvalue.AsList(prepared.counts),
                 )
