@@ -71,8 +71,9 @@ _COMPRESSION = flags.DEFINE_enum("compression", "none", ["none", "gzip"], "Of th
 
 def main(beam_arguments: list[str]) -> None:
     from pipelines.cleaning import DocumentConfig
+    from pipelines.job import JobConfig
     from pipelines.pool import InstanceConfig
-    from pipelines.pretraining_data import JobConfig, create_pretraining_data
+    from pipelines.pretraining_data import create_pretraining_data
     from pipelines.readers import Format
     from pipelines.report import summary
 

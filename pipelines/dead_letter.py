@@ -7,7 +7,8 @@ import apache_beam as beam
 from bert_tf.errors import InputError, require
 from pipelines import shards
 from pipelines.inputs import Part
-from pipelines.readers import BadRecord, Format, read_documents
+from pipelines.lines import BadRecord
+from pipelines.readers import Format, read_documents
 
 _CHARACTERS_AT_ONCE = 1 << 18
 _LISTED = 10_000  # bad records, at most; all are counted

@@ -3,11 +3,8 @@
 What cannot be read does not end the job: it becomes a BadRecord, which names the file, the place and the reason.
 """
 
-import bz2
-import contextlib
 import dataclasses
 import functools
-import gzip
 import html
 import io
 import json
@@ -15,7 +12,6 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pyarrow
 import pyarrow.parquet
@@ -25,20 +21,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines import shards
 from pipelines.inputs import Part
+from pipelines.lines import BadRecord, Line, Lines, decompressed, decompressor
 
 MAX_DOCUMENT_BYTES = 10_000_000
-_LINE_AT_ONCE = 1 << 20
 _BYTES_AT_ONCE = 1 << 20
-_DECOMPRESSED_AT_ONCE = 1 << 16
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_BLANK_WITH_SPACES = re.compile(rb"\n[ \t\x0b\x0c]+\n")
-# By their first bytes. Beam's own readers take a truncated file for a whole one; these do not.
-_DECOMPRESSORS = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-    b"\x28\xb5\x2f\xfd": lambda raw: pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, "r"), "zstd"),
-}
 _PARQUET = b"PAR1"
 _JSON_NAME = re.compile(r"\.(json|jsonl|ndjson)(\.\w+)?$")
 _JSON_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"')
@@ -58,106 +44,6 @@ class Format:
 DEFAULT_FORMAT = Format()
 
 
-class BadRecord(NamedTuple):
-    """Something that is no document.
-
-    Attributes:
-      path: the file.
-      unit: what the position counts: "line", "row" or "record", from 1; or "byte", from 0, where a line begins, behind
-        the first part of a file that several workers read.
-      position: where it stands.
-      reason: what is wrong with it.
-    """
-
-    path: str
-    unit: str
-    position: int
-    reason: str
-
-
-class _Line(NamedTuple):
-    number: int
-    offset: int
-    data: bytes  # without its end; cut if it is too long
-    is_whole: bool
-
-
-class _Lines:
-    """The lines of a part: those that begin in it, and on until the reader has had enough."""
-
-    def __init__(self, part: Part, file: io.BufferedReader, max_bytes: int):
-        self.part, self.max_bytes = part, max_bytes
-        self._file = file
-        self._offset, self._number = part.start, 0  # of the next line, and how many came before it
-        self._unusual_until = 0
-
-    def __iter__(self) -> Iterator[_Line]:
-        """Lines without their ends and byte order mark: a document is the same wherever it stands."""
-        if self.part.start:
-            self._file.seek(self._offset - 1)
-            self._offset += self._skip_line(self._offset) - 1
-            if self.is_past(self._offset):
-                return
-        while data := self._file.readline(self.max_bytes + 2):
-            first = self._offset
-            self._number += 1
-            self._offset += len(data)
-            is_whole = data.endswith(b"\n") or len(data) < self.max_bytes + 2
-            if first == 0:
-                data = data.removeprefix(_BYTE_ORDER_MARK)
-            yield _Line(self._number, first, data.rstrip(b"\r\n"), is_whole)
-            if not is_whole:
-                self._offset += self._skip_line(self._offset)
-                # What begins behind it is another part's, and the rest of it may be as large as the file.
-                if self.is_past(self._offset):
-                    return
-
-    def plain_documents(self) -> list[str]:
-        """Whole documents of plain text that lie in the buffer, from a document's begin on, if all is as usual there.
-
-        What they would be if they were read line by line, many times as fast. [] says nothing about the text.
-        """
-        if self._offset < self._unusual_until:
-            return []
-        data = self._file.peek(1)
-        self._unusual_until = self._offset + len(data)
-        end = data.rfind(b"\n\n") + 2
-        if end < 2 or end > self.max_bytes or self.is_past(self._offset + end):
-            return []
-        data = data[:end]
-        if b"\r" in data or data[:1].isspace() or data.startswith(_BYTE_ORDER_MARK) or _BLANK_WITH_SPACES.search(data):
-            return []
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError:
-            return []
-        self._file.read(end)
-        self._offset += end
-        self._number += data.count(b"\n")
-        return [document for part in text.split("\n\n") if (document := part.strip("\n"))]
-
-    def here(self) -> _Line:
-        """A line that tells how far the file is read."""
-        return _Line(self._number, self._offset, b"", True)
-
-    def _skip_line(self, offset: int) -> int:
-        skipped = 0
-        while not self.is_past(offset + skipped - 1) and (rest := self._file.readline(_LINE_AT_ONCE)):
-            skipped += len(rest)
-            if rest.endswith(b"\n"):
-                break
-        return skipped
-
-    def is_past(self, offset: int) -> bool:
-        """Whether what begins there belongs to another part."""
-        return self.part.end is not None and offset >= self.part.end
-
-    def bad(self, line: _Line, reason: str) -> BadRecord:
-        if self.part.start:
-            return BadRecord(self.part.path, "byte", line.offset, reason)
-        return BadRecord(self.part.path, "line", line.number, reason)
-
-
 def read_documents(
     part: Part, file_format: Format = DEFAULT_FORMAT, *, max_bytes: int = MAX_DOCUMENT_BYTES
 ) -> Iterator[str | BadRecord]:
@@ -175,15 +61,15 @@ def read_documents(
     try:
         with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as opened:
             raw = io.BufferedReader(opened, _BYTES_AT_ONCE)
-            decompress = _decompressor(raw)
+            decompress = decompressor(raw)
             if decompress and part.start:
                 return
-            with _decompressed(raw, decompress) as file:
+            with decompressed(raw, decompress) as file:
                 head = file.peek(4)
                 if head.startswith(_PARQUET):
                     yield from _parquet_rows(part, file, file_format.text_field)
                     return
-                lines = _Lines(part._replace(end=None) if decompress else part, file, max_bytes)
+                lines = Lines(part._replace(end=None) if decompress else part, file, max_bytes)
                 for line, found in _records(lines, head, file_format):
                     last = lines.bad(line, "")
                     yield found
@@ -191,7 +77,7 @@ def read_documents(
         yield last._replace(reason=f"the file cannot be read on from about here: {error}")
 
 
-def _records(lines: _Lines, head: bytes, file_format: Format) -> Iterator[tuple[_Line, str | BadRecord]]:
+def _records(lines: Lines, head: bytes, file_format: Format) -> Iterator[tuple[Line, str | BadRecord]]:
     if _JSON_NAME.search(lines.part.path) or _JSON_START.match(head):
         return _json_lines(lines, file_format.text_field)
     if _WIKI_START.match(head):
@@ -201,38 +87,9 @@ def _records(lines: _Lines, head: bytes, file_format: Format) -> Iterator[tuple[
     return _paragraphs(lines)
 
 
-def _decompressor(raw: io.BufferedReader):
-    start = raw.peek(6)[:6]
-    return next((opener for magic, opener in _DECOMPRESSORS.items() if start.startswith(magic)), None)
-
-
-@contextlib.contextmanager
-def _decompressed(raw: io.BufferedReader, decompress) -> Iterator[io.BufferedReader]:
-    if decompress is None:
-        yield raw
-    else:
-        with decompress(raw) as file:
-            yield io.BufferedReader(_Piecewise(file), _DECOMPRESSED_AT_ONCE)
-
-
-class _Piecewise(io.RawIOBase):
-    """Hands on what there is, so that an error comes behind everything that could be read before it."""
-
-    def __init__(self, file):
-        self._read = getattr(file, "read1", file.read)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        data = self._read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _paragraphs(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
+def _paragraphs(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
     """A document is the part's in which the blank line before it begins; the first one is the first part's."""
-    paragraph: list[_Line] = []
+    paragraph: list[Line] = []
     size = 0
     is_ours = lines.part.start == 0
     each_line = iter(lines)
@@ -260,11 +117,11 @@ def _paragraphs(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
         yield paragraph[0], _text(lines, paragraph, size)
 
 
-def _whole_file(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
+def _whole_file(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
     if lines.part.start:
         return
-    whole = _Lines(lines.part._replace(end=None), lines._file, lines.max_bytes)
-    document: list[_Line] = []
+    whole = Lines(lines.part._replace(end=None), lines.file, lines.max_bytes)
+    document: list[Line] = []
     size = 0
     for line in whole:
         size += len(line.data) + 1
@@ -276,7 +133,7 @@ def _whole_file(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
         yield document[0], _text(lines, document, 0)
 
 
-def _text(lines: _Lines, paragraph: list[_Line], size: int) -> str | BadRecord:
+def _text(lines: Lines, paragraph: list[Line], size: int) -> str | BadRecord:
     if size > lines.max_bytes:
         reason = f"a document of more than {lines.max_bytes:,} bytes without a blank line"
         return lines.bad(paragraph[0], reason)
@@ -286,7 +143,7 @@ def _text(lines: _Lines, paragraph: list[_Line], size: int) -> str | BadRecord:
         return lines.bad(paragraph[error.object[: error.start].count(b"\n")], "bytes that are no UTF-8")
 
 
-def _json_lines(lines: _Lines, text_field: str) -> Iterator[tuple[_Line, str | BadRecord]]:
+def _json_lines(lines: Lines, text_field: str) -> Iterator[tuple[Line, str | BadRecord]]:
     for line in lines:
         if lines.is_past(line.offset):
             return
@@ -294,7 +151,7 @@ def _json_lines(lines: _Lines, text_field: str) -> Iterator[tuple[_Line, str | B
             yield line, _json_text(lines, line, text_field)
 
 
-def _json_text(lines: _Lines, line: _Line, text_field: str) -> str | BadRecord:
+def _json_text(lines: Lines, line: Line, text_field: str) -> str | BadRecord:
     if not line.is_whole:
         return lines.bad(line, "a line that is too long for a document")
     try:
@@ -309,9 +166,9 @@ def _json_text(lines: _Lines, line: _Line, text_field: str) -> str | BadRecord:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _wiki_documents(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
+def _wiki_documents(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
     """What stands between <doc ...> and </doc>, without the title, which is no sentence."""
-    document: list[_Line] = []
+    document: list[Line] = []
     size = 0
     for line in lines:
         if line.data.startswith(b"<doc "):
@@ -334,7 +191,7 @@ def _wiki_documents(lines: _Lines) -> Iterator[tuple[_Line, str | BadRecord]]:
         yield document[0], lines.bad(document[0], "a <doc> without </doc>")
 
 
-def _wiki_text(lines: _Lines, document: list[_Line], size: int) -> str | BadRecord:
+def _wiki_text(lines: Lines, document: list[Line], size: int) -> str | BadRecord:
     text = _text(lines, document, 0)
     if isinstance(text, BadRecord):
         return text
@@ -371,7 +228,7 @@ def _parquet_rows(part: Part, file: io.BufferedReader, text_field: str) -> Itera
 def _dataset_records(part: Part, text_field: str) -> Iterator[str | BadRecord]:
     features = _dataset_features(part.dataset)
     if text_field not in features:
-        yield BadRecord(part.path, "record", 1, f'no feature "{text_field}" but {", ".join(features)}')
+        yield BadRecord(part.path, "record", 1, f'no feature "{text_field}" but {", ".join(sorted(features))}')
         return
     number = 0
     try:

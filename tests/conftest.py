@@ -108,8 +108,9 @@ def corpus_vocab(corpus):
 @pytest.fixture(scope="session")
 def shards(corpus, corpus_vocab, tmp_path_factory):
     """Three training shards and one of validation, length 64."""
+    from pipelines.job import JobConfig
     from pipelines.pool import InstanceConfig
-    from pipelines.pretraining_data import JobConfig, create_pretraining_data
+    from pipelines.pretraining_data import create_pretraining_data
 
     folder = tmp_path_factory.mktemp("shards") / "made"
     create_pretraining_data(

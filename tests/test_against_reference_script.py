@@ -14,8 +14,9 @@ from bert_tf import records
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.vocabulary import CLS, MASK, SEP, Vocabulary
 from pipelines.documents import split_sentences
+from pipelines.job import JobConfig
 from pipelines.pool import InstanceConfig
-from pipelines.pretraining_data import JobConfig, create_pretraining_data
+from pipelines.pretraining_data import create_pretraining_data
 from pipelines.vocabulary_learning import build_vocab
 from quickstart.corpus import docstrings_of, prose
 

@@ -21,8 +21,9 @@ from pipelines import shards as shards_module
 from pipelines.cleaning import DocumentConfig
 from pipelines.documents import document_id
 from pipelines.inputs import Part
+from pipelines.job import JobConfig, pools_of, settle_shards
 from pipelines.pool import InstanceConfig
-from pipelines.pretraining_data import JobConfig, create_pretraining_data, pools_of, settle_shards
+from pipelines.pretraining_data import create_pretraining_data
 from pipelines.readers import read_documents
 from pipelines.report import summary
 

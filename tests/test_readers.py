@@ -19,8 +19,9 @@ from bert_tf.errors import InputError
 from pipelines import inputs, readers
 from pipelines.dead_letter import ReadDocuments
 from pipelines.inputs import Part, match_files
+from pipelines.lines import BadRecord, Lines
 from pipelines.options import local_options
-from pipelines.readers import BadRecord, Format
+from pipelines.readers import Format
 
 
 def read_documents(path, file_format=readers.DEFAULT_FORMAT, **kwargs):
@@ -142,7 +143,7 @@ def test_plain_text_is_the_same_however_it_is_read(tmp_path_factory, lines):
     path.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
     fast = read_documents(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers._Lines, "plain_documents", lambda self: [])
+        patch.setattr(Lines, "plain_documents", lambda self: [])
         assert read_documents(path) == fast
 
 

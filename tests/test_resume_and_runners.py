@@ -12,8 +12,9 @@ import time
 
 import pytest
 
+from pipelines.job import JobConfig
 from pipelines.pool import InstanceConfig
-from pipelines.pretraining_data import JobConfig, create_pretraining_data
+from pipelines.pretraining_data import create_pretraining_data
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -16,8 +16,9 @@ from bert_tf.training import example_input, shard_input
 from bert_tf.training.shard_input import ShardFolder
 from bert_tf.training.step import Step
 from bert_tf.vocabulary import Vocabulary
+from pipelines.job import JobConfig
 from pipelines.pool import InstanceConfig
-from pipelines.pretraining_data import JobConfig, create_pretraining_data
+from pipelines.pretraining_data import create_pretraining_data
 
 _WEIGHTS = ("masked_lm_weights", "next_sentence_weights")
 
