@@ -12,7 +12,7 @@ from bert_tf.errors import InputError
 # A worker's exception reaches the launcher as text; the sentence stands behind the class name.
 _BEAM_NOISE = re.compile(r"apache_beam/(io/gcp/|runners/(common|worker/|portability/(fn_api_runner/|local_job)))")
 _BEAM_SUFFIX = re.compile(r" \[while running '[^']*'.*", re.DOTALL)
-_REMOTE_INPUT_ERROR = re.compile(r"InputError: (.+?)(?: \[while running .*)?$", re.MULTILINE)
+_REMOTE_INPUT_ERROR = re.compile(r"(?:Input|Storage)Error: (.+?)(?: \[while running .*)?$", re.MULTILINE)
 
 
 flags.disclaim_key_flags()  # what is defined here is listed by --help of the main that asks for it

@@ -8,6 +8,10 @@ class InputError(ValueError):
     """
 
 
+class StorageError(InputError):
+    """A file that cannot be written or read back: nothing is wrong with the input, and the same command may go on."""
+
+
 def require(condition: bool, rule: str, received) -> None:
     """Raises InputError with the rule and the value unless the condition holds."""
     if not condition:

@@ -19,7 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from bert_tf.errors import InputError
+from bert_tf.errors import StorageError
 
 _BYTES_AT_ONCE = 32 << 20  # of text held by one worker before it goes out
 _LEVEL = 1
@@ -134,7 +134,7 @@ def _read(place: Place) -> bytes:
         file.seek(place.offset)
         data = file.read(place.length)
     if len(data) != place.length:
-        raise InputError(
+        raise StorageError(
             f"{place.path}: expected {place.length} bytes at {place.offset}. Received {len(data)}; "
             "another job may be writing to the same folder."
         )

@@ -76,9 +76,11 @@ def _matched(pattern: str) -> list[InputFile]:
         found: list[FileMetadata] = FileSystems.match([pattern])[0].metadata_list
     except Exception as error:  # each file system raises its own kind
         raise InputError(f"--input {pattern}: expected a readable glob. Received: {error}.") from None
-    if not found:
-        raise InputError(f"--input {pattern}: expected at least one file. Received a glob that matches nothing.")
-    return [InputFile(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in found]
+    files = [file for file in found if not os.path.isdir(file.path)]
+    if not files:
+        what = "a folder; a glob of its files ends in /*" if found else "a glob that matches nothing"
+        raise InputError(f"--input {pattern}: expected at least one file. Received {what}.")
+    return [InputFile(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in files]
 
 
 def _dataset_files(pattern: str) -> list[InputFile]:

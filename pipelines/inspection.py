@@ -3,7 +3,7 @@
 import gzip
 import io
 import itertools
-import json
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,7 +13,7 @@ from bert_tf import records
 from bert_tf.errors import InputError
 from bert_tf.records import RecordLayout
 from bert_tf.vocabulary import Vocabulary
-from pipelines import shards
+from pipelines import output_folder, shards
 
 _LABELS = {
     "next_sentence": ("the next sentence", "a random sentence"),
@@ -80,7 +80,7 @@ def read_shard(folder: str, info: dict, compression: str) -> Iterator[bytes]:
         raise InputError(f"{folder}: expected the shard {info['name']}. Received no such file.")
     try:
         yield from shards.read_records(io.BytesIO(gzip.decompress(data) if compression == "gzip" else data))
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise InputError(f"{folder}: {info['name']}: expected whole records. Received: {error}.") from None
 
 
@@ -90,7 +90,7 @@ def open_folder(folder: str) -> tuple[dict, Vocabulary]:
     if None in found.values():
         missing = next(name for name, data in found.items() if data is None)
         raise InputError(f"{folder}: expected a folder of finished shards. Received one without {missing}.")
-    manifest = json.loads(found[records.MANIFEST])
+    manifest = output_folder.read_json(folder, records.MANIFEST)
     if "layout" not in manifest:
         raise InputError(f"{folder}: expected shards of format 3. Received format {manifest.get('format')}.")
     return manifest, Vocabulary.parse(found[records.VOCABULARY], f"{folder}/{records.VOCABULARY}")

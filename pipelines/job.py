@@ -15,6 +15,7 @@ from pipelines.readers import Format
 
 _POOL_BYTES = 100e6  # of text; a pool takes about ten times as much memory while it becomes a shard
 _MIN_SHARDS = 8  # so that small data too is spread over workers and shuffled
+_MAX_SHARDS = 99_999  # names have five digits
 _TOO_LARGE = 2  # times _POOL_BYTES, before --num_shards is called too few
 
 
@@ -39,7 +40,7 @@ class JobConfig:
     def __post_init__(self):
         for name in ("num_shards", "num_validation_shards"):
             value = getattr(self, name)
-            require(value is None or value >= 1, f"--{name} must be at least 1", value)
+            require(value is None or 1 <= value <= _MAX_SHARDS, f"--{name} must lie in [1, {_MAX_SHARDS}]", value)
         require(self.dupe_factor >= 1, "--dupe_factor must be at least 1", self.dupe_factor)
         fraction = self.validation_fraction
         require(0 <= fraction < 1, "--validation_fraction must lie in [0, 1)", fraction)
@@ -50,6 +51,7 @@ class JobConfig:
         )
 
     def shard_names(self) -> list[str]:
+        """All shards that the job makes; the numbers are settled."""
         names = [records.shard_name("train", i, self.num_shards) for i in range(self.num_shards)]
         if self.validation_fraction:
             count = self.num_validation_shards
@@ -67,7 +69,7 @@ def settle_shards(config: JobConfig, text_bytes: float) -> tuple[JobConfig, str 
     validation = text_bytes * config.validation_fraction
     settled = dataclasses.replace(
         config,
-        num_shards=config.num_shards or max(_MIN_SHARDS, math.ceil(train / _POOL_BYTES)),
+        num_shards=config.num_shards or min(_MAX_SHARDS, max(_MIN_SHARDS, math.ceil(train / _POOL_BYTES))),
         num_validation_shards=config.num_validation_shards or max(1, math.ceil(validation / _POOL_BYTES)),
     )
     for flag, size, count in (

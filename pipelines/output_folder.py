@@ -17,50 +17,71 @@ from pipelines import shards
 SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
 _WORK_FOLDERS = (records.EXCHANGE, records.PROGRESS)
 _READERS = 8
+_SAME = ("format", "parameters", "vocabulary", "input")  # what a folder must have been made with
 _OURS = re.compile(
     rf"{SHARD}|({SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
     rf"|{records.PROGRESS}|{records.EXCHANGE}|{re.escape(records.DEAD_LETTER)}"
 )
 
 
-def reusable(output_dir: str, manifest: dict, overwrite: bool) -> dict | None:
-    """The dataset.json of a folder that is complete and the same; None if there is work to do.
+def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | None, list[dict]]:
+    """What an earlier job left: its dataset.json if the folder is complete and the same, else its whole shards.
 
     Raises:
       InputError: the folder holds something else: another job's shards, or files that no job made.
     """
-    present = {
-        name: FileSystems.exists(FileSystems.join(output_dir, name)) for name in (records.COMPLETED, records.JOB)
-    }
-    if overwrite and any(present.values()):
-        return None
-    if present[records.COMPLETED]:
-        there = read_json(output_dir, records.MANIFEST)
-    elif present[records.JOB]:
-        there = read_json(output_dir, records.JOB)  # a job that was killed
+    if any(c in output_dir for c in "*?["):
+        raise InputError(f"--output_dir {output_dir}: expected a name without *, ? and [. Received one with them.")
+    present = [
+        name
+        for name in (records.COMPLETED, records.JOB, records.MANIFEST)
+        if FileSystems.exists(FileSystems.join(output_dir, name))
+    ]
+    if not present:
+        _refuse_others(output_dir, manifest)
+    if overwrite or not present:
+        return None, []
+    # Without COMPLETED a job is under way, and its own description counts.
+    is_running = records.COMPLETED not in present and records.JOB in present
+    there = read_json(output_dir, records.JOB if is_running else records.MANIFEST)
+    _refuse_differences(output_dir, there, manifest, (*_SAME, "versions") if is_running else _SAME)
+    if is_running:
+        return None, _whole(output_dir, _noted(output_dir))
+    if _sizes(output_dir).items() >= {(info["name"], info["bytes"]) for info in there["shards"]}:
+        if records.COMPLETED in present:
+            remove_work_files(output_dir)  # of a job that was killed between its last strokes
+            print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
+            return there, []
     else:
-        other = [name for name in names(output_dir) if name not in (records.VOCABULARY, records.DEAD_LETTER)]
-        vocabulary = shards.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
-        # The vocabulary itself may have been put there beforehand; another one is not overwritten.
-        if vocabulary and hashlib.sha256(vocabulary).hexdigest() != manifest["vocabulary"]["sha256"]:
-            other.append(records.VOCABULARY)
-        if other:
-            raise InputError(
-                f"--output_dir {output_dir}: expected an empty folder, or one that an earlier job made. "
-                f"Received one with {other[0]}."
-            )
-        return None
-    for name in ("format", "parameters", "vocabulary", "input"):
+        print(f"{output_dir} is not what its dataset.json says: what is missing is made again.", flush=True)
+    return None, _whole(output_dir, there["shards"])
+
+
+def _refuse_others(output_dir: str, manifest: dict) -> None:
+    other = [name for name in names(output_dir) if name not in (records.VOCABULARY, records.DEAD_LETTER)]
+    vocabulary = shards.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
+    # The vocabulary itself may have been put there beforehand; another one is not overwritten.
+    if vocabulary and hashlib.sha256(vocabulary).hexdigest() != manifest["vocabulary"]["sha256"]:
+        other.append(records.VOCABULARY)
+    if other:
+        raise InputError(
+            f"--output_dir {output_dir}: expected an empty folder, or one that an earlier job made. "
+            f"Received one with {other[0]}."
+        )
+
+
+def _refuse_differences(output_dir: str, there: dict, manifest: dict, parts: Sequence[str]) -> None:
+    for name in parts:
         if there.get(name) != manifest[name]:
             raise InputError(
                 f"--output_dir {output_dir}: expected an empty folder, or one made from the same {name}. Received one "
                 f"made with {_differences(there.get(name), manifest[name])}; --overwrite starts over."
             )
-    if not present[records.COMPLETED]:
-        return None
-    remove_work_files(output_dir)  # of a job that was killed between its last strokes
-    print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
-    return there
+
+
+def _sizes(output_dir: str) -> dict[str, int]:
+    found = FileSystems.match([FileSystems.join(output_dir, "*")])[0].metadata_list
+    return {FileSystems.split(metadata.path)[1]: metadata.size_in_bytes for metadata in found}
 
 
 def names(output_dir: str) -> list[str]:
@@ -71,25 +92,44 @@ def names(output_dir: str) -> list[str]:
     return sorted(FileSystems.split(metadata.path)[1] for metadata in found)
 
 
-def clear(output_dir: str, kept: Sequence[dict] = (), *, with_dead_letter: bool = True) -> None:
-    """Removes what an earlier job left, COMPLETED first, but for the shards to keep and what was noted of them."""
-    stay = {info["name"] for info in kept} | (set() if with_dead_letter else {records.DEAD_LETTER})
+def begin(output_dir: str, manifest: dict, kept: Sequence[dict]) -> None:
+    """Makes the folder a running job's: its description is there before anything of an earlier one goes.
+
+    So a job that is killed while it clears is still a job's folder, and the same command goes on.
+    """
     with _writing(output_dir):
         if not FileSystems.exists(output_dir):
-            return
-        made = [name for name in names(output_dir) if _OURS.fullmatch(name) and name not in _WORK_FOLDERS]
-        for name in sorted(set(made) - stay, key=lambda name: (name != records.COMPLETED, name)):
-            FileSystems.delete([FileSystems.join(output_dir, name)])
-        _remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
-        _remove_folder(FileSystems.join(output_dir, records.PROGRESS), {f"{info['name']}.json" for info in kept})
-
-
-def make_folders(output_dir: str) -> None:
-    """Makes the folder and those that a running job needs in it, where they are not there yet."""
+            FileSystems.mkdirs(output_dir)
+        if not kept:
+            # What is noted of another job's shards must not be read beside this one's description.
+            _remove_folder(FileSystems.join(output_dir, records.PROGRESS))
+    description = (json.dumps(manifest, indent=2) + "\n").encode()
+    shards.write_bytes(FileSystems.join(output_dir, records.JOB), description)
+    clear(output_dir, {records.JOB, *(info["name"] for info in kept)})
     with _writing(output_dir):
-        for folder in (output_dir, *(FileSystems.join(output_dir, name) for name in _WORK_FOLDERS)):
-            if not FileSystems.exists(folder):
-                FileSystems.mkdirs(folder)
+        for name in _WORK_FOLDERS:
+            if not FileSystems.exists(FileSystems.join(output_dir, name)):
+                FileSystems.mkdirs(FileSystems.join(output_dir, name))
+    for info in kept:
+        mark_finished(output_dir, info)
+
+
+def clear(output_dir: str, stay: Collection[str] = ()) -> None:
+    """Removes what a job made but for what shall stay: COMPLETED first, the description of a running job last."""
+    last = {records.COMPLETED: 0, records.JOB: 2}
+    with _writing(output_dir):
+        _remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
+        noted = {f"{name}.json" for name in stay if re.fullmatch(SHARD, name)}
+        _remove_folder(FileSystems.join(output_dir, records.PROGRESS), noted)
+        made = {name for name in names(output_dir) if _OURS.fullmatch(name)} - {*stay, *_WORK_FOLDERS}
+        for name in sorted(made, key=lambda name: (last.get(name, 1), name)):
+            FileSystems.delete([FileSystems.join(output_dir, name)])
+
+
+def remove_exchange(output_dir: str) -> None:
+    """Removes the documents that were on their way, if it can be done: a full disk is the likeliest reason to stop."""
+    with contextlib.suppress(OSError, BeamIOError):
+        _remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
 
 
 def remove_work_files(output_dir: str) -> None:
@@ -124,13 +164,18 @@ def mark_finished(output_dir: str, info: dict) -> None:
     shards.write_bytes(path, json.dumps(info).encode())
 
 
-def finished_shards(output_dir: str) -> list[dict]:
-    """What `mark_finished` noted of the shards that are still there, byte for byte, sorted by name."""
+def _noted(output_dir: str) -> list[dict]:
+    """What `mark_finished` noted."""
     folder = FileSystems.join(output_dir, records.PROGRESS)
     noted = [name for name in names(folder) if name.endswith(".json")]
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
-        infos = pool.map(lambda name: _if_whole(output_dir, read_json(folder, name)), noted)
-        return [info for info in infos if info]
+        return list(pool.map(lambda name: read_json(folder, name), noted))
+
+
+def _whole(output_dir: str, infos: Sequence[dict]) -> list[dict]:
+    """Those shards that are there, byte for byte."""
+    with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
+        return [info for info in pool.map(lambda info: _if_whole(output_dir, info), infos) if info]
 
 
 def _if_whole(output_dir: str, info: dict) -> dict | None:
@@ -138,10 +183,19 @@ def _if_whole(output_dir: str, info: dict) -> dict | None:
     return info if data is not None and hashlib.sha256(data).hexdigest() == info["sha256"] else None
 
 
-def _differences(there, now) -> str:
-    if not isinstance(there, dict):
-        return f"{there!r} instead of {now!r}"
-    return ", ".join(f"{k} = {there.get(k)!r} instead of {now[k]!r}" for k in now if there.get(k) != now[k])
+def _differences(there, now, path: str = "") -> str:
+    """Which fields differ, and how: "instances.seed = 1 instead of 2"."""
+    if isinstance(there, dict) and isinstance(now, dict):
+        if "listing_sha256" in now and there.get("patterns") == now["patterns"]:
+            return "other files, or files that were changed since, under the same names"
+        parts = [
+            _differences(there.get(key), now.get(key), f"{path}.{key}" if path else key)
+            for key in sorted({*there, *now} - {"listing_sha256"})
+            if there.get(key) != now.get(key)
+        ]
+        return ", ".join(parts)
+    told = f"{there!r} instead of {now!r}"
+    return f"{path} = {told}" if path else told
 
 
 def read_json(output_dir: str, name: str) -> dict:

@@ -43,14 +43,16 @@ class InstanceConfig:
         require(predictions >= 1, "--max_predictions_per_seq must be at least 1", predictions)
         require(0 < self.masked_lm_prob < 1, "--masked_lm_prob must lie in (0, 1)", self.masked_lm_prob)
         require(0 <= self.short_seq_prob <= 1, "--short_seq_prob must lie in [0, 1]", self.short_seq_prob)
-        require(self.seed >= 0, "--seed must not be negative", self.seed)
+        require(0 <= self.seed < 2**63, "--seed must lie in [0, 2^63)", self.seed)
         require(self.masking in masking.METHODS, f"--masking must be one of {masking.METHODS}", self.masking)
         require(self.pairs in sentence_pairs.METHODS, f"--pairs must be one of {sentence_pairs.METHODS}", self.pairs)
         sequences = self.max_sequences_per_row
         require(0 <= sequences <= length, "--max_sequences_per_row must lie in [0, max_seq_length]", sequences)
+        require(self.packing or not sequences, "--max_sequences_per_row goes with --packing only", sequences)
 
     @property
     def layout(self) -> records.RecordLayout:
+        """The shapes of the records that these settings make."""
         sequences = self.max_sequences_per_row or max(2, self.max_seq_length // 16)
         return records.RecordLayout(
             max_seq_length=self.max_seq_length,

@@ -9,7 +9,6 @@ import dataclasses
 import gc
 import hashlib
 import importlib.metadata
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -21,7 +20,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from bert_tf import records
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, StorageError, require
 from bert_tf.vocabulary import Vocabulary
 from pipelines import output_folder, shards
 from pipelines.cleaning import DocumentConfig, prepare
@@ -29,7 +28,7 @@ from pipelines.dead_letter import ReadDocuments
 from pipelines.documents import document_id
 from pipelines.duplicates import FindLosses, losses_by_document, without_losses
 from pipelines.exchange import Block, Losses, PoolInput, ToBlocks, read_blocks
-from pipelines.inputs import match_files
+from pipelines.inputs import InputFile, match_files
 from pipelines.job import JobConfig, WantedPools, settle_shards
 from pipelines.options import is_local, local_options
 from pipelines.pool import make_records
@@ -55,6 +54,44 @@ class PrepareDocuments(beam.DoFn):
         # Elements and not Beam's metrics, which count a bundle twice if a runner repeats it.
         element = WindowedValue(dict(self._counts), GlobalWindow().max_timestamp(), [GlobalWindow()])
         yield beam.pvalue.TaggedOutput("counts", element)
+
+
+class MakeShards(beam.PTransform):
+    """Lists of documents -> what dataset.json says of each shard, those to keep included."""
+
+    def __init__(
+        self,
+        output_dir: str,
+        vocabulary: Vocabulary,
+        config: JobConfig,
+        *,
+        kept: list[dict],
+        text_bytes: float,
+        exchange: str | None,
+    ):
+        super().__init__()
+        self._output_dir, self._vocabulary, self._config = output_dir, vocabulary, config
+        self._kept, self._text_bytes, self._exchange = kept, text_bytes, exchange
+
+    def expand(self, documents):
+        root, config = documents.pipeline, self._config
+        remaining = sorted(set(config.shard_names()) - {info["name"] for info in self._kept})
+        pools = WantedPools(config, frozenset(remaining))
+        blocks = documents | "ToBlocks" >> beam.ParDo(ToBlocks(pools.of_text, self._exchange))
+        losses = (
+            documents
+            | "FindLosses" >> FindLosses(config.documents, pools.of_id, self._text_bytes)
+            | "AsLosses" >> beam.MapTuple(lambda name, data: (name, Losses(data)))
+        )
+        # An element without a block for each pool, so that exactly num_shards files are written.
+        empty = root | "AllPools" >> beam.Create([(name, None) for name in remaining])
+        made = (
+            (blocks, losses, empty)
+            | "WithEmptyPools" >> beam.Flatten()
+            | "GroupPools" >> beam.GroupByKey()
+            | "MakeShard" >> beam.ParDo(MakeShard(self._output_dir, self._vocabulary, config))
+        )
+        return (made, root | "KeptShards" >> beam.Create(self._kept)) | "AllShards" >> beam.Flatten()
 
 
 class MakeShard(beam.DoFn):
@@ -176,6 +213,7 @@ def create_pretraining_data(
     started = time.time()  # a worker on another machine will look at its own clock
     # All checks come before the first change of the folder.
     options = local_options(beam_arguments or [])
+    require(0 <= max_bad_fraction <= 1, "--max_bad_fraction must lie in [0, 1]", max_bad_fraction)
     data = shards.read_bytes(vocab)
     if data is None:
         raise InputError(f"--vocab {vocab}: expected a vocabulary file. Received: no such file.")
@@ -185,8 +223,76 @@ def create_pretraining_data(
     config, warning = settle_shards(config, text_bytes)
     if warning:
         print(warning, file=sys.stderr, flush=True)
+    manifest = _description(config, vocabulary, input_patterns, files)
+    complete, kept = output_folder.reusable(output_dir, manifest, overwrite)
+    if complete:
+        return complete
+    output_folder.begin(output_dir, manifest, kept)
+    vocabulary_path = FileSystems.join(output_dir, records.VOCABULARY)
+    brought_vocabulary = FileSystems.exists(vocabulary_path)
+    shards.write_bytes(vocabulary_path, vocabulary.serialize())
+
+    total = len(config.shard_names())
+    if kept:
+        print(f"Going on: {len(kept)} of {total} shards were finished before and are whole.", flush=True)
+    passes = 1 + (config.dupe_factor - 1) * (1 - config.validation_fraction)
+    try:
+        with (
+            Progress(output_dir, total=total, text_bytes=text_bytes, passes=passes),
+            quiet_workers(),
+            beam.Pipeline(options=options) as root,
+        ):
+            documents, reading = root | "ReadDocuments" >> ReadDocuments(
+                [part for file in files for part in file.parts()],
+                config.file_format,
+                max_bad_fraction=max_bad_fraction,
+                dead_letter=FileSystems.join(output_dir, records.DEAD_LETTER),
+            )
+            prepared = documents | "PrepareDocuments" >> beam.ParDo(PrepareDocuments(config.documents)).with_outputs(
+                "counts", main="documents"
+            )
+            made = prepared.documents | "MakeShards" >> MakeShards(
+                output_dir,
+                vocabulary,
+                config,
+                kept=kept,
+                text_bytes=text_bytes,
+                # Beam's local runner would keep all text in memory; a service shuffles it.
+                exchange=FileSystems.join(output_dir, records.EXCHANGE) if is_local(options) else None,
+            )
+            _ = (
+                made
+                | "CollectShards" >> beam.combiners.ToList()
+                | "FinishDataset"
+                >> beam.ParDo(
+                    FinishDataset(output_dir, config, manifest, started),
+                    beam.pvalue.AsSingleton(reading),
+                    beam.pvalue.AsList(prepared.counts),
+                )
+            )
+    except Exception as error:
+        output_folder.remove_exchange(output_dir)
+        # Wrong input will not get better as it is: what was made of it goes. After anything else the job can go on.
+        if _is_wrong_input(error):
+            output_folder.clear(output_dir, {records.DEAD_LETTER})
+            if not brought_vocabulary:
+                FileSystems.delete([vocabulary_path])
+        raise
+    output_folder.remove_work_files(output_dir)
+    return output_folder.read_json(output_dir, records.MANIFEST)
+
+
+def _is_wrong_input(error: Exception) -> bool:
+    """Also of a worker's exception, which comes back as text."""
+    if isinstance(error, StorageError) or "StorageError: " in str(error):
+        return False
+    return isinstance(error, InputError) or "InputError: " in str(error)
+
+
+def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list[str], files: list[InputFile]) -> dict:
+    """What dataset.json will say, but for what comes out."""
     listing = repr([(file.path, file.bytes, file.modified) for file in files])
-    manifest = {
+    return {
         "format": 3,  # counts up when the same parameters make other bytes
         "parameters": dataclasses.asdict(config),
         "input": {
@@ -199,67 +305,3 @@ def create_pretraining_data(
         "layout": dataclasses.asdict(config.instances.layout),
         "versions": {name: importlib.metadata.version(name) for name in ("apache-beam", "numpy", "tensorflow-text")},
     }
-    if complete := output_folder.reusable(output_dir, manifest, overwrite):
-        return complete
-    kept = [] if overwrite else output_folder.finished_shards(output_dir)
-    output_folder.clear(output_dir, kept)
-    output_folder.make_folders(output_dir)
-    shards.write_bytes(FileSystems.join(output_dir, records.JOB), (json.dumps(manifest, indent=2) + "\n").encode())
-    vocabulary_path = FileSystems.join(output_dir, records.VOCABULARY)
-    brought_vocabulary = FileSystems.exists(vocabulary_path)
-    shards.write_bytes(vocabulary_path, vocabulary.serialize())
-
-    names = config.shard_names()
-    remaining = sorted(set(names) - {info["name"] for info in kept})
-    if kept:
-        print(f"Going on: {len(kept)} of {len(names)} shards were finished before and are whole.", flush=True)
-    # Beam's local runner would keep all text in memory; a service shuffles it.
-    folder = FileSystems.join(output_dir, records.EXCHANGE) if is_local(options) else None
-    text_passes = 1 + (config.dupe_factor - 1) * (1 - config.validation_fraction)
-    progress = Progress(output_dir, total=len(names), text_bytes=text_bytes, passes=text_passes)
-    try:
-        with progress, quiet_workers(), beam.Pipeline(options=options) as root:
-            documents, reading = root | "ReadDocuments" >> ReadDocuments(
-                [part for file in files for part in file.parts()],
-                config.file_format,
-                max_bad_fraction=max_bad_fraction,
-                dead_letter=FileSystems.join(output_dir, records.DEAD_LETTER),
-            )
-            prepared = documents | "PrepareDocuments" >> beam.ParDo(PrepareDocuments(config.documents)).with_outputs(
-                "counts", main="documents"
-            )
-            pools = WantedPools(config, frozenset(remaining))
-            blocks = prepared.documents | "ToBlocks" >> beam.ParDo(ToBlocks(pools.of_text, folder))
-            losses = (
-                prepared.documents
-                | "FindLosses" >> FindLosses(config.documents, pools.of_id, text_bytes)
-                | "AsLosses" >> beam.MapTuple(lambda name, data: (name, Losses(data)))
-            )
-            # An element without a block for each pool, so that exactly num_shards files are written.
-            empty = root | "AllPools" >> beam.Create([(name, None) for name in remaining])
-            made = (
-                (blocks, losses, empty)
-                | "WithEmptyPools" >> beam.Flatten()
-                | "GroupPools" >> beam.GroupByKey()
-                | "MakeShard" >> beam.ParDo(MakeShard(output_dir, vocabulary, config))
-            )
-            _ = (
-                (made, root | "KeptShards" >> beam.Create(kept))
-                | "AllShards" >> beam.Flatten()
-                | "CollectShards" >> beam.combiners.ToList()
-                | "FinishDataset"
-                >> beam.ParDo(
-                    FinishDataset(output_dir, config, manifest, started),
-                    beam.pvalue.AsSingleton(reading),
-                    beam.pvalue.AsList(prepared.counts),
-                )
-            )
-    except Exception as error:
-        # Wrong input will not get better as it is: what was made of it goes. After anything else the job can go on.
-        if isinstance(error, InputError) or "InputError: " in str(error):
-            output_folder.clear(output_dir, with_dead_letter=False)
-            if not brought_vocabulary:
-                FileSystems.delete([vocabulary_path])
-        raise
-    output_folder.remove_work_files(output_dir)
-    return output_folder.read_json(output_dir, records.MANIFEST)

@@ -55,7 +55,7 @@ def read_documents(
     is read whole with its first part.
     """
     if part.dataset:
-        yield from _dataset_records(part, file_format.text_field)
+        yield from _dataset_records(part, file_format.text_field, max_bytes)
         return
     last = BadRecord(part.path, "byte", part.start, "")
     try:
@@ -67,7 +67,7 @@ def read_documents(
             with decompressed(raw, decompress) as file:
                 head = file.peek(4)
                 if head.startswith(_PARQUET):
-                    yield from _parquet_rows(part, file, file_format.text_field)
+                    yield from _parquet_rows(part, file, file_format.text_field, max_bytes)
                     return
                 lines = Lines(part._replace(end=None) if decompress else part, file, max_bytes)
                 for line, found in _records(lines, head, file_format):
@@ -160,7 +160,7 @@ def _json_text(lines: Lines, line: Line, text_field: str) -> str | BadRecord:
             raise TypeError
     except UnicodeDecodeError:
         return lines.bad(line, "bytes that are no UTF-8")
-    except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # a number of many digits is a ValueError
         return lines.bad(line, f'no JSON object with a string "{text_field}"')
     # JSON can name half of a surrogate pair, which no UTF-8 can hold.
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -181,7 +181,9 @@ def _wiki_documents(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
             if lines.is_past(line.offset):
                 return
         elif line.data == b"</doc>":
-            yield document[0], _wiki_text(lines, document, size)
+            text = _wiki_text(lines, document, size)
+            if text:  # an article may be only a title
+                yield document[0], text
             document = []
         else:
             size += len(line.data) + (0 if line.is_whole else lines.max_bytes)
@@ -199,11 +201,11 @@ def _wiki_text(lines: Lines, document: list[Line], size: int) -> str | BadRecord
         return lines.bad(document[0], f"a document of more than {lines.max_bytes:,} bytes")
     opening, _, text = text.partition("\n")
     title = _WIKI_TITLE.search(opening)
-    first, _, rest = text.partition("\n")
-    return html.unescape(rest if title and first == title.group(1) else text).strip()
+    first, _, rest = html.unescape(text).partition("\n")
+    return rest.strip() if title and first == html.unescape(title.group(1)) else f"{first}\n{rest}".strip()
 
 
-def _parquet_rows(part: Part, file: io.BufferedReader, text_field: str) -> Iterator[str | BadRecord]:
+def _parquet_rows(part: Part, file: io.BufferedReader, text_field: str, max_bytes: int) -> Iterator[str | BadRecord]:
     table = pyarrow.parquet.ParquetFile(file)
     if text_field not in table.schema_arrow.names:
         if part.start == 0:
@@ -218,14 +220,30 @@ def _parquet_rows(part: Part, file: io.BufferedReader, text_field: str) -> Itera
             row += about.num_rows
             continue
         for batch in table.iter_batches(batch_size=1024, row_groups=[group], columns=[text_field]):
-            for text in batch.column(0).to_pylist():
+            for value in _as_bytes(batch.column(0)).to_pylist():
                 row += 1
-                yield (
-                    text if isinstance(text, str) else BadRecord(part.path, "row", row, f"a text that is {text!r:.40}")
-                )
+                yield _row_text(value, BadRecord(part.path, "row", row, ""), max_bytes)
 
 
-def _dataset_records(part: Part, text_field: str) -> Iterator[str | BadRecord]:
+def _as_bytes(column: pyarrow.Array) -> pyarrow.Array:
+    """Strings as bytes, since Parquet does not check that they are UTF-8; other types as they are."""
+    is_text = pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)
+    return column.cast(pyarrow.large_binary()) if is_text else column
+
+
+def _row_text(value, bad: BadRecord, max_bytes: int) -> str | BadRecord:
+    """A document from a field of bytes; `bad` names the place."""
+    if not isinstance(value, bytes):
+        return bad._replace(reason=f"a text that is {value!r:.40}")
+    if len(value) > max_bytes:
+        return bad._replace(reason=f"a document of more than {max_bytes:,} bytes")
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return bad._replace(reason="bytes that are no UTF-8")
+
+
+def _dataset_records(part: Part, text_field: str, max_bytes: int) -> Iterator[str | BadRecord]:
     features = _dataset_features(part.dataset)
     if text_field not in features:
         yield BadRecord(part.path, "record", 1, f'no feature "{text_field}" but {", ".join(sorted(features))}')
@@ -235,11 +253,13 @@ def _dataset_records(part: Part, text_field: str) -> Iterator[str | BadRecord]:
         with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             for serialized in shards.read_records(file):
                 number += 1
-                text = features.deserialize_example_np(serialized)[text_field]
+                bad = BadRecord(part.path, "record", number, "")
                 try:
-                    yield text.decode("utf-8")
-                except (UnicodeDecodeError, AttributeError):
-                    yield BadRecord(part.path, "record", number, f"a text that is {text!r:.40}")
+                    value = features.deserialize_example_np(serialized)[text_field]
+                except Exception as error:  # TFDS raises what its features and protobuf raise
+                    yield bad._replace(reason=f"no example of this dataset: {error}")
+                else:
+                    yield _row_text(value, bad, max_bytes)
     except _READ_ERRORS as error:
         yield BadRecord(part.path, "record", number + 1, f"the file cannot be read on: {error}")
 

@@ -14,6 +14,7 @@ import numpy as np
 METHODS = ("next_sentence", "sentence_order", "none")
 _SPECIALS = 3  # [CLS] A [SEP] B [SEP]
 _DRAWN_AT_ONCE = 4096
+_DRAWS = 16  # of another document, before all are looked through
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,13 +183,14 @@ def _other_document(index: int, pool: TokenPool, uniform: Callable[[], float]) -
     count = len(pool.identities)
     if count < 2:
         return None
-    other = int(uniform() * (count - 1))
-    other += other >= index
-    # With dupe_factor > 1 a pool can hold a document twice.
-    if pool.identities[other] == pool.identities[index]:
-        others = [i for i, identity in enumerate(pool.identities) if identity != pool.identities[index]]
-        return others[int(uniform() * len(others))] if others else None
-    return other
+    # With dupe_factor > 1, or where duplicates stay, a pool can hold a document more than once.
+    for _ in range(_DRAWS):
+        other = int(uniform() * (count - 1))
+        other += other >= index
+        if pool.identities[other] != pool.identities[index]:
+            return other
+    others = [i for i, identity in enumerate(pool.identities) if identity != pool.identities[index]]
+    return others[int(uniform() * len(others))] if others else None
 
 
 def _truncate(pairs: Pairs, max_tokens: int, rng: np.random.Generator) -> Pairs:

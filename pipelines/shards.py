@@ -17,7 +17,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf import records
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, StorageError
 
 COMPRESSIONS = ("none", "gzip")
 _GZIP_LEVEL = 6
@@ -28,7 +28,7 @@ def write_bytes(path: str, data: bytes) -> None:
     """Writes a whole file under a temporary name and renames it, over an older one if there is one.
 
     Raises:
-      InputError: the path cannot be written.
+      StorageError: the path cannot be written.
     """
     with _renamed_when_done(path) as file:
         file.write(data)
@@ -48,7 +48,7 @@ def _renamed_when_done(path: str) -> Iterator[BinaryIO]:
                 FileSystems.delete([temporary])
             raise
     except (OSError, BeamIOError) as error:
-        raise InputError(f"{path}: expected a place that can be written. Received: {_reason(error)}.") from None
+        raise StorageError(f"{path}: expected a place that can be written. Received: {_reason(error)}.") from None
 
 
 def check_writable(path: str) -> None:
@@ -71,7 +71,7 @@ def read_bytes(path: str) -> bytes | None:
     """A whole file, or None if it is not there.
 
     Raises:
-      InputError: it is there and cannot be read.
+      StorageError: it is there and cannot be read.
     """
     try:
         if not FileSystems.exists(path):
@@ -79,7 +79,7 @@ def read_bytes(path: str) -> bytes | None:
         with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             return file.read()
     except (OSError, BeamIOError) as error:
-        raise InputError(f"{path}: expected a readable file. Received: {_reason(error)}.") from None
+        raise StorageError(f"{path}: expected a readable file. Received: {_reason(error)}.") from None
 
 
 def _reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ from bert_tf import records
 from bert_tf.errors import InputError
 from bert_tf.training import shard_input
 from bert_tf.vocabulary import Vocabulary
-from pipelines import inputs
+from pipelines import inputs, output_folder
 from pipelines import shards as shards_module
 from pipelines.cleaning import DocumentConfig
 from pipelines.documents import document_id
@@ -74,16 +74,14 @@ def test_a_large_file_read_by_many_gives_the_same_bytes(shards, corpus, corpus_v
     assert manifest["input"]["files"] == 1
 
 
-def test_another_seed_gives_other_bytes(shards, corpus, corpus_vocab, tmp_path):
-    instances = InstanceConfig(max_seq_length=64, max_predictions_per_seq=10, seed=7)
-    make(
-        corpus,
-        corpus_vocab,
-        tmp_path / "out",
-        config=JobConfig(instances=instances, num_shards=3, num_validation_shards=1),
-    )
-    theirs, ours = shard_bytes(shards), shard_bytes(tmp_path / "out")
-    assert all(theirs[name] != ours[name] for name in ours)
+def test_another_seed_gives_other_bytes(corpus, corpus_vocab, tmp_path):
+    # One pool, so the documents of the shard are the same and only what is drawn for it differs.
+    for name, seed in (("out", 7), ("same", 7), ("other", 8)):
+        instances = dataclasses.replace(CONFIG.instances, seed=seed)
+        config = JobConfig(instances=instances, num_shards=1, validation_fraction=0)
+        make(corpus, corpus_vocab, tmp_path / name, config=config, pattern="0.txt")
+    found = [shard_bytes(tmp_path / name) for name in ("out", "same", "other")]
+    assert found[0] == found[1] != found[2]
 
 
 def test_manifest_tells_what_was_made(shards, corpus_vocab):
@@ -162,9 +160,78 @@ def test_complete_folder_is_left_alone_and_others_are_refused(shards, corpus, co
     make(corpus, corpus_vocab, shards)
     assert "nothing to do" in capsys.readouterr().out
     other = JobConfig(instances=CONFIG.instances, num_shards=4, validation_fraction=0.05)
-    with pytest.raises(InputError, match="num_shards = 3 instead of 4; --overwrite starts over"):
+    with pytest.raises(InputError, match="Received one made with num_shards = 3 instead of 4; --overwrite starts over"):
         make(corpus, corpus_vocab, shards, config=other)
     assert shard_bytes(shards) == before
+
+
+def test_differences_name_the_field(shards, corpus, corpus_vocab):
+    other = dataclasses.replace(CONFIG, instances=dataclasses.replace(CONFIG.instances, short_seq_prob=0.2))
+    with pytest.raises(InputError, match="made with instances.short_seq_prob = 0.1 instead of 0.2; --overwrite"):
+        make(corpus, corpus_vocab, shards, config=other)
+
+
+def test_a_damaged_folder_is_mended(shards, corpus, corpus_vocab, tmp_path, capsys):
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    (copy / "pretrain-train.tfrecord-00001-of-00003").unlink()
+    manifest = make(corpus, corpus_vocab, copy)
+    out = capsys.readouterr().out
+    assert "is not what its dataset.json says" in out
+    assert "Going on: 3 of 4 shards" in out
+    assert shard_bytes(copy) == shard_bytes(shards)
+    assert (copy / "COMPLETED").exists()
+    assert len(manifest["shards"]) == 4
+
+
+def test_a_disk_that_cannot_be_written_costs_no_shard(shards, corpus, corpus_vocab, tmp_path, monkeypatch):
+    written, write_shard = [], shards_module.write_shard
+
+    def full_disk(output_dir, name, *arguments):
+        if len(written) == 2:
+            shards_module.write_bytes(str(tmp_path / "no" / "such" / "folder"), b"")
+        written.append(name)
+        return write_shard(output_dir, name, *arguments)
+
+    (tmp_path / "no").write_text("a file where a folder should be")
+    monkeypatch.setattr(shards_module, "write_shard", full_disk)
+    with pytest.raises(Exception, match="expected a place that can be written"):
+        make(corpus, corpus_vocab, tmp_path / "out")
+    monkeypatch.undo()
+    assert sorted(shard_bytes(tmp_path / "out")) == sorted(written)
+    assert not (tmp_path / "out/exchange").exists()
+    times = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in written}
+    make(corpus, corpus_vocab, tmp_path / "out")
+    assert shard_bytes(tmp_path / "out") == shard_bytes(shards)
+    assert all((tmp_path / "out" / name).stat().st_mtime_ns == time for name, time in times.items())
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_killed_while_it_clears_a_job_still_goes_on(shards, corpus, corpus_vocab, tmp_path, monkeypatch, overwrite):
+    config = dataclasses.replace(CONFIG, dupe_factor=2) if overwrite else CONFIG
+    make(corpus, corpus_vocab, tmp_path / "fresh", config=config)
+    delete = output_folder.FileSystems.delete
+    for allowed in range(4):
+        copy = shutil.copytree(shards, tmp_path / f"copy-{allowed}")
+        if not overwrite:
+            (copy / "COMPLETED").unlink()
+            (copy / "dataset.json").rename(copy / "job.json")
+        left = allowed
+
+        def killed(paths):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            delete(paths)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(output_folder.FileSystems, "delete", killed)
+            make(corpus, corpus_vocab, copy, config=config, overwrite=overwrite)
+        make(corpus, corpus_vocab, copy, config=config, overwrite=overwrite)
+        assert shard_bytes(copy) == shard_bytes(tmp_path / "fresh")
+        assert sorted(path.name for path in copy.iterdir()) == sorted(
+            path.name for path in (tmp_path / "fresh").iterdir()
+        )
 
 
 def test_folder_of_an_older_format_is_refused(shards, corpus, corpus_vocab, tmp_path):
@@ -242,6 +309,12 @@ def test_bad_option_leaves_a_finished_folder_alone(shards, corpus, corpus_vocab)
     for arguments in (["--direct_num_wrkers=2"], ["stray.txt"], ["--direct_num_workers=x"], ["--runner=Nonsense"]):
         with pytest.raises(InputError):
             make(corpus, corpus_vocab, shards, overwrite=True, beam_arguments=arguments)
+    with pytest.raises(InputError, match=r"--max_bad_fraction must lie in \[0, 1\]. Received: 7"):
+        make(corpus, corpus_vocab, shards, overwrite=True, max_bad_fraction=7)
+    with pytest.raises(InputError, match="expected a name without"):
+        make(corpus, corpus_vocab, f"{shards}[1]", overwrite=True)
+    with pytest.raises(InputError, match="Received a folder; a glob of its files ends in /"):
+        make(corpus, corpus_vocab, shards, overwrite=True, pattern=".")
     assert shard_bytes(shards) == before
     assert (shards / "COMPLETED").exists()
 
@@ -252,7 +325,7 @@ def test_changed_input_of_the_same_size_is_not_taken_for_the_same(corpus_vocab, 
     make(tmp_path, corpus_vocab, tmp_path / "out", config=config, pattern="a.txt")
     (tmp_path / "a.txt").write_text("Two here. One here.\n\nThree here. Four here.\n")
     os.utime(tmp_path / "a.txt", (1, 1))
-    with pytest.raises(InputError, match="made from the same input"):
+    with pytest.raises(InputError, match="made from the same input. Received one made with other files, or files that"):
         make(tmp_path, corpus_vocab, tmp_path / "out", config=config, pattern="a.txt")
 
 
@@ -287,8 +360,8 @@ def test_place_that_cannot_be_written_is_named(corpus_vocab, corpus, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"num_shards": 0}, "--num_shards must be at least 1. Received: 0."),
-        ({"num_validation_shards": 0}, "--num_validation_shards must be at least 1"),
+        ({"num_shards": 0}, r"--num_shards must lie in \[1, 99999\]. Received: 0."),
+        ({"num_validation_shards": 0}, r"--num_validation_shards must lie in \[1, 99999\]"),
         ({"dupe_factor": 0}, "--dupe_factor must be at least 1"),
         ({"validation_fraction": 1.0}, r"--validation_fraction must lie in \[0, 1\)"),
         ({"compression": "zip"}, "--compression must be one of"),
@@ -296,10 +369,11 @@ def test_place_that_cannot_be_written_is_named(corpus_vocab, corpus, tmp_path):
         ({"max_seq_length": 4}, "--max_seq_length must be at least 5"),
         ({"masked_lm_prob": 0.0}, "--masked_lm_prob must lie in"),
         ({"max_predictions_per_seq": 0}, "--max_predictions_per_seq must be at least 1"),
-        ({"seed": -1}, "--seed must not be negative"),
+        ({"seed": -1}, r"--seed must lie in \[0, 2\^63\)"),
         ({"masking": "words"}, "--masking must be one of"),
         ({"pairs": "both"}, "--pairs must be one of"),
         ({"max_sequences_per_row": -1}, "--max_sequences_per_row must lie in"),
+        ({"max_sequences_per_row": 3}, "--max_sequences_per_row goes with --packing only. Received: 3"),
     ],
 )
 def test_wrong_parameters_are_refused(changes, sentence):
@@ -353,23 +427,25 @@ def test_paragraphs_and_near_duplicates_come_once(corpus_vocab, tmp_path):
         instances=CONFIG.instances,
         documents=DocumentConfig(deduplicate_paragraphs=True, near_duplicates=0.8),
         num_shards=2,
-        dupe_factor=2,
         validation_fraction=0.2,
     )
     manifest = make(tmp_path, corpus_vocab, tmp_path / "out", config=config, pattern="[ab].txt")
-    in_training = manifest["counts"]["passes_over_documents"] - 21
     counts = manifest["counts"]
-    # 20 documents and one of the two; those in training pass twice.
-    assert 0 < in_training < 21
-    assert counts["dropped_near_duplicates"] in (1, 2)
-    assert 19 <= counts["lines_of_other_documents"] <= 38
+    assert (counts["passes_over_documents"], counts["dropped_near_duplicates"]) == (21, 1)
+    assert counts["lines_of_other_documents"] == 19
+    # The shared line has two sentences; then two of each document, the one that is left of the two included.
+    assert counts["sentences"] == 2 + 2 * 20 + 2
     told = summary(manifest)
     assert "near duplicates" in told
     assert "lines of other documents" in told
+    twice = dataclasses.replace(config, dupe_factor=2)
+    again = make(tmp_path, corpus_vocab, tmp_path / "twice", config=twice, pattern="[ab].txt")["counts"]
+    of_validation = 2 * counts["sentences"] - again["sentences"]
+    assert 0 < of_validation < counts["sentences"]
     (tmp_path / "a.txt").rename(tmp_path / "c.txt")
     two = ["--direct_num_workers=2"]
-    make(tmp_path, corpus_vocab, tmp_path / "two", config=config, pattern="[bc].txt", beam_arguments=two)
-    assert shard_bytes(tmp_path / "two") == shard_bytes(tmp_path / "out")
+    make(tmp_path, corpus_vocab, tmp_path / "two", config=twice, pattern="[bc].txt", beam_arguments=two)
+    assert shard_bytes(tmp_path / "two") == shard_bytes(tmp_path / "twice")
 
 
 @pytest.mark.parametrize("pairs", ["next_sentence", "sentence_order", "none"])
@@ -385,7 +461,7 @@ def test_packed_rows_are_well_formed(corpus, corpus_vocab, tmp_path, pairs):
     assert counts["predictions"] == batch["masked_lm_weights"].sum()
     number, mask = batch["sequence_ids"], batch["input_mask"]
     assert ((number > 0) == (mask == 1)).all()
-    assert number.max() == layout.max_sequences_per_row == 4 or number.max() > 1
+    assert 1 < number.max() <= layout.max_sequences_per_row == 4
     begins = (mask == 1) & (batch["position_ids"] == 0)
     vocabulary = Vocabulary.load(str(corpus_vocab))
     assert (batch["input_word_ids"][begins] == vocabulary["[CLS]"]).all()

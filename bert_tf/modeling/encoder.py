@@ -45,9 +45,9 @@ class BertEncoder(keras.layers.Layer):
         x = self.embeddings(
             inputs["input_word_ids"], inputs["input_type_ids"], inputs.get("position_ids"), training=training
         )
-        attention_bias = _attention_bias(inputs["input_mask"], inputs.get("sequence_ids"))
+        visible = _visible(inputs["input_mask"], inputs.get("sequence_ids"))
         for block in self.blocks:
-            x = block(x, attention_bias, training=training)
+            x = block(x, visible, training=training)
         outputs = {"sequence_output": x}
         if self.pooler is not None:
             positions = inputs.get("next_sentence_positions")
@@ -56,12 +56,12 @@ class BertEncoder(keras.layers.Layer):
         return outputs
 
 
-def _attention_bias(input_mask, sequence_ids):
-    """What is added to attention scores, float32 [batch, 1, length or 1, length]."""
+def _visible(input_mask, sequence_ids):
+    """Which positions each position attends to, bool [batch, 1, length or 1, length].
+
+    Bool, since Keras turns floats into the layers' narrow type, where a large number may be infinite.
+    """
+    visible = ops.cast(input_mask, "bool")[:, None, None, :]
     if sequence_ids is None:
-        visible = ops.cast(input_mask, "float32")[:, None, None, :]
-    else:
-        same = ops.equal(sequence_ids[:, :, None], sequence_ids[:, None, :])
-        visible = ops.cast(same, "float32")[:, None] * ops.cast(input_mask, "float32")[:, None, None, :]
-    # A large finite number rather than -inf: a row without any token then gives numbers, not NaN.
-    return (1.0 - visible) * -1e9
+        return visible
+    return ops.logical_and(visible, ops.equal(sequence_ids[:, :, None], sequence_ids[:, None, :])[:, None])

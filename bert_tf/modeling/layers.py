@@ -81,8 +81,8 @@ class SelfAttention(keras.layers.Layer):
         for layer in (self.query, self.key, self.value, self.output_dense):
             layer.build(input_shape)
 
-    def call(self, x, attention_bias, training=False):
-        """[batch, length, hidden] and [batch, 1, 1 or length, length] -> [batch, length, hidden]."""
+    def call(self, x, visible, training=False):
+        """[batch, length, hidden] and bool [batch, 1, 1 or length, length] -> [batch, length, hidden]."""
         heads = self.config.num_attention_heads
         head_size = self.config.hidden_size // heads
         batch, length = ops.shape(x)[0], ops.shape(x)[1]
@@ -93,8 +93,8 @@ class SelfAttention(keras.layers.Layer):
 
         query, key, value = (split_heads(layer(x)) for layer in (self.query, self.key, self.value))
         scores = ops.matmul(query * head_size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
-        # Under mixed precision Keras hands the bias over in the narrow type.
-        scores = ops.cast(scores, "float32") + ops.cast(attention_bias, "float32")
+        # A large finite number rather than -inf: a position that sees none then gives numbers, not NaN.
+        scores = ops.where(visible, ops.cast(scores, "float32"), -1e9)
         weights = ops.softmax(scores, axis=-1)
         weights = self.dropout(ops.cast(weights, self.compute_dtype), training=training)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
@@ -124,8 +124,8 @@ class TransformerBlock(keras.layers.Layer):
         self.output_dense.build((*input_shape[:-1], self.config.intermediate_size))
         self.output_norm.build(input_shape)
 
-    def call(self, x, attention_bias, training=False):
-        attended = self.attention(x, attention_bias, training=training)
+    def call(self, x, visible, training=False):
+        attended = self.attention(x, visible, training=training)
         x = self.attention_norm(x + self.dropouts[0](attended, training=training))
         hidden = self.output_dense(activation(self.config, self.intermediate(x)))
         return self.output_norm(x + self.dropouts[1](hidden, training=training))
