@@ -112,3 +112,13 @@ def test_packed_logits_equal_the_unpacked(small_config, has_pairs):
         ordered["next_sentence_weights"] = np.ones((len(lengths), 1), np.float32)
         for name, value in model.loss_sums(apart, ordered).items():
             assert float(value) == pytest.approx(float(model.loss_sums(together, packed)[name]), rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_rows_without_a_token_give_numbers(small_config, precision):
+    features = instance_features(small_config, [5, 4, 7])
+    packed = pack_rows(features, np.array([2, 1]), LAYOUT, pad=0)
+    packed = {name: np.concatenate([v, np.zeros_like(v)]) for name, v in packed.items()}
+    packed = {name: v if v.dtype == np.float32 else v.astype(np.int32) for name, v in packed.items()}
+    outputs = built(small_config, dtype=precision)(packed)
+    assert all(np.isfinite(np.asarray(values, np.float32)).all() for values in outputs.values())

@@ -21,6 +21,7 @@ from pipelines import shards as shards_module
 from pipelines.cleaning import DocumentConfig
 from pipelines.documents import document_id
 from pipelines.inputs import Part
+from pipelines.inspection import describe
 from pipelines.job import JobConfig, pools_of, settle_shards
 from pipelines.pool import InstanceConfig
 from pipelines.pretraining_data import create_pretraining_data
@@ -510,6 +511,17 @@ def test_shards_without_masks_or_compressed(corpus, corpus_vocab, tmp_path):
     ]
     for name, values in batches[0].items():
         np.testing.assert_array_equal(values, batches[1][name])
+    shown = "\n".join(describe(str(tmp_path / "gzip"), split="train", shard=0, number=2))
+    assert shown == "\n".join(describe(str(tmp_path / "plain"), split="train", shard=0, number=2))
+    damaged = tmp_path / "gzip/pretrain-train.tfrecord-00000-of-00002"
+    data = bytearray(damaged.read_bytes())
+    for place in range(10, 60):
+        damaged.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :])
+        with pytest.raises(InputError, match="pretrain-train.tfrecord-00000-of-00002: expected whole records"):
+            list(describe(str(tmp_path / "gzip"), split="train", shard=0, number=10**6))
+    (tmp_path / "plain/dataset.json").write_text("{")
+    with pytest.raises(InputError, match="dataset.json: expected what an earlier job wrote"):
+        list(describe(str(tmp_path / "plain"), split="train", shard=0, number=1))
 
 
 def test_records_are_shown_as_a_person_reads_them(shards, command, tmp_path):

@@ -38,12 +38,18 @@ def read_documents(path, file_format=readers.DEFAULT_FORMAT, **kwargs):
         ("d.jsonl", b'{"text": "fine"}\n{"text": "\xff"}', 2, "bytes that are no UTF-8"),
         ("e.txt", b"fine\n\n" + b"x" * 2000 + b"\ny\n", 3, "a document of more than 1,000 bytes"),
         ("f.txt", b"fine\n\n" + b"x\n" * 2000, 3, "a document of more than 1,000 bytes"),
+        (
+            "h.jsonl",
+            b'{"text": "fine"}\n{"text": "x", "n": 1' + b"1" * 900 * 5 + b"}",
+            2,
+            "no JSON object with a string",
+        ),
         ("g.jsonl", b'{"text": "' + b"x" * 2000 + b'"}\n{"text": "fine"}', 1, "a line that is too long"),
     ],
 )
 def test_bad_records_are_named_and_the_others_read(tmp_path, name, data, position, reason):
     (tmp_path / name).write_bytes(data)
-    found = read_documents(tmp_path / name, max_bytes=1000)
+    found = read_documents(tmp_path / name, max_bytes=5000 if name == "h.jsonl" else 1000)
     assert [x for x in found if isinstance(x, str)] == ["fine"]
     (bad,) = [x for x in found if isinstance(x, BadRecord)]
     assert (bad.path, bad.unit, bad.position) == (str(tmp_path / name), "line", position)
@@ -71,6 +77,18 @@ def test_parquet_rows_are_documents(tmp_path):
     assert found == ["one", BadRecord(str(tmp_path / "a.parquet"), "row", 2, "a text that is None"), "two"]
     pyarrow.parquet.write_table(table.select(["id"]), tmp_path / "b.parquet")
     assert read_documents(tmp_path / "b.parquet")[0].reason == 'no column "text" but id'
+
+
+def test_parquet_text_that_is_none_is_bad(tmp_path):
+    texts = pyarrow.array([b"one", b"\xff", b"x" * 2000, b"two"], pyarrow.binary())
+    broken = pyarrow.StringArray.from_buffers(4, texts.buffers()[1], texts.buffers()[2])
+    pyarrow.parquet.write_table(pyarrow.table({"text": broken}), tmp_path / "a.parquet")
+    one, none, long, two = read_documents(tmp_path / "a.parquet", max_bytes=1000)
+    assert (one, two) == ("one", "two")
+    assert none[1:] == ("row", 2, "bytes that are no UTF-8")
+    assert long[1:] == ("row", 3, "a document of more than 1,000 bytes")
+    pyarrow.parquet.write_table(pyarrow.table({"text": [1, 2]}), tmp_path / "b.parquet")
+    assert [bad.reason for bad in read_documents(tmp_path / "b.parquet")] == ["a text that is 1", "a text that is 2"]
 
 
 def test_blank_lines_separate_documents(tmp_path):
@@ -205,12 +223,13 @@ def test_parquet_row_groups_are_shared_among_parts(tmp_path):
 
 def test_wikiextractor_output_loses_title_and_markup(tmp_path):
     (tmp_path / "wiki_00").write_text(
-        '<doc id="12" url="https://x" title="A &amp; B">\nA &amp; B\n\nFirst &lt;one&gt;.\nSecond.\n\n</doc>\n'
+        '<doc id="11" url="https://x" title="A">\nA\n\n</doc>\n'
+        '<doc id="12" url="https://x" title="A &amp; B">\nA & B\n\nFirst &lt;one&gt;.\nSecond.\n\n</doc>\n'
         '<doc id="13" url="https://x" title="Other">\nNo title line.\n</doc>\n<doc id="14" title="cut">\nThird'
     )
     *documents, bad = read_documents(tmp_path / "wiki_00")
     assert documents == ["First <one>.\nSecond.", "No title line."]
-    assert bad[1:] == ("line", 11, "a <doc> without </doc>")
+    assert bad[1:] == ("line", 15, "a <doc> without </doc>")
     (tmp_path / "wiki_01").write_text('{"id": "12", "text": "WikiExtractor --json"}\n')
     assert read_documents(tmp_path / "wiki_01") == ["WikiExtractor --json"]
 
@@ -268,6 +287,10 @@ def test_tfds_dataset_that_is_cut_or_unknown_is_named(dataset, tmp_path):
     *documents, bad = readers.read_documents(Part(str(cut), dataset=str(dataset)))
     assert documents == ["drei\n\nüber", "five"]
     assert bad[1:3] == ("record", 3)
+    with tf.io.TFRecordWriter(str(cut)) as writer:
+        writer.write(b"no example")
+    (bad,) = readers.read_documents(Part(str(cut), dataset=str(dataset)))
+    assert bad.reason.startswith("no example of this dataset")
     with pytest.raises(InputError, match='expected a split "test". Received a dataset with train'):
         match_files([f"tfds:{dataset}#test"])
     with pytest.raises(InputError, match="tfds:no_such_dataset: expected a dataset that TFDS knows, or the folder of"):
