@@ -44,6 +44,8 @@ class BadRecord(NamedTuple):
 
 
 class Line(NamedTuple):
+    """A line of a part: its number in the part, from 1, and the byte of the file where it begins."""
+
     number: int
     offset: int
     data: bytes  # without its end; cut if it is too long
@@ -121,6 +123,7 @@ class Lines:
         return self.part.end is not None and offset >= self.part.end
 
     def bad(self, line: Line, reason: str) -> BadRecord:
+        """A record that begins at the line and is none."""
         if self.part.start:
             return BadRecord(self.part.path, "byte", line.offset, reason)
         return BadRecord(self.part.path, "line", line.number, reason)
