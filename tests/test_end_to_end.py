@@ -334,7 +334,7 @@ def binary(path: pathlib.Path) -> pathlib.Path:
 def test_wrong_use_is_one_sentence_and_exit_code_1(command, made, corpus, tmp_path):
     for name, (arguments, sentence) in wrong_uses(made, corpus, tmp_path).items():
         process = command(*arguments)
-        lines = process.stderr.strip().splitlines()
+        lines = process.stderr.rstrip().splitlines()
         assert process.returncode == 1, name
         assert "Traceback" not in process.stderr, name
         assert lines[-1].startswith(sentence), name
