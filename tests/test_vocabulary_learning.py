@@ -6,6 +6,7 @@ from reference_tokenizer import Reference
 
 from bert_tf.errors import InputError
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pipelines.inputs import Part
 from pipelines.readers import read_documents
 from pipelines.vocabulary_learning import build_vocab, learn_vocabulary
 
@@ -44,7 +45,7 @@ def test_corpus_is_covered(corpus, corpus_vocab):
     ids = Vocabulary.load(str(corpus_vocab)).ids
     found = [
         token
-        for text in read_documents(str(corpus / "0.txt"))
+        for text in read_documents(Part(str(corpus / "0.txt")))
         for token in Reference(lower_case=True).tokenize(text, ids)
     ]
     assert found.count(ids["[UNK]"]) / len(found) < 0.001
