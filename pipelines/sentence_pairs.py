@@ -81,9 +81,7 @@ def next_sentence_pairs(
     rows: list[tuple[int, ...]] = []
     for index in range(len(documents) - 1):
         start, stop = documents[index], documents[index + 1]
-        target = max_tokens
-        if uniform() < short_seq_prob:
-            target = 2 + int(uniform() * (max_tokens - 1))
+        target = _target(max_tokens, short_seq_prob, uniform)
         while start < stop:
             # As many sentences as it takes to reach the target.
             end = bisect.bisect_left(bounds, bounds[start] + target, start + 1, stop)
@@ -120,9 +118,7 @@ def sentence_order_pairs(
     rows: list[tuple[int, ...]] = []
     for index in range(len(documents) - 1):
         start, stop = documents[index], documents[index + 1]
-        target = max_tokens
-        if uniform() < short_seq_prob:
-            target = 2 + int(uniform() * (max_tokens - 1))
+        target = _target(max_tokens, short_seq_prob, uniform)
         while stop - start >= 2:
             end = bisect.bisect_left(bounds, bounds[start] + target, start + 2, stop)
             first_end = start + 1 + int(uniform() * (end - start - 1))
@@ -162,6 +158,11 @@ def full_sentences(pool: TokenPool, *, max_seq_length: int, separator: int) -> t
         rows.append((start, end, 0, 0, 0, owner[sentence]))
         sentence, start = following, end
     return tokens, _as_pairs(rows)
+
+
+def _target(max_tokens: int, short_seq_prob: float, uniform: Callable[[], float]) -> int:
+    """How many tokens a document's instances aim at: all that fit, or now and then a random shorter length."""
+    return 2 + int(uniform() * (max_tokens - 1)) if uniform() < short_seq_prob else max_tokens
 
 
 def _as_pairs(rows: list[tuple[int, ...]]) -> Pairs:
