@@ -28,17 +28,17 @@ def translations() -> list[str]:
 
 
 def recombined_documents(megabytes: float, seed: int = 0) -> Iterator[str]:
-    """As much English as one likes: real paragraphs in new documents, each with as many as some real one has.
+    """As much English as one likes: real paragraphs in new documents, of 4 KB on average as articles of Wikipedia are.
 
     There is not enough prose on a machine for a benchmark of gigabytes, and repeated documents would be dropped as
-    duplicates.
+    duplicates. A document has as many paragraphs as six docstrings, drawn anew each time, so lengths vary.
     """
     documents = [text.split("\n") for _, text in corpus.gather()]
     paragraphs = [paragraph for document in documents for paragraph in document]
     rng = random.Random(seed)
     size = 0
     while size < megabytes * 1e6:
-        text = "\n".join(rng.choices(paragraphs, k=len(rng.choice(documents))))
+        text = "\n".join(rng.choices(paragraphs, k=sum(map(len, rng.choices(documents, k=6)))))
         size += len(text.encode()) + 2
         yield text
 
