@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, Preempted
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 
 # A worker's exception reaches the launcher as text; the sentence stands behind the class name.
 _BEAM_NOISE = re.compile(r"apache_beam/(io/gcp/|runners/(common|worker/|portability/(fn_api_runner/|local_job)))")
@@ -33,6 +35,8 @@ def define_config_flags() -> None:
 def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) -> None:
     """Parses flags, calls `main(remaining_arguments)` and turns an InputError into one line and exit code 1.
 
+    A run that was preempted ends with one line and exit code 75: the same command takes it up.
+
     Args:
       main: receives what stands behind the flags, without the program's name.
       pass_unknown: hand unknown flags to `main` (for Beam's own options) instead of refusing them.
@@ -55,6 +59,11 @@ def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) ->
             sys.exit(1)
         except KeyboardInterrupt:
             fail("interrupted. Give the same command to go on.", code=130)
+        except Preempted as sentence:
+            print(f"stopped: {sentence}", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+            # Not sys.exit: with another worker gone, TensorFlow's own shutdown waits for it.
+            os._exit(TRY_AGAIN)
         except Exception as error:
             if isinstance(error, InputError):
                 fail(_BEAM_SUFFIX.sub("", str(error)))

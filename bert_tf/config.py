@@ -73,19 +73,28 @@ def preset(name: str, **changes) -> BertConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW as google-research/bert has it."""
+    """AdamW as google-research/bert has it, or LAMB."""
 
+    name: Literal["adamw", "lamb"] = "adamw"  # lamb: for batches of thousands; You et al. 2020
     learning_rate: float = 1e-4  # the peak; BERT paper, A.2
     warmup_steps: int = 10_000  # optimizer steps of linear warm-up; BERT paper, A.2
+    final_learning_rate: float = 0.0  # the rate after the last step
+    decay_power: float = 1.0  # of the polynomial that leads there: 1 is a line
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-6
     weight_decay: float = 0.01  # decoupled; not on biases and LayerNorm
     clip_norm: float | None = 1.0  # global norm of the gradient, after the sum over replicas
-    bias_correction: bool = False  # google-research/bert has none
+    bias_correction: bool = False  # google-research/bert has none; the LAMB paper has it
 
     def __post_init__(self):
         require(self.learning_rate > 0, "optimizer.learning_rate must be positive", self.learning_rate)
+        require(
+            0 <= self.final_learning_rate <= self.learning_rate,
+            "optimizer.final_learning_rate must lie in [0, optimizer.learning_rate]",
+            self.final_learning_rate,
+        )
+        require(self.decay_power > 0, "optimizer.decay_power must be positive", self.decay_power)
         require(self.warmup_steps >= 0, "optimizer.warmup_steps must not be negative", self.warmup_steps)
         for name in ("beta_1", "beta_2"):
             require(0 <= getattr(self, name) < 1, f"optimizer.{name} must lie in [0, 1)", getattr(self, name))
@@ -102,20 +111,26 @@ class TrainConfig:
     steps: int = 1_000_000  # optimizer steps; BERT paper, A.2
     global_batch_size: int = 256  # examples per optimizer step, over all replicas
     microbatches: int = 1  # pieces that a replica's batch is cut into, one after the other, to save memory
-    strategy: Literal["auto", "single", "mirrored"] = "auto"
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"  # of the activations; weights stay float32
+    # auto: a TPU if this host has one, else the workers of TF_CONFIG, else all GPUs of this host, else its CPU
+    strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
+    # Of the activations; weights, their moments and the losses stay float32.
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    xla: Literal["auto", "on", "off"] = "auto"  # compile the step's gradients; auto: on GPUs (a TPU always compiles)
     steps_per_loop: int = 100  # steps on the device between two looks from the host
     log_every: int = 100  # steps between two lines of metrics.jsonl
     evaluate_every: int = 10_000  # steps between two evaluations; one more before the first step and after the last
     evaluate_examples: int | None = None  # validation examples looked at each time; none: all
     checkpoint_every: int = 1_000  # steps between two checkpoints
-    keep_checkpoints: int = 3
+    keep_checkpoints: int = 3  # the last so many, and the best by validation loss
+    on_nonfinite: Literal["stop", "rewind"] = "stop"  # when a loss or gradient is no number
+    rewind_checkpoints: int = 1  # rewind: checkpoints to go back; the batches from there to the fault are skipped
+    profile_steps: tuple[int, int] | None = None  # write a profile of these steps to events/, the first to the last
     seed: int = 12345  # weights, order of the data, dropout
 
     def __post_init__(self):
         for name in (
             *("steps", "global_batch_size", "microbatches", "steps_per_loop", "log_every"),
-            *("evaluate_every", "checkpoint_every", "keep_checkpoints"),
+            *("evaluate_every", "checkpoint_every", "keep_checkpoints", "rewind_checkpoints"),
         ):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1", getattr(self, name))
         require(self.seed >= 0, "train.seed must not be negative", self.seed)
@@ -125,12 +140,18 @@ class TrainConfig:
                 "train.evaluate_examples must be at least 1 or none",
                 self.evaluate_examples,
             )
-        # A line of metrics.jsonl covers the steps since the last one, which a resumed process must have seen itself.
         require(
-            self.checkpoint_every % self.log_every == 0,
-            "train.checkpoint_every must be a multiple of train.log_every",
-            f"{self.checkpoint_every} and {self.log_every}",
+            self.rewind_checkpoints <= self.keep_checkpoints,
+            "train.rewind_checkpoints must not exceed train.keep_checkpoints",
+            f"{self.rewind_checkpoints} and {self.keep_checkpoints}",
         )
+        if self.profile_steps is not None:
+            first, last = self.profile_steps
+            require(
+                1 <= first <= last <= self.steps,
+                "train.profile_steps must be two steps of the run, ascending",
+                self.profile_steps,
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,11 +160,16 @@ class PretrainDataConfig:
     validation: str | None = None  # folder of shards; none: the validation split of data.train
     vocab: str | None = None  # vocab.txt that the shards must have been made with; none: whatever they carry
     max_seq_length: int = 128  # must be what the shards were made with
-    max_predictions_per_seq: int = 20  # likewise
+    max_predictions_per_seq: int = 20  # likewise, unless the shards were made with --masking=none
+    masked_lm_prob: float = 0.15  # share of the tokens to mask in training, for shards made with --masking=none
+    # Equal parts of a batch, each read from shards of its own. The batches depend on it, so it is not the number of
+    # workers, which may change between two runs, but a multiple of it.
+    readers: int = 1
 
     def __post_init__(self):
-        for name in ("max_seq_length", "max_predictions_per_seq"):
+        for name in ("max_seq_length", "max_predictions_per_seq", "readers"):
             require(getattr(self, name) >= 1, f"data.{name} must be at least 1", getattr(self, name))
+        require(0 < self.masked_lm_prob < 1, "data.masked_lm_prob must lie in (0, 1)", self.masked_lm_prob)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

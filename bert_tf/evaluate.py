@@ -6,6 +6,7 @@ Works for runs of bert_tf.pretrain and bert_tf.finetune. Prints the scores and w
 """
 
 import collections
+import functools
 import json
 import os
 
@@ -52,36 +53,43 @@ def _task_scores(config: FinetuneConfig, workdir: str) -> dict[str, float]:
 
 
 def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float]:
+    import tensorflow as tf
+
     from bert_tf.interop import huggingface
     from bert_tf.modeling.pretraining import BertForPreTraining
-    from bert_tf.training import precision, shard_input, strategy
-    from bert_tf.training.trainer import Trainer
+    from bert_tf.training import precision, shard_folder, shard_input, strategy
+    from bert_tf.training.dynamic_masking import Masking
+    from bert_tf.training.evaluator import Evaluator
 
+    train = config.train
     field = "data.train" if config.data.validation is None else "data.validation"
-    folder = shard_input.ShardFolder.open(config.data.validation or config.data.train, field)
+    folder = shard_folder.ShardFolder.open(config.data.validation or config.data.train, field)
     directory = huggingface.open_directory(os.path.join(workdir, "model"), "--workdir")
-    shard_input.check_vocabulary(folder, field, directory.vocabulary, directory.path)
-
-    def model_fn():
-        model = BertForPreTraining(directory.config, dtype=precision.policy(config.train.precision))
+    shard_folder.check_vocabulary(folder, field, directory.vocabulary, directory.path)
+    # A finished run is evaluated where it lies, by one process.
+    distribution = strategy.create("auto" if train.strategy == "multi_worker" else train.strategy)
+    with distribution.scope():
+        model = BertForPreTraining(directory.config, dtype=precision.policy(train.precision))
         model.build()
         huggingface.load_all_weights(directory.path, model)
-        return model
-
-    trainer = Trainer(
-        model_fn,
-        train=config.train,
-        optimizer_config=config.optimizer,
-        strategy=strategy.create(config.train.strategy),
-        workdir=workdir,
-    )
-    batches = shard_input.validation_batches(
+    masking = Masking(folder.vocabulary, config.data.masked_lm_prob, config.data.max_predictions_per_seq)
+    batches = functools.partial(
+        shard_input.validation_batches,
         folder,
         field,
-        global_batch_size=config.train.global_batch_size,
-        examples=config.train.evaluate_examples,
+        global_batch_size=train.global_batch_size,
+        examples=train.evaluate_examples,
+        seed=train.seed,
+        masking=masking,
     )
-    return trainer.evaluate(batches)
+    try:
+        return Evaluator(model, distribution).evaluate(batches)
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+        paths = [os.path.join(folder.path, shard["name"]) for shard in folder.split("validation")]
+        damage = shard_folder.find_damage(folder, paths)
+        if damage is None:
+            raise
+        raise InputError(f"{field}={folder.path}: expected readable shards. Received: {damage}.") from None
 
 
 def main(_) -> None:

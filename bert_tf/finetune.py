@@ -25,9 +25,11 @@ def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
     from bert_tf.tasks import task_named
     from bert_tf.tokenizer import Tokenizer
     from bert_tf.training import example_input, precision, strategy
-    from bert_tf.training.trainer import Trainer
+    from bert_tf.training.trainer import Batches, Trainer
 
     task, data, train = task_named(config.task), config.data, config.train
+    worker = strategy.this_worker(train.strategy)
+    distribution = strategy.create(train.strategy)
     directory = huggingface.open_directory(config.init_from, "init_from")
     if data.max_seq_length > directory.config.max_position_embeddings:
         raise InputError(
@@ -60,22 +62,29 @@ def run(config: FinetuneConfig, workdir: str) -> dict[str, float]:
         model_fn,
         train=train,
         optimizer_config=config.optimizer,
-        strategy=strategy.create(train.strategy),
+        strategy=distribution,
         workdir=workdir,
+        worker=worker,
     )
-    config_io.settle(config, workdir)
-    _settle_identity(workdir, {"labels": labels, "vocabulary_sha256": directory.vocabulary.sha256}, write=True)
+    if worker.is_chief:
+        config_io.settle(config, workdir)
+        _settle_identity(workdir, {"labels": labels, "vocabulary_sha256": directory.vocabulary.sha256}, write=True)
     batch_size = train.global_batch_size
-    trainer.fit(
-        functools.partial(
-            example_input.training_batches, arrays["train"], global_batch_size=batch_size, seed=train.seed
-        ),
-        functools.partial(
-            example_input.validation_batches,
-            {name: rows[: train.evaluate_examples] for name, rows in arrays["validation"].items()},
-            global_batch_size=batch_size,
-        ),
+    metrics = trainer.fit(
+        Batches(
+            training=functools.partial(
+                example_input.training_batches, arrays["train"], global_batch_size=batch_size, seed=train.seed
+            ),
+            validation=functools.partial(
+                example_input.validation_batches,
+                {name: rows[: train.evaluate_examples] for name, rows in arrays["validation"].items()},
+                global_batch_size=batch_size,
+            ),
+            sources=lambda first, count: f"data.train={data.train}",
+        )
     )
+    if not worker.is_chief:
+        return metrics
     huggingface.save(
         os.path.join(workdir, "model"),
         trainer.model,

@@ -69,18 +69,20 @@ def compile_step(config: PretrainConfig, topology: str):
     def weights_of_losses(batch):
         return model.loss_weights(batch)
 
-    def gradients(weights, batch, totals, step, replica):
-        return step_functions.gradients(weights, batch, totals, step, replica)
+    def gradients(weights, batch, totals, step, replica, scale):
+        return step_functions.gradients(weights, batch, totals, step, replica, scale)
 
-    def update(weights, first, second, summed, step):
-        new_weights, slots, told = step_functions.update(weights, optimizer.Slots(first, second), summed, step)
-        return new_weights, list(slots.first), list(slots.second), told
+    def update(weights, first, second, scale, summed, step):
+        slots = optimizer.Slots(first, second, scale)
+        new_weights, slots, told = step_functions.update(weights, slots, summed, step)
+        return new_weights, list(slots.first), list(slots.second), slots.scale, told
 
-    def train_step(weights, first, second, batch, step):
+    def train_step(weights, first, second, scale, batch, step):
         totals = jax.lax.psum(call_tf(weights_of_losses)(batch), "core")
         replica = jax.lax.axis_index("core")
-        local, sums = call_tf(gradients)(weights, batch, totals, step, replica)
-        return *call_tf(update)(weights, first, second, jax.lax.psum(local, "core"), step), jax.lax.psum(sums, "core")
+        local, sums = call_tf(gradients)(weights, batch, totals, step, replica, scale[0])
+        summed = jax.lax.psum(local, "core")
+        return *call_tf(update)(weights, first, second, scale, summed, step), jax.lax.psum(sums, "core")
 
     # 64-bit steps and seeds, as the trainer has them.
     with jax.enable_x64(True):
@@ -93,12 +95,13 @@ def compile_step(config: PretrainConfig, topology: str):
         mapped = jax.shard_map(
             train_step,
             mesh=Mesh(np.array(devices), ("core",)),
-            in_specs=(replicated, replicated, replicated, sharded, replicated),
+            in_specs=(replicated, replicated, replicated, replicated, sharded, replicated),
             out_specs=replicated,
             check_vma=False,
         )
-        arguments = (shapes, shapes, shapes, batch, jax.ShapeDtypeStruct((), np.int64))
-        return jax.jit(mapped, donate_argnums=(0, 1, 2)).lower(*arguments).compile()
+        scale, step = jax.ShapeDtypeStruct((2,), np.float32), jax.ShapeDtypeStruct((), np.int64)
+        arguments = (shapes, shapes, shapes, scale, batch, step)
+        return jax.jit(mapped, donate_argnums=(0, 1, 2, 3)).lower(*arguments).compile()
 
 
 def _batch_specs(config: PretrainConfig) -> dict:

@@ -21,14 +21,17 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     """Trains to the last step and writes workdir/model. Returns the last evaluation, {} without validation."""
     from bert_tf.interop import huggingface
     from bert_tf.modeling.pretraining import BertForPreTraining
-    from bert_tf.training import precision, shard_input, strategy
-    from bert_tf.training.trainer import Trainer
+    from bert_tf.training import precision, shard_folder, shard_input, strategy
+    from bert_tf.training.dynamic_masking import Masking
+    from bert_tf.training.trainer import Batches, Trainer
     from bert_tf.vocabulary import Vocabulary
 
     data, train = config.data, config.train
-    folders = {"data.train": shard_input.ShardFolder.open(data.train, "data.train")}
+    worker = strategy.this_worker(train.strategy)
+    distribution = strategy.create(train.strategy)
+    folders = {"data.train": shard_folder.ShardFolder.open(data.train, "data.train")}
     if data.validation is not None:
-        folders["data.validation"] = shard_input.ShardFolder.open(data.validation, "data.validation")
+        folders["data.validation"] = shard_folder.ShardFolder.open(data.validation, "data.validation")
     training = folders["data.train"]
     field, validation = list(folders.items())[-1]
     layout = records.RecordLayout(
@@ -42,9 +45,17 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         expected.append((directory.vocabulary, f"init_from={config.init_from}"))
         _check_network(config, directory.config)
     for name, folder in folders.items():
-        shard_input.check(folder, name, layout=layout, vocab_size=config.model.vocab_size)
+        shard_folder.check(folder, name, layout=layout, vocab_size=config.model.vocab_size)
         for vocabulary, source in expected:
-            shard_input.check_vocabulary(folder, name, vocabulary, source)
+            shard_folder.check_vocabulary(folder, name, vocabulary, source)
+        if config.init_from is not None:
+            shard_folder.check_lower_case(folder, name, directory.lower_case, f"init_from={config.init_from}")
+    masking = Masking(training.vocabulary, data.masked_lm_prob, data.max_predictions_per_seq)
+    # Checked before anything is kept in the workdir.
+    shard_input.readers_of(worker, data.readers)
+    order = shard_input.Order(
+        training, global_batch_size=train.global_batch_size, seed=train.seed, readers=data.readers
+    )
     config_io.check_settled(config, workdir)
 
     def model_fn():
@@ -61,12 +72,14 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         model_fn,
         train=train,
         optimizer_config=config.optimizer,
-        strategy=strategy.create(train.strategy),
+        strategy=distribution,
         workdir=workdir,
+        worker=worker,
     )
     # Kept once nothing is left that could refuse the run, so that a corrected command meets an empty workdir.
-    config_io.settle(config, workdir)
-    shard_input.settle_vocabulary(training, workdir)
+    if worker.is_chief:
+        config_io.settle(config, workdir)
+        shard_folder.settle_vocabulary(training, workdir)
     validation_batches = None
     if data.validation is not None or validation.split("validation"):
         validation_batches = functools.partial(
@@ -75,13 +88,30 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
             field,
             global_batch_size=train.global_batch_size,
             examples=train.evaluate_examples,
+            seed=train.seed,
+            masking=masking,
         )
+
+    def paths(first: int, count: int) -> list[str]:
+        return order.paths_of(first, count, range(data.readers))
+
     metrics = trainer.fit(
-        functools.partial(
-            shard_input.training_batches, training, global_batch_size=train.global_batch_size, seed=train.seed
-        ),
-        validation_batches,
+        Batches(
+            training=functools.partial(
+                shard_input.training_batches,
+                training,
+                global_batch_size=train.global_batch_size,
+                seed=train.seed,
+                readers=data.readers,
+                masking=masking,
+            ),
+            validation=validation_batches,
+            sources=lambda first, count: ", ".join(paths(first, count)),
+            damage=lambda first, count: shard_folder.find_damage(training, paths(first, count)),
+        )
     )
+    if not worker.is_chief:
+        return metrics
     huggingface.save(
         os.path.join(workdir, "model"),
         trainer.model,

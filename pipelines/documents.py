@@ -15,10 +15,9 @@ _ABBREVIATIONS = frozenset(
     e.g i.e cf viz vs v al ca approx resp fig figs eq eqs sec secs no nos vol vols ch chap pp p ed eds tab ref refs
     jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun dept univ assn bros est""".split()  # noqa: SIM905 - reads like a list
 )
-# Four letters that end no abbreviation, a full stop, and a capital: most sentences end so, and this is the fastest look.
-_ENDS_FOR_SURE = re.compile(
-    r"(?!%s)[a-z]{4}\. +[A-Z]" % "|".join(sorted({word[-4:] for word in _ABBREVIATIONS if len(word) >= 4}))
-).match
+# Four letters that end no abbreviation, a full stop, a capital: most sentences end so, and this is the fastest look.
+_LONG_ENDS = "|".join(sorted({word[-4:] for word in _ABBREVIATIONS if len(word) >= 4}))
+_ENDS_FOR_SURE = re.compile(rf"(?!{_LONG_ENDS})[a-z]{{4}}\. +[A-Z]").match
 # A sentence that follows an abbreviation of capitals ("in the U.S. The ...") begins with one of these.
 _STARTERS = frozenset(("The", "A", "An", "In", "On", "At", "He", "She", "It", "They", "We", "I", "This", "That"))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
-from bert_tf import records
+from bert_tf import record_files, records
 from bert_tf.errors import InputError
 from bert_tf.records import RecordLayout
 from bert_tf.vocabulary import Vocabulary
@@ -79,7 +79,7 @@ def read_shard(folder: str, info: dict, compression: str) -> Iterator[bytes]:
     if data is None:
         raise InputError(f"{folder}: expected the shard {info['name']}. Received no such file.")
     try:
-        yield from shards.read_records(io.BytesIO(gzip.decompress(data) if compression == "gzip" else data))
+        yield from record_files.read_records(io.BytesIO(gzip.decompress(data) if compression == "gzip" else data))
     except (EOFError, OSError, zlib.error) as error:
         raise InputError(f"{folder}: {info['name']}: expected whole records. Received: {error}.") from None
 

@@ -19,7 +19,7 @@ import zstandard
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipelines import shards
+from bert_tf import record_files
 from pipelines.inputs import Part
 from pipelines.lines import BadRecord, Line, Lines, decompressed, decompressor
 
@@ -251,7 +251,7 @@ def _dataset_records(part: Part, text_field: str, max_bytes: int) -> Iterator[st
     number = 0
     try:
         with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            for serialized in shards.read_records(file):
+            for serialized in record_files.read_records(file):
                 number += 1
                 bad = BadRecord(part.path, "record", number, "")
                 try:

@@ -1,27 +1,23 @@
 """Exact, byte-stable shards and what lies beside them: dataset.json, vocab.txt, TFDS metadata, COMPLETED."""
 
 import contextlib
-import functools
 import gzip
 import hashlib
 import json
 import os
-import struct
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-import google_crc32c
 import numpy as np
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from bert_tf import records
+from bert_tf import record_files, records
 from bert_tf.errors import InputError, StorageError
 
 COMPRESSIONS = ("none", "gzip")
 _GZIP_LEVEL = 6
-_CRC = struct.Struct("<I")
 
 
 def write_bytes(path: str, data: bytes) -> None:
@@ -89,38 +85,6 @@ def _reason(error: Exception) -> str:
     return (getattr(cause, "strerror", None) or str(cause).splitlines()[0]).rstrip(".")
 
 
-def frame_record(data: bytes) -> bytes:
-    """TFRecord framing: length, masked crc32c of the length, data, masked crc32c of the data."""
-    return _header(len(data)) + data + _masked_crc(data)
-
-
-@functools.lru_cache(maxsize=4096)  # records of one shard have few different lengths
-def _header(length: int) -> bytes:
-    packed = struct.pack("<Q", length)
-    return packed + _masked_crc(packed)
-
-
-def read_records(file) -> Iterator[bytes]:
-    """The records of an open TFRecord file, one by one.
-
-    Raises:
-      EOFError: it ends inside a record, or a checksum does not fit.
-    """
-    while header := file.read(12):
-        if len(header) < 12 or _masked_crc(header[:8]) != header[8:]:
-            raise EOFError("no TFRecord begins here")
-        length = int.from_bytes(header[:8], "little")
-        data, crc = file.read(length), file.read(4)
-        if len(data) < length or _masked_crc(data) != crc:
-            raise EOFError("a record is cut off or changed")
-        yield data
-
-
-def _masked_crc(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
-    return _CRC.pack(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
 def write_shard(output_dir: str, name: str, batches: Iterable[list[bytes]], compression: str = "none") -> dict:
     """Writes a shard, batch by batch of records as they come, and returns what dataset.json says of it."""
     examples = 0
@@ -129,7 +93,7 @@ def write_shard(output_dir: str, name: str, batches: Iterable[list[bytes]], comp
         # The time of writing would make other bytes on every run.
         zipped = gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) if compression == "gzip" else None
         for batch in batches:
-            (zipped or file).write(b"".join(map(frame_record, batch)))
+            (zipped or file).write(b"".join(map(record_files.frame_record, batch)))
             examples += len(batch)
         if zipped:
             zipped.close()

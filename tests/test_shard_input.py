@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf import records
+from bert_tf import record_files, records
 from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.errors import InputError
 from bert_tf.modeling.pretraining import BertForPreTraining
-from bert_tf.training import example_input, shard_input
-from bert_tf.training.shard_input import ShardFolder
+from bert_tf.training import example_input, shard_folder, shard_input
+from bert_tf.training.dynamic_masking import Masking
+from bert_tf.training.shard_folder import ShardFolder
 from bert_tf.training.step import Step
+from bert_tf.training.strategy import Worker
 from bert_tf.vocabulary import Vocabulary
 from pipelines.job import JobConfig
 from pipelines.pool import InstanceConfig
@@ -76,7 +78,7 @@ def test_validation_is_filled_up_with_rows_of_weight_zero(folder):
 def test_mismatch_names_both_values(folder, layout, vocab_size, sentence):
     layout = records.RecordLayout(max_seq_length=layout[0], max_predictions_per_seq=layout[1])
     with pytest.raises(InputError, match=sentence):
-        shard_input.check(folder, "data.train", layout=layout, vocab_size=vocab_size)
+        shard_folder.check(folder, "data.train", layout=layout, vocab_size=vocab_size)
 
 
 def test_folders_that_are_not_finished_shards_are_refused(shards, tmp_path):
@@ -153,10 +155,129 @@ def test_packed_rows_train_the_same_model(corpus, corpus_vocab, small_config, tm
     assert next(iter(rows))["sequence_ids"].numpy().max() > 1
 
 
-def test_shards_without_masks_are_refused(corpus, corpus_vocab, tmp_path):
+def parts_of(folder, start, count, *, readers, workers, **settings):
+    """What each worker gets, put together again."""
+    streams = [
+        itertools.islice(
+            iter(
+                shard_input.training_batches(
+                    folder, start, Worker(index, workers), global_batch_size=24, seed=3, readers=readers, **settings
+                )
+            ),
+            count,
+        )
+        for index in range(workers)
+    ]
+    return [
+        {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+        for parts in zip(*streams, strict=True)
+    ]
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(folder):
+    for start in (0, 31):  # 60 batches of 24 cross shards, stretches and the end of an epoch
+        whole = parts_of(folder, start, 60 - start, readers=4, workers=1)
+        for workers in (2, 4):
+            for ours, theirs in zip(
+                parts_of(folder, start, 60 - start, readers=4, workers=workers), whole, strict=True
+            ):
+                for name in theirs:
+                    np.testing.assert_array_equal(ours[name], theirs[name])
+    later = parts_of(folder, 0, 60, readers=4, workers=1)[31:]
+    np.testing.assert_array_equal(later[-1]["input_word_ids"], whole[-1]["input_word_ids"])
+
+
+def test_readers_share_an_epoch_without_overlap(folder):
+    total = sum(shard["examples"] for shard in folder.split("train"))
+    stretch = total // 3
+    order = shard_input.Order(folder, global_batch_size=3, seed=5, readers=3)
+    seen = set()
+    for reader in range(3):
+        left = stretch
+        for visit in order.visits(reader, 0):
+            assert visit.epoch == 0
+            rows = {(visit.shard, row) for row in range(visit.first, visit.first + visit.rows)}
+            assert not rows & seen
+            seen |= rows
+            left -= visit.rows
+            if not left:
+                break
+    assert len(seen) == 3 * stretch > total - 3
+
+
+def test_a_restart_opens_one_shard(folder):
+    order = shard_input.Order(folder, global_batch_size=8, seed=5)
+    for batch in (0, 17, 100, 1000):
+        visit = next(order.visits(0, batch))
+        assert visit.first + visit.rows == order.shards[visit.shard]["examples"]
+        assert order.paths_of(batch, 1, range(1))[0] == order.path(visit)
+
+
+def test_readers_that_do_not_divide_are_refused(folder):
+    with pytest.raises(InputError, match="data.readers=3: expected a multiple of the number of workers, 2"):
+        shard_input.readers_of(Worker(0, 2), 3)
+    with pytest.raises(InputError, match="train.global_batch_size=8: expected a multiple of data.readers=3"):
+        shard_input.Order(folder, global_batch_size=8, seed=1, readers=3)
+
+
+def test_workers_share_the_validation_split(folder):
+    def batches(worker):
+        return list(shard_input.validation_batches(folder, "data.train", worker, global_batch_size=8, examples=None))
+
+    for whole, *parts in zip(batches(Worker()), *(batches(Worker(i, 2)) for i in range(2)), strict=True):
+        for name in whole:
+            np.testing.assert_array_equal(whole[name], np.concatenate([part[name] for part in parts]))
+
+
+def test_masks_are_drawn_in_training(corpus, corpus_vocab, tmp_path):
     folder = made_with(corpus, corpus_vocab, tmp_path / "unmasked", masking="none")
-    with pytest.raises(InputError, match="expected shards with masks. Received some made with --masking=none"):
-        shard_input.check(folder, "data.train", layout=folder.layout, vocab_size=1000)
+    masking = Masking(folder.vocabulary, 0.15, 10)
+    layout = records.RecordLayout(max_seq_length=64, max_predictions_per_seq=10)
+    shard_folder.check(folder, "data.train", layout=layout, vocab_size=1000)
+    whole = parts_of(folder, 0, 9, readers=2, workers=1, masking=masking)
+    for ours, theirs in (
+        (parts_of(folder, 5, 4, readers=2, workers=1, masking=masking), whole[5:]),
+        (parts_of(folder, 0, 9, readers=2, workers=2, masking=masking), whole),
+    ):
+        for one, other in zip(ours, theirs, strict=True):
+            for name in other:
+                np.testing.assert_array_equal(one[name], other[name])
+    validation = functools.partial(
+        shard_input.validation_batches, folder, "data.train", global_batch_size=8, examples=8, masking=masking
+    )
+    first, second = (next(iter(validation())) for _ in range(2))
+    np.testing.assert_array_equal(first["masked_lm_positions"], second["masked_lm_positions"])
+    assert float(tf.reduce_sum(first["masked_lm_weights"])) > 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda data: data[:3000] + bytes([data[3000] ^ 1]) + data[3001:], "is cut off or changed"),
+        (lambda data: record_files.frame_record(b"\x0a\x00") + data, "record 0: no example of this layout"),
+        (lambda data: b"", "0 records where dataset.json names"),
+    ],
+)
+def test_damage_is_found(folder, tmp_path, damage, sentence):
+    copy = shutil.copytree(folder.path, tmp_path / "copy")
+    path = next(copy.glob("pretrain-train*00001-of*"))
+    path.write_bytes(damage(path.read_bytes()))
+    changed = dataclasses.replace(folder, path=str(copy))
+    paths = [str(p) for p in sorted(copy.glob("pretrain-train*"))]
+    assert shard_folder.find_damage(folder, [str(p) for p in sorted(shards_of(folder))]) is None
+    found = shard_folder.find_damage(changed, paths)
+    assert str(path) in found
+    assert sentence in found
+
+
+def shards_of(folder):
+    return [f"{folder.path}/{shard['name']}" for shard in folder.split("train")]
+
+
+def test_shards_of_another_case_are_refused(folder):
+    shard_folder.check_lower_case(folder, "data.train", True, "init_from=x")
+    with pytest.raises(InputError, match="expected cased text, as init_from=x has it. Received lower-cased"):
+        shard_folder.check_lower_case(folder, "data.train", False, "init_from=x")
 
 
 def test_shards_of_another_format_are_refused(shards, tmp_path):

@@ -10,8 +10,9 @@ from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.errors import InputError
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.training import example_input, strategy
+from bert_tf.training.evaluator import Evaluator
 from bert_tf.training.monitoring import read_metrics
-from bert_tf.training.trainer import Trainer
+from bert_tf.training.trainer import Batches, Trainer
 
 TRAIN = TrainConfig(
     steps=6, global_batch_size=8, steps_per_loop=2, log_every=1, evaluate_every=6, checkpoint_every=3, seed=1
@@ -42,8 +43,13 @@ class Run:
     def fit(self):
         size = self.train.global_batch_size
         self.validation = self.trainer.fit(
-            lambda step: example_input.training_batches(self.rows, step, global_batch_size=size, seed=self.train.seed),
-            lambda: example_input.validation_batches(self.rows, global_batch_size=size),
+            Batches(
+                training=lambda first, worker: example_input.training_batches(
+                    self.rows, first, worker, global_batch_size=size, seed=self.train.seed
+                ),
+                validation=lambda worker: example_input.validation_batches(self.rows, worker, global_batch_size=size),
+                sources=lambda first, count: f"rows of batch {first}",
+            )
         )
         return self
 
@@ -112,10 +118,12 @@ def test_killed_run_continues_bit_identically_with_dropout(small_config_module, 
     whole = Run(config, tmp_path / "whole", strategy_name).fit()
 
     killed = Run(config, tmp_path / "killed", strategy_name)
-    save = killed.trainer._checkpoints.save
+    checkpoints = killed.trainer._checkpoints
+    save = checkpoints.save
 
-    def save_then_die(step):
-        save(step)
+    def save_then_die(state):
+        save(state)
+        checkpoints.wait()
         raise KeyboardInterrupt
 
     killed.trainer._checkpoints.save = save_then_die
@@ -157,8 +165,11 @@ def test_dropout_differs_between_steps_and_microbatches(small_config_module, tmp
 
 def test_evaluation_weighs_every_row_once(small_config_module, tmp_path):
     run = Run(small_config_module, tmp_path)
-    padded = run.trainer.evaluate(example_input.validation_batches(run.rows, global_batch_size=8))
-    whole = run.trainer.evaluate(example_input.validation_batches(run.rows, global_batch_size=20))
+    evaluator = Evaluator(run.trainer.model, strategy.create("single"))
+    padded, whole = (
+        evaluator.evaluate(lambda _, size=size: example_input.validation_batches(run.rows, global_batch_size=size))
+        for size in (8, 20)
+    )
     assert padded == pytest.approx(whole, rel=1e-5)
 
 

@@ -1,9 +1,12 @@
 """BERT with its two pretraining heads, their losses and metrics (Devlin et al. 2018, 3.1 and A.2)."""
 
+import math
+
 import keras
 from keras import ops
 
 from bert_tf.config import BertConfig
+from bert_tf.modeling import flops
 from bert_tf.modeling.encoder import BertEncoder
 from bert_tf.modeling.layers import activation, dense, gather_positions, layer_norm
 from bert_tf.modeling.losses import correct, cross_entropy
@@ -69,6 +72,18 @@ class BertForPreTraining(keras.Model):
             ),
             "next_sentence_logits": ops.cast(self.next_sentence(encoded["pooled_output"]), "float32"),
         }
+
+    def forward_flops(self, shapes):
+        """Floating-point operations of the matrix products for a batch, {name: shape}."""
+        rows, length = shapes["input_word_ids"]
+        predictions = rows * shapes["masked_lm_positions"][1]
+        return flops.encoder(self.config, rows=rows, length=length) + flops.masked_lm_head(
+            self.config, predictions=predictions
+        )
+
+    def derived_metrics(self, means):
+        """{name: number} of what follows from the means of losses and metrics."""
+        return {"perplexity": math.exp(min(means["masked_lm_loss"], 700.0))} if "masked_lm_loss" in means else {}
 
     def loss_weights(self, batch):
         """What each loss is divided by, from the data alone: {name: scalar}, to be summed over replicas."""

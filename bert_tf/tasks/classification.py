@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from bert_tf.config import BertConfig, FinetuneDataConfig
 from bert_tf.errors import InputError
+from bert_tf.modeling import flops
 from bert_tf.modeling.encoder import BertEncoder
 from bert_tf.modeling.layers import dense
 from bert_tf.modeling.losses import correct, cross_entropy
@@ -89,6 +90,15 @@ class BertForSequenceClassification(keras.Model):
     def call(self, inputs, training=False):
         pooled = self.encoder(inputs, training=training)["pooled_output"]
         return {"logits": ops.cast(self.classifier(self.dropout(pooled, training=training)), "float32")}
+
+    def forward_flops(self, shapes):
+        """Floating-point operations of the encoder's matrix products for a batch, {name: shape}."""
+        rows, length = shapes["input_word_ids"]
+        return flops.encoder(self.config, rows=rows, length=length)
+
+    def derived_metrics(self, means):
+        """None beside the means."""
+        return {}
 
     def loss_weights(self, batch):
         """{name: scalar}, see BertForPreTraining."""

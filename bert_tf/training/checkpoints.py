@@ -1,34 +1,238 @@
-"""Checkpoints of a run: weights, optimizer slots, step. Where the run is in its data follows from the step."""
+"""Checkpoints of a run: one safetensors file each, written beside the training and renamed when it is whole.
 
+A file holds the weights, the optimizer's moments and loss scale, and the metrics of the steps that no line of
+metrics.jsonl tells yet; its metadata hold the step and how many batches were skipped. Where the run is in its data and
+in its dropout follows from these two, so nothing else has to be kept.
+"""
+
+import contextlib
 import os
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from bert_tf.errors import InputError, StorageError
+from bert_tf.training.optimizer import Slots
+
+_NAME = re.compile(r"step-(\d{10})\.safetensors")
+_BEST = "best.safetensors"
+_PENDING = "pending_metrics"
+_WRITE_ERRORS = (OSError, tf.errors.OpError, SafetensorError)
+
+
+class State(NamedTuple):
+    """Where a run is, beside its weights and slots.
+
+    Attributes:
+      step: optimizer steps done.
+      skipped: batches that were left out after a loss or gradient that was no number.
+      pending: float32 [steps, metrics, 2], metrics of the last steps that are not logged yet; None for none.
+    """
+
+    step: int = 0
+    skipped: int = 0
+    pending: np.ndarray | None = None
 
 
 class Checkpoints:
-    """The last few checkpoints of a workdir.
+    """The last few checkpoints of a workdir, and the best.
 
-    TensorFlow writes a checkpoint's files under temporary names and the `checkpoint` file, which says which is the
-    latest, last and by a rename; so a killed process leaves the one before it in force.
+    Args:
+      workdir: the files go into its folder `checkpoints`.
+      names: of the weights.
+      weights: variables, as the trainer's strategy made them.
+      slots: variables.
+      keep: how many of the last ones stay.
+      is_writer: one of several workers writes, all read the same folder.
     """
 
-    def __init__(self, workdir: str, *, weights: list[tf.Variable], slots: list[tf.Variable], keep: int):
-        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        checkpoint = tf.train.Checkpoint(
-            weights={str(i): variable for i, variable in enumerate(weights)},
-            slots={str(i): variable for i, variable in enumerate(slots)},
-            step=self._step,
-        )
-        self._manager = tf.train.CheckpointManager(checkpoint, os.path.join(workdir, "checkpoints"), max_to_keep=keep)
-        self._checkpoint = checkpoint
+    def __init__(
+        self,
+        workdir: str,
+        *,
+        names: Sequence[str],
+        weights: Sequence[tf.Variable],
+        slots: Slots,
+        keep: int,
+        is_writer: bool = True,
+    ):
+        self._folder = os.path.join(workdir, "checkpoints")
+        self._keep, self._is_writer = keep, is_writer
+        self._variables = dict(zip((f"weights/{name}" for name in names), weights, strict=True))
+        for kind, moments in (("first", slots.first), ("second", slots.second)):
+            self._variables |= dict(zip((f"{kind}/{name}" for name in names), moments, strict=True))
+        self._variables["loss_scale"] = slots.scale
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+        self._best: float | None = None
 
-    def restore(self) -> int:
-        """Restores the latest checkpoint and returns its step, 0 if there is none."""
-        if self._manager.latest_checkpoint is None:
-            return 0
-        self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
-        return int(self._step.numpy())
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints, ascending."""
+        if not tf.io.gfile.isdir(self._folder):
+            return []
+        names = (_NAME.fullmatch(name) for name in tf.io.gfile.listdir(self._folder))
+        return sorted(int(name.group(1)) for name in names if name)
 
-    def save(self, step: int) -> None:
-        self._step.assign(step)
-        self._manager.save(checkpoint_number=step)
+    def restore(self) -> State:
+        """Sets all variables to the latest checkpoint that can be read; State() if there is none."""
+        if self._is_writer and tf.io.gfile.isdir(self._folder):
+            for name in tf.io.gfile.listdir(self._folder):
+                if name.endswith(".tmp"):  # of a process that was killed while writing
+                    tf.io.gfile.remove(os.path.join(self._folder, name))
+        best = os.path.join(self._folder, _BEST)
+        if tf.io.gfile.exists(best):
+            self._best = float(self._read(best, ())[1]["loss"])
+        for step in reversed(self.steps()):
+            try:
+                return self._restore(step)
+            except (SafetensorError, OSError, tf.errors.OpError) as error:
+                print(f"{self._path(step)}: cannot be read ({error}); going back to the one before it", flush=True)
+        return State()
+
+    def rewind(self, count: int, barrier: Callable[[], None]) -> State:
+        """Restores the `count`-th checkpoint from the end, 1 for the latest, and forgets those behind it.
+
+        Args:
+          barrier: returns when all workers have called it, so that all see the same files.
+
+        Raises:
+          InputError: there are not so many.
+        """
+        self.wait()
+        barrier()
+        steps = self.steps()
+        barrier()
+        if len(steps) < count:
+            raise InputError(f"{self._folder}: expected {count} checkpoints to go back. Received {len(steps)}.")
+        if self._is_writer:
+            for step in steps[len(steps) - count + 1 :]:
+                tf.io.gfile.remove(self._path(step))
+        return self._restore(steps[-count])
+
+    def _restore(self, step: int) -> State:
+        tensors, metadata = self._read(self._path(step), [*self._variables, _PENDING])
+        self._assign(self._path(step), tensors)
+        return State(int(metadata["step"]), int(metadata["skipped"]), tensors.get(_PENDING))
+
+    def save(self, state: State) -> None:
+        """Copies everything now, and writes it while the training goes on. Raises what the last writing met."""
+        self.wait()
+        if self._is_writer:
+            metadata = {"step": str(state.step), "skipped": str(state.skipped)}
+            self._write_aside(self._path(state.step), self._copy(state), metadata, self._remove_old)
+
+    def save_if_best(self, state: State, loss: float) -> None:
+        """Keeps the state as `best.safetensors` if no evaluation had a smaller loss."""
+        if self._best is not None and not loss < self._best:
+            return
+        self._best = loss
+        self.wait()
+        if self._is_writer:
+            metadata = {"step": str(state.step), "skipped": str(state.skipped), "loss": repr(loss)}
+            self._write_aside(os.path.join(self._folder, _BEST), self._copy(state), metadata, lambda: None)
+
+    def wait(self) -> None:
+        """Returns when what was saved is on the disk.
+
+        Raises:
+          StorageError: it could not be written. The checkpoints before it are untouched.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _copy(self, state: State) -> dict[str, np.ndarray]:
+        # A mirrored variable's copies are equal: that of this host's first device is as good as any.
+        tensors = {name: np.array(_local(variable)) for name, variable in self._variables.items()}
+        if state.pending is not None and len(state.pending):
+            tensors[_PENDING] = np.ascontiguousarray(state.pending)
+        return tensors
+
+    def _write_aside(self, path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str], then) -> None:
+        def write():
+            try:
+                _write(path, tensors, metadata)
+                then()
+            except _WRITE_ERRORS as error:
+                kept = self.steps()
+                last = f"the one of step {kept[-1]} is kept" if kept else "there is none before it"
+                self._error = StorageError(
+                    f"{path}: expected to write a checkpoint of {sum(t.nbytes for t in tensors.values()) / 1e6:.0f} "
+                    f"MB; {last}. Received: {getattr(error, 'strerror', None) or error}. Make room and give the same "
+                    "command to go on."
+                )
+
+        # No daemon: a process that ends by an error of its own still finishes its file.
+        self._thread = threading.Thread(target=write, name="checkpoint")
+        self._thread.start()
+
+    def _remove_old(self) -> None:
+        for step in self.steps()[: -self._keep]:
+            tf.io.gfile.remove(self._path(step))
+
+    def _path(self, step: int) -> str:
+        return os.path.join(self._folder, f"step-{step:010d}.safetensors")
+
+    def _read(self, path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        with _local_copy(path) as local, safe_open(local, framework="numpy") as file:
+            present = set(file.keys())
+            return {name: file.get_tensor(name) for name in names if name in present}, file.metadata()
+
+    def _assign(self, path: str, tensors: dict[str, np.ndarray]) -> None:
+        for name, variable in self._variables.items():
+            if name not in tensors:
+                raise InputError(f"{path}: expected {name}. Received a checkpoint without it, of another model.")
+            if tensors[name].shape != tuple(variable.shape):
+                raise InputError(
+                    f"{path}: {name}: expected shape {tuple(variable.shape)}. Received {tensors[name].shape}."
+                )
+        for name, variable in self._variables.items():
+            variable.assign(tensors[name])
+
+
+def _local(variable: tf.Variable) -> np.ndarray:
+    values = getattr(variable, "values", None)  # of a variable that is mirrored
+    return (values[0] if values else variable).numpy()
+
+
+@contextlib.contextmanager
+def _local_copy(path: str) -> Iterator[str]:
+    """safetensors maps files into memory, which gs:// and its like cannot."""
+    if "://" not in path:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        local = os.path.join(folder, "checkpoint")
+        tf.io.gfile.copy(path, local)
+        yield local
+
+
+def _write(path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Under a temporary name, onto the disk, then under its own."""
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    temporary = path + ".tmp"
+    try:
+        if "://" in path:
+            with tempfile.TemporaryDirectory() as folder:
+                local = os.path.join(folder, "checkpoint")
+                save_file(tensors, local, metadata)
+                tf.io.gfile.copy(local, temporary, overwrite=True)
+        else:
+            save_file(tensors, temporary, metadata)
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except _WRITE_ERRORS:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.remove(temporary)
+        raise

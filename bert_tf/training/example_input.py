@@ -1,27 +1,36 @@
-"""Examples that fit into memory -> batches, as a function of (seed, step), like shard_input."""
+"""Examples that fit into memory -> batches, as a function of (seed, batch), like shard_input."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from bert_tf.training.strategy import Worker
+
 
 def training_batches(
-    features: dict[str, np.ndarray], start_step: int, *, global_batch_size: int, seed: int
+    features: dict[str, np.ndarray],
+    first_batch: int,
+    worker: Worker = Worker(),  # noqa: B008 - it is immutable
+    *,
+    global_batch_size: int,
+    seed: int,
 ) -> tf.data.Dataset:
-    """Endless global batches; epoch e visits the examples in an order drawn from (seed, e).
+    """A worker's part of endless global batches; epoch e visits the examples in an order drawn from (seed, e).
 
     Args:
       features: arrays of equal first dimension.
-      start_step: optimizer step of the first batch.
+      first_batch: where to begin.
     """
     count = len(next(iter(features.values())))
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         epoch, order = -1, np.empty(0, np.int64)
-        step = start_step
+        number = first_batch
+        rows_here = global_batch_size // worker.count
         while True:
-            wanted = np.arange(step * global_batch_size, (step + 1) * global_batch_size)
+            begin = number * global_batch_size + worker.index * rows_here
+            wanted = np.arange(begin, begin + rows_here)
             rows = np.empty_like(wanted)
             for needed in np.unique(wanted // count):
                 if needed != epoch:
@@ -29,32 +38,36 @@ def training_batches(
                 inside = wanted // count == needed
                 rows[inside] = order[wanted[inside] % count]
             yield {name: values[rows] for name, values in features.items()}
-            step += 1
+            number += 1
 
-    return _dataset(batches, features, global_batch_size)
+    return _dataset(batches, features, global_batch_size // worker.count)
 
 
-def validation_batches(features: dict[str, np.ndarray], *, global_batch_size: int) -> tf.data.Dataset:
+def validation_batches(
+    features: dict[str, np.ndarray],
+    worker: Worker = Worker(),  # noqa: B008 - it is immutable
+    *,
+    global_batch_size: int,
+) -> tf.data.Dataset:
     """All examples once, in order; the last batch is filled up with zeros, hence with rows of weight 0."""
+    rows_here = global_batch_size // worker.count
 
     def batches() -> Iterator[dict[str, np.ndarray]]:
         count = len(next(iter(features.values())))
         for start in range(0, count, global_batch_size):
             batch = {}
             for name, values in features.items():
-                rows = values[start : start + global_batch_size]
-                missing = [(0, global_batch_size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
+                begin = start + worker.index * rows_here
+                rows = values[begin : begin + rows_here]
+                missing = [(0, rows_here - len(rows))] + [(0, 0)] * (rows.ndim - 1)
                 batch[name] = np.pad(rows, missing)
             yield batch
 
-    return _dataset(batches, features, global_batch_size)
+    return _dataset(batches, features, rows_here)
 
 
-def _dataset(batches, features: dict[str, np.ndarray], global_batch_size: int) -> tf.data.Dataset:
-    signature = {
-        name: tf.TensorSpec((global_batch_size, *values.shape[1:]), values.dtype) for name, values in features.items()
-    }
+def _dataset(batches, features: dict[str, np.ndarray], rows: int) -> tf.data.Dataset:
+    signature = {name: tf.TensorSpec((rows, *values.shape[1:]), values.dtype) for name, values in features.items()}
     options = tf.data.Options()
     options.deterministic = True
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(2).with_options(options)

@@ -6,6 +6,14 @@ import time
 
 import tensorflow as tf
 
+_SHORT = {
+    "learning_rate": "rate",
+    "examples_per_second": "examples/s",
+    "tokens_per_second": "tokens/s",
+    "model_flops_utilization": "utilization",
+}
+_NOT_SHOWN = ("gradient_norm",)
+
 
 class Monitor:
     """Writes metrics of a run into its workdir.
@@ -23,11 +31,12 @@ class Monitor:
         self._started, self._start_step = time.monotonic(), start_step
         # From the start, not even the evaluation before the first step is kept: it is made again.
         _keep_lines(self._path, start_step if start_step else -1)
-        self._events = tf.summary.create_file_writer(os.path.join(workdir, "events"))
+        self.events_folder = os.path.join(workdir, "events")
+        self._events = tf.summary.create_file_writer(self.events_folder)
 
     def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
         """Appends one line and one set of scalars. `step`: optimizer steps done."""
-        rounded = {name: float(f"{value:.6g}") for name, value in metrics.items()}
+        rounded = {name: float(f"{value:.9g}") for name, value in metrics.items()}  # every bit of a float32
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "split": split, **rounded}) + "\n")
         with self._events.as_default(step=step):
@@ -38,12 +47,17 @@ class Monitor:
     def show(self, step: int, split: str, metrics: dict[str, float]) -> None:
         """Prints one progress line."""
         parts = [f"step {step}/{self._total_steps}", f"{split:<10}"]
-        parts += [f"{name} {value:.4g}" for name, value in metrics.items() if name != "gradient_norm"]
+        parts += [f"{_SHORT.get(name, name)} {value:.4g}" for name, value in metrics.items() if name not in _NOT_SHOWN]
         done = step - self._start_step
         if split == "train" and done:
             left = (time.monotonic() - self._started) / done * (self._total_steps - step)
-            parts.append(f"{left:.0f} s left")
+            parts.append(f"{_duration(left)} left")
         print("  ".join(parts), flush=True)
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
 
 
 def read_metrics(workdir: str) -> list[dict]:

@@ -1,12 +1,14 @@
-"""AdamW as google-research/bert has it, as a pure function: (weights, slots, gradients, step) -> (weights, slots).
+"""AdamW as google-research/bert has it, and LAMB, as pure functions: (weights, slots, gradients, step) -> new ones.
 
   g    = g * min(1, clip_norm / |g|)                over all weights together
   m    = beta_1 m + (1 - beta_1) g
   v    = beta_2 v + (1 - beta_2) g^2
-  w    = w - rate(step) (m / (sqrt(v) + epsilon) + decay w)
+  u    = m / (sqrt(v) + epsilon) + decay w
+  w    = w - rate(step) ratio u                     ratio: AdamW 1, LAMB |w| / |u| of each weight
 
-Devlin et al. 2018, A.2; Loshchilov and Hutter 2017 for the decoupled decay. Without bias correction, as the original
-code; with it, m and v are divided by 1 - beta^(step + 1).
+Devlin et al. 2018, A.2; Loshchilov and Hutter 2017 for the decoupled decay; You et al. 2020, algorithm 2, for LAMB.
+Without bias correction, as google-research/bert; with it, m and v are divided by 1 - beta^(step + 1). Biases and
+LayerNorm neither decay nor, in LAMB, adapt: their ratio is 1.
 """
 
 from collections.abc import Sequence
@@ -16,24 +18,41 @@ import tensorflow as tf
 
 from bert_tf.config import OptimizerConfig
 
-TOLD = ("learning_rate", "gradient_norm")  # what `update` reports of a step
+TOLD = ("learning_rate", "gradient_norm", "loss_scale")  # what `update` reports of a step
+# Micikevicius et al. 2018, 3.2: a scale that doubles after so many good steps and halves after a bad one.
+_FIRST_SCALE, _GROWTH_STEPS, _LARGEST_SCALE = 2.0**15, 2000, 2.0**24
 
 
 class Slots(NamedTuple):
-    """First and second moments, one tensor a weight."""
+    """What an optimizer keeps: moments, one tensor a weight, and the loss scale.
+
+    Attributes:
+      first: first moments.
+      second: second moments.
+      scale: float32 [2]: by what the loss is multiplied, and how many good steps there were since that changed.
+    """
 
     first: Sequence[tf.Tensor]
     second: Sequence[tf.Tensor]
+    scale: tf.Tensor
+
+
+def first_scale(precision: str) -> list[float]:
+    """Slots.scale of a new run: only float16 needs one, whose smallest numbers are larger than many gradients."""
+    return [_FIRST_SCALE if precision == "mixed_float16" else 1.0, 0.0]
 
 
 def learning_rate(config: OptimizerConfig, total_steps: int, step: tf.Tensor) -> tf.Tensor:
-    """The rate of optimizer step `step` (0 is the first): linear warm-up from 0, then linear decay to 0.
+    """The rate of optimizer step `step` (0 is the first): linear warm-up from 0, then a polynomial to the final rate.
 
-    The two lines are google-research/bert's: decay is counted from step 0, so the rate steps down a little at the end
-    of the warm-up rather than continuing from the peak.
+    As in google-research/bert, decay is counted from step 0, so the rate steps down a little at the end of the warm-up
+    rather than continuing from the peak.
     """
     step = tf.cast(step, tf.float32)
-    decayed = config.learning_rate * tf.maximum(0.0, 1.0 - step / float(total_steps))
+    left = tf.maximum(0.0, 1.0 - step / float(total_steps))
+    if config.decay_power != 1.0:
+        left = tf.pow(left, config.decay_power)
+    decayed = config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * left
     if config.warmup_steps == 0:
         return decayed
     warming = config.learning_rate * step / float(config.warmup_steps)
@@ -41,7 +60,7 @@ def learning_rate(config: OptimizerConfig, total_steps: int, step: tf.Tensor) ->
 
 
 def decays(path: str) -> bool:
-    """Whether a weight is subject to weight decay: all but biases and LayerNorm."""
+    """Whether a weight is subject to weight decay, and to LAMB's ratio: all but biases and LayerNorm."""
     name = path.rsplit("/", 1)[-1]
     return name not in ("bias", "output_bias", "gamma", "beta")
 
@@ -55,38 +74,69 @@ def update(
     slots: Slots,
     gradients: Sequence[tf.Tensor],
     step: tf.Tensor,
+    scaled: bool = False,
 ) -> tuple[list[tf.Tensor], Slots, dict[str, tf.Tensor]]:
     """One optimizer step.
 
     Args:
       config: rates and decays.
-      total_steps: where the rate reaches 0.
+      total_steps: where the rate reaches its end.
       decay_mask: one flag a weight.
       weights: float32.
       slots: moments, of the weights' shapes.
       gradients: already summed over replicas; dense.
       step: scalar integer, 0 for the first step.
+      scaled: the gradients are slots.scale[0] times too large; where one of them is no number, weights and moments stay
+        as they are and the scale is halved. The step counts all the same.
 
     Returns:
-      New weights, new slots, and {"learning_rate", "gradient_norm"} (the norm before clipping).
+      New weights, new slots, and {"learning_rate", "gradient_norm" (before clipping), "loss_scale"}.
     """
+    scale, good_steps = tf.unstack(slots.scale)
+    if scaled:
+        gradients = [gradient / scale for gradient in gradients]
     norm = tf.linalg.global_norm(gradients)
     if config.clip_norm is not None:
-        scale = config.clip_norm / tf.maximum(norm, config.clip_norm)
-        gradients = [gradient * scale for gradient in gradients]
+        shrink = config.clip_norm / tf.maximum(norm, config.clip_norm)
+        gradients = [gradient * shrink for gradient in gradients]
     rate = learning_rate(config, total_steps, step)
     correction = [tf.constant(1.0), tf.constant(1.0)]
     if config.bias_correction:
         count = tf.cast(step, tf.float32) + 1.0
         correction = [1.0 - tf.pow(beta, count) for beta in (config.beta_1, config.beta_2)]
     new_weights, first, second = [], [], []
-    for weight, m, v, gradient, decay in zip(weights, *slots, gradients, decay_mask, strict=True):
+    for weight, m, v, gradient, decay in zip(weights, slots.first, slots.second, gradients, decay_mask, strict=True):
         m = config.beta_1 * m + (1.0 - config.beta_1) * gradient
         v = config.beta_2 * v + (1.0 - config.beta_2) * tf.square(gradient)
         change = (m / correction[0]) / (tf.sqrt(v / correction[1]) + config.epsilon)
         if decay:
             change += config.weight_decay * weight
+            if config.name == "lamb":
+                change *= _trust_ratio(weight, change)
         new_weights.append(weight - rate * change)
         first.append(m)
         second.append(v)
-    return new_weights, Slots(first, second), {"learning_rate": rate, "gradient_norm": norm}
+    told = {"learning_rate": rate, "gradient_norm": norm, "loss_scale": scale}
+    if not scaled:
+        return new_weights, Slots(first, second, slots.scale), told
+    is_good = tf.math.is_finite(norm)
+
+    def kept(new: list[tf.Tensor], old: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        return [tf.where(is_good, a, b) for a, b in zip(new, old, strict=True)]
+
+    good_steps = tf.where(is_good, good_steps + 1.0, 0.0)
+    grows = good_steps >= _GROWTH_STEPS
+    grown = tf.where(grows, tf.minimum(2.0 * scale, _LARGEST_SCALE), scale)
+    new_scale = tf.where(is_good, grown, tf.maximum(0.5 * scale, 1.0))
+    new_slots = Slots(
+        kept(first, slots.first),
+        kept(second, slots.second),
+        tf.stack([new_scale, tf.where(grows, 0.0, good_steps)]),
+    )
+    return kept(new_weights, weights), new_slots, told
+
+
+def _trust_ratio(weight: tf.Tensor, change: tf.Tensor) -> tf.Tensor:
+    """|w| / |u|; 1 where either is 0."""
+    size, length = tf.norm(weight), tf.norm(change)
+    return tf.where((size > 0.0) & (length > 0.0), size / tf.maximum(length, 1e-30), 1.0)

@@ -1,178 +1,181 @@
-"""Shards -> batches, as a function of (seed, step): no iterator's state has to be saved or restored.
+"""Shards -> batches, as a function of (seed, batch): no iterator's state has to be saved or restored.
 
-Epoch e visits the shards in an order drawn from (seed, e) and shuffles each shard by (seed, e, shard). The stream of
-examples is cut into global batches without regard to epochs. So step s begins at example s * global_batch_size, and a
-restart opens the one shard that holds it.
+Epoch e visits the shards in an order drawn from (seed, e), and the examples of each in an order drawn from (seed, e,
+shard). That sequence is cut into as many equal stretches as there are readers, and every batch takes as many rows from
+each. So batch b begins at row b * rows of each reader's own endless sequence, and a restart opens the one shard that
+holds it; a worker runs some of the readers, and the batches do not depend on how many workers there are.
 """
 
-import dataclasses
-import json
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from bert_tf import records
 from bert_tf.errors import InputError
-from bert_tf.vocabulary import Vocabulary
+from bert_tf.training import dynamic_masking
+from bert_tf.training.dynamic_masking import Masking
+from bert_tf.training.shard_folder import ShardFolder
+from bert_tf.training.strategy import Worker
 
 
-@dataclasses.dataclass(frozen=True)
-class ShardFolder:
-    """A finished folder of shards, as its dataset.json describes it."""
+class Visit(NamedTuple):
+    """A stretch of a shuffled shard."""
 
-    path: str
-    layout: records.RecordLayout
-    vocabulary: Vocabulary
-    lower_case: bool
-    compression: str
-    shards: tuple[dict, ...]
-
-    @classmethod
-    def open(cls, path: str, field: str) -> "ShardFolder":
-        """Reads and checks a folder; `field` names the config field in errors.
-
-        Raises:
-          InputError: not a folder of shards, an unfinished one, or one whose vocabulary was changed.
-        """
-        manifest_path = os.path.join(path, records.MANIFEST)
-        if not path or not tf.io.gfile.exists(manifest_path):
-            raise InputError(
-                f"{field}={path}: expected a folder of shards made by pipelines.create_pretraining_data. "
-                f"Received a folder without {records.MANIFEST}."
-            )
-        if not tf.io.gfile.exists(os.path.join(path, records.COMPLETED)):
-            raise InputError(f"{field}={path}: expected finished shards. Received a folder without COMPLETED.")
-        vocabulary_path = os.path.join(path, records.VOCABULARY)
-        try:
-            with tf.io.gfile.GFile(manifest_path, "rb") as file:
-                manifest = json.loads(file.read())
-            with tf.io.gfile.GFile(vocabulary_path, "rb") as file:
-                vocabulary = Vocabulary.parse(file.read(), vocabulary_path)
-            for shard in manifest["shards"]:
-                size = tf.io.gfile.stat(os.path.join(path, shard["name"])).length
-                if size != shard["bytes"]:
-                    raise InputError(
-                        f"{field}={path}: {shard['name']}: expected the {shard['bytes']} bytes that "
-                        f"{records.MANIFEST} names. Received {size}."
-                    )
-        except tf.errors.NotFoundError as error:
-            raise InputError(f"{field}={path}: expected every file of the shards. Received: {error.message}.") from None
-        except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
-            reason = f"{type(error).__name__}: {error}"
-            raise InputError(f"{manifest_path}: expected what the pipeline wrote. Received {reason}.") from None
-        made_with = manifest["vocabulary"]["sha256"]
-        if vocabulary.sha256 != made_with:
-            raise InputError(
-                f"{vocabulary_path}: expected the vocabulary that the shards were made with, sha256 {made_with[:12]}. "
-                f"Received one with sha256 {vocabulary.sha256[:12]}."
-            )
-        try:
-            layout, parameters = records.RecordLayout.of(manifest), manifest["parameters"]
-            lower_case, compression = parameters["instances"]["lower_case"], parameters["compression"]
-        except (KeyError, TypeError):
-            raise InputError(
-                f"{field}={path}: expected shards of format 3. Received format {manifest.get('format')}; make them "
-                "anew with pipelines.create_pretraining_data."
-            ) from None
-        return cls(path, layout, vocabulary, lower_case, compression, tuple(manifest["shards"]))
-
-    def records(self, paths) -> tf.data.TFRecordDataset:
-        """The serialized records of shard files."""
-        return tf.data.TFRecordDataset(paths, compression_type="GZIP" if self.compression == "gzip" else "")
-
-    def split(self, name: str) -> list[dict]:
-        """The shards of a split that hold examples."""
-        return [s for s in self.shards if s["name"].startswith(f"pretrain-{name}.") and s["examples"]]
+    shard: int
+    epoch: int
+    first: int  # row of the shuffled shard
+    rows: int
 
 
-def check(folder: ShardFolder, field: str, *, layout: records.RecordLayout, vocab_size: int) -> None:
-    """Refuses shards that do not fit the model, before the first step.
+class Order:
+    """Which examples make up which batch, by arithmetic alone.
+
+    Args:
+      folder: its training split.
+      global_batch_size: rows of a batch.
+      seed: of all orders.
+      readers: equal parts of a batch, each with a sequence of its own.
 
     Raises:
-      InputError: naming both values.
+      InputError: the batch cannot be divided among the readers, or there are fewer examples than readers.
     """
-    if not folder.layout.max_predictions_per_seq:
-        raise InputError(
-            f"{field}={folder.path}: expected shards with masks. Received some made with --masking=none; "
-            "masks are not drawn in training yet."
-        )
-    for name, wanted, received in (
-        ("data.max_seq_length", layout.max_seq_length, folder.layout.max_seq_length),
-        (
-            "data.max_predictions_per_seq",
-            layout.max_predictions_per_seq,
-            folder.layout.max_predictions_per_seq,
-        ),
-        ("model.vocab_size", vocab_size, len(folder.vocabulary)),
-    ):
-        if wanted != received:
+
+    def __init__(self, folder: ShardFolder, *, global_batch_size: int, seed: int, readers: int = 1):
+        if global_batch_size % readers:
             raise InputError(
-                f"{name}={wanted}: expected what the shards were made with. {field}={folder.path} has {received}."
+                f"train.global_batch_size={global_batch_size}: expected a multiple of data.readers={readers}."
             )
+        self.shards = folder.split("train")
+        self._path, self._seed = folder.path, seed
+        self._examples = np.array([shard["examples"] for shard in self.shards], np.int64)
+        self._stretch = int(self._examples.sum()) // readers  # rows of a reader in an epoch
+        self.rows = global_batch_size // readers  # of a reader in a batch
+        if not self._stretch:
+            received = "none" if not self.shards else f"fewer than data.readers={readers}"
+            raise InputError(f"data.train={folder.path}: expected training examples. Received {received}.")
 
-
-def check_vocabulary(folder: ShardFolder, field: str, expected: Vocabulary, source: str) -> None:
-    """Refuses shards whose ids mean other tokens than those of `source`."""
-    if folder.vocabulary.sha256 != expected.sha256:
-        raise InputError(
-            f"{field}={folder.path}: expected shards made with the vocabulary of {source} "
-            f"({len(expected)} tokens, sha256 {expected.sha256[:12]}). Received shards made with another "
-            f"({len(folder.vocabulary)} tokens, sha256 {folder.vocabulary.sha256[:12]})."
-        )
-
-
-def settle_vocabulary(folder: ShardFolder, workdir: str) -> None:
-    """Keeps the vocabulary in the workdir; a resumed run whose shards were made anew with another one is refused."""
-    path = os.path.join(workdir, records.VOCABULARY)
-    if os.path.exists(path):
-        check_vocabulary(folder, "data.train", Vocabulary.load(path), f"the run in {workdir}")
-        return
-    with open(path + ".tmp", "wb") as file:
-        file.write(folder.vocabulary.serialize())
-    os.replace(path + ".tmp", path)
-
-
-def training_batches(folder: ShardFolder, start_step: int, *, global_batch_size: int, seed: int) -> tf.data.Dataset:
-    """The endless stream of global batches, from optimizer step `start_step` on."""
-    shards = folder.split("train")
-    if not shards:
-        raise InputError(f"data.train={folder.path}: expected training examples. Received none.")
-
-    def visits() -> Iterator[tuple[str, list[int], int]]:
-        skip = start_step * global_batch_size
-        epoch, skip = divmod(skip, sum(shard["examples"] for shard in shards))
+    def visits(self, reader: int, first_batch: int) -> Iterator[Visit]:
+        """What a reader reads from a batch on, without end."""
+        epoch, begin = divmod(first_batch * self.rows, self._stretch)
         while True:
-            for index in np.random.default_rng([seed, epoch]).permutation(len(shards)):
-                examples = shards[index]["examples"]
-                if skip < examples:
-                    shuffle_seed = np.random.default_rng([seed, epoch, index]).integers(2**31, size=2)
-                    yield os.path.join(folder.path, shards[index]["name"]), shuffle_seed, skip
-                skip = max(0, skip - examples)
-            epoch += 1
+            order = np.random.default_rng([self._seed, epoch]).permutation(len(self.shards))
+            ends = np.cumsum(self._examples[order])
+            position, end = reader * self._stretch + begin, (reader + 1) * self._stretch
+            for place in range(np.searchsorted(ends, position, "right"), len(order)):
+                if position >= end:
+                    break
+                shard = int(order[place])
+                first = position - (int(ends[place]) - int(self._examples[shard]))
+                rows = min(int(ends[place]), end) - position
+                yield Visit(shard, epoch, first, rows)
+                position += rows
+            epoch, begin = epoch + 1, 0
 
-    def read(path, shuffle_seed, skip):
-        serialized = folder.records(path).batch(max(s["examples"] for s in shards)).get_single_element()
+    def shuffle_seed(self, visit: Visit) -> np.ndarray:
+        """int32 [2]: seed of the order of a shard's examples in an epoch."""
+        rng = np.random.default_rng([self._seed, visit.epoch, visit.shard])
+        return rng.integers(2**31, size=2).astype(np.int32)
+
+    def path(self, visit: Visit) -> str:
+        return os.path.join(self._path, self.shards[visit.shard]["name"])
+
+    def paths_of(self, first_batch: int, count: int, readers: range) -> list[str]:
+        """The shards that hold some batches."""
+        found: dict[str, None] = {}
+        for reader in readers:
+            left = count * self.rows
+            for visit in self.visits(reader, first_batch):
+                found[self.path(visit)] = None
+                left -= visit.rows
+                if left <= 0:
+                    break
+        return list(found)
+
+
+def readers_of(worker: Worker, readers: int) -> range:
+    """The readers that a worker runs.
+
+    Raises:
+      InputError: they cannot be divided among the workers.
+    """
+    each, uneven = divmod(readers, worker.count)
+    if uneven:
+        raise InputError(
+            f"data.readers={readers}: expected a multiple of the number of workers, {worker.count}. The batches depend "
+            "on it, so give the same to all runs that shall compute the same steps."
+        )
+    return range(worker.index * each, (worker.index + 1) * each)
+
+
+def training_batches(
+    folder: ShardFolder,
+    first_batch: int,
+    worker: Worker = Worker(),  # noqa: B008 - it is immutable
+    *,
+    global_batch_size: int,
+    seed: int,
+    readers: int = 1,
+    masking: Masking | None = None,
+) -> tf.data.Dataset:
+    """A worker's part of the endless stream of global batches, from batch `first_batch` on.
+
+    Args:
+      masking: how to mask shards that were made with --masking=none.
+    """
+    order = Order(folder, global_batch_size=global_batch_size, seed=seed, readers=readers)
+    ours = readers_of(worker, readers)
+    streams = [_stream(folder, order, reader, first_batch) for reader in ours]
+    dataset = tf.data.Dataset.zip((tf.data.Dataset.counter(first_batch), *streams))
+
+    def parse(number, *rows):
+        batch = records.parse(tf.concat(rows, axis=0), folder.layout)
+        if not folder.layout.max_predictions_per_seq:
+            batch = dynamic_masking.mask(batch, masking, seed=[seed, 1], number=number, parts=ours)
+        return _with_next_sentence(batch, folder.layout)
+
+    return _finished(dataset.map(parse, num_parallel_calls=2))
+
+
+def _stream(folder: ShardFolder, order: Order, reader: int, first_batch: int) -> tf.data.Dataset:
+    """A reader's serialized rows, string [rows] a batch."""
+    most = max(shard["examples"] for shard in order.shards)
+
+    def visits() -> Iterator[tuple]:
+        for visit in order.visits(reader, first_batch):
+            yield order.path(visit), order.shuffle_seed(visit), visit.first, visit.rows
+
+    def read(path, shuffle_seed, first, rows):
+        serialized = folder.records(path).batch(most).get_single_element()
         keys = tf.random.stateless_uniform(tf.shape(serialized), shuffle_seed, None, None, tf.int32)
-        return tf.gather(serialized, tf.argsort(keys, stable=True))[skip:]
+        return tf.gather(serialized, tf.argsort(keys, stable=True)[first : first + rows])
 
     signature = (
         tf.TensorSpec([], tf.string),
         tf.TensorSpec([2], tf.int32),
         tf.TensorSpec([], tf.int64),
+        tf.TensorSpec([], tf.int64),
     )
     dataset = tf.data.Dataset.from_generator(visits, output_signature=signature)
-    dataset = dataset.map(read).prefetch(1).unbatch().batch(global_batch_size, drop_remainder=True)
-    return _parsed(dataset, folder.layout)
+    return dataset.map(read).prefetch(1).rebatch(order.rows, drop_remainder=True)
 
 
 def validation_batches(
-    folder: ShardFolder, field: str, *, global_batch_size: int, examples: int | None
+    folder: ShardFolder,
+    field: str,
+    worker: Worker = Worker(),  # noqa: B008 - it is immutable
+    *,
+    global_batch_size: int,
+    examples: int | None,
+    seed: int = 0,
+    masking: Masking | None = None,
 ) -> tf.data.Dataset:
-    """The validation split in order, at most `examples`; the last batch is filled up with rows of weight 0."""
+    """The validation split in order, at most `examples`; the last batch is filled up with rows of weight 0.
+
+    Masks that are drawn here are the same each time.
+    """
     shards = folder.split("validation")
     if not shards:
         raise InputError(f"{field}={folder.path}: expected validation examples. Received none.")
@@ -182,24 +185,33 @@ def validation_batches(
     dataset = folder.records(paths).take(count)
     blank = _blank_record(folder.layout)
     dataset = dataset.concatenate(tf.data.Dataset.from_tensors(blank).repeat(-count % global_batch_size))
-    return _parsed(dataset.batch(global_batch_size, drop_remainder=True), folder.layout)
+    rows = global_batch_size // worker.count
+
+    def parse(number, serialized):
+        batch = records.parse(serialized, folder.layout)
+        if not folder.layout.max_predictions_per_seq:
+            batch = dynamic_masking.mask(batch, masking, seed=[seed, 2], number=number, parts=range(1))
+        batch = _with_next_sentence(batch, folder.layout)
+        return {name: x[worker.index * rows : (worker.index + 1) * rows] for name, x in batch.items()}
+
+    dataset = tf.data.Dataset.zip((tf.data.Dataset.counter(), dataset.batch(global_batch_size, drop_remainder=True)))
+    return _finished(dataset.map(parse, num_parallel_calls=2))
 
 
-def _parsed(dataset: tf.data.Dataset, layout: records.RecordLayout) -> tf.data.Dataset:
-    def parse(serialized):
-        batch = records.parse(serialized, layout)
-        # A blank row has no token at all; every real one has at least [CLS]. Packed rows bring their weights.
-        if not layout.has_pairs:
-            batch["next_sentence_labels"] = tf.zeros_like(batch["input_mask"][:, :1])
-            batch["next_sentence_weights"] = tf.zeros_like(batch["input_mask"][:, :1], tf.float32)
-        elif not layout.max_sequences_per_row:
-            batch["next_sentence_weights"] = tf.cast(batch["input_mask"][:, :1], tf.float32)
-        return batch
+def _with_next_sentence(batch: dict[str, tf.Tensor], layout: records.RecordLayout) -> dict[str, tf.Tensor]:
+    # A blank row has no token at all; every real one has at least [CLS]. Packed rows bring their weights.
+    if not layout.has_pairs:
+        batch["next_sentence_labels"] = tf.zeros_like(batch["input_mask"][:, :1])
+        batch["next_sentence_weights"] = tf.zeros_like(batch["input_mask"][:, :1], tf.float32)
+    elif not layout.max_sequences_per_row:
+        batch["next_sentence_weights"] = tf.cast(batch["input_mask"][:, :1], tf.float32)
+    return batch
 
+
+def _finished(dataset: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.map(parse, num_parallel_calls=2).prefetch(2).with_options(options)
+    return dataset.prefetch(2).with_options(options)
 
 
 def _blank_record(layout: records.RecordLayout) -> bytes:

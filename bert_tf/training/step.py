@@ -18,8 +18,9 @@ class Step:
     def __init__(self, model: keras.Model, *, train: TrainConfig, optimizer_config: OptimizerConfig):
         self._model, self._train, self._optimizer = model, train, optimizer_config
         self._decay_mask = [optimizer.decays(variable.path) for variable in model.trainable_variables]
+        self._scaled = train.precision == "mixed_float16"
 
-    def gradients(self, weights, batch, totals, step, replica):
+    def gradients(self, weights, batch, totals, step, replica, scale=1.0):
         """Gradients of this replica's loss sums divided by the global weights, over all microbatches.
 
         Args:
@@ -28,6 +29,7 @@ class Step:
           totals: model.loss_weights summed over replicas.
           step: scalar int64, the optimizer step.
           replica: scalar int32.
+          scale: what the loss is multiplied by; `update` divides by it again. Used with mixed_float16 only.
 
         Returns:
           Dense gradients, and float32 [metrics, 2] of (sum, weight).
@@ -36,13 +38,13 @@ class Step:
         seed = tf.random.experimental.stateless_fold_in(seed, replica)
         pieces = self._train.microbatches
         if pieces == 1:
-            return self._microbatch_gradients(weights, batch, totals, seed)
+            return self._microbatch_gradients(weights, batch, totals, seed, scale)
         split = {name: tf.reshape(x, [pieces, -1, *x.shape[1:]]) for name, x in batch.items()}
 
         def body(index, gradients, sums):
             piece = {name: x[index] for name, x in split.items()}
             piece_seed = tf.random.experimental.stateless_fold_in(seed, index)
-            more_gradients, more_sums = self._microbatch_gradients(weights, piece, totals, piece_seed)
+            more_gradients, more_sums = self._microbatch_gradients(weights, piece, totals, piece_seed, scale)
             return (
                 index + 1,
                 [a + b for a, b in zip(gradients, more_gradients, strict=True)],
@@ -57,12 +59,14 @@ class Step:
         )
         return gradients, sums
 
-    def _microbatch_gradients(self, weights, batch, totals, seed):
+    def _microbatch_gradients(self, weights, batch, totals, seed, scale):
         with tf.GradientTape() as tape:
             tape.watch(weights)
             outputs = self._call(weights, batch, training=True, seed=seed)
             losses = self._model.loss_sums(outputs, batch)
             loss = tf.add_n([tf.math.divide_no_nan(losses[name], totals[name]) for name in losses])
+            if self._scaled:
+                loss *= scale
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
         return gradients, self._metric_sums(outputs, batch, losses)
 
@@ -71,10 +75,11 @@ class Step:
 
         Dropout draws from seeds that depend on (seed, step, replica, microbatch), so they need no state of their own.
         """
-        states = [variable.value for variable in self._model.non_trainable_variables]
-        if seed is not None and states:
-            drawn = tf.random.stateless_uniform([len(states), 2], seed, 0, 2**31 - 2, tf.int64)
-            states = tf.unstack(drawn)
+        count = len(self._model.non_trainable_variables)
+        if seed is None:
+            states = [tf.convert_to_tensor(variable.value) for variable in self._model.non_trainable_variables]
+        else:
+            states = tf.unstack(tf.random.stateless_uniform([count, 2], seed, 0, 2**31 - 2, tf.int64)) if count else []
         return self._model.stateless_call(weights, states, batch, training=training)[0]
 
     def _metric_sums(self, outputs, batch, losses):
@@ -94,6 +99,7 @@ class Step:
             slots=slots,
             gradients=gradients,
             step=step,
+            scaled=self._scaled,
         )
 
     def metrics(self, weights, batch):

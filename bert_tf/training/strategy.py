@@ -1,22 +1,51 @@
-"""The tf.distribute strategy that a config names."""
+"""The tf.distribute strategy that a config names, and this process's place in it."""
+
+import glob
+import json
+import os
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from bert_tf.errors import InputError
 
 
-def create(name: str) -> tf.distribute.Strategy:
-    """auto, single or mirrored.
+class Worker(NamedTuple):
+    """One of the processes that train together; number 0 writes checkpoints, metrics and the model."""
 
-    auto: all GPUs of this host, mirrored if there are several; else its CPU. mirrored on a host without GPUs splits the
-    CPU into two logical devices, which is the way to try the distributed path anywhere.
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_chief(self) -> bool:
+        return self.index == 0
+
+
+def create(name: str) -> tf.distribute.Strategy:
+    """auto, single, mirrored, multi_worker or tpu.
+
+    auto: a TPU if this host has one or TPU_NAME names one, else the workers of TF_CONFIG, else all GPUs of this host,
+    else its CPU. mirrored on a host without GPUs splits the CPU into two logical devices, which is the way to try the
+    distributed path anywhere. Call it before anything else of TensorFlow: workers wait here for each other.
 
     Raises:
-      InputError: mirrored on a CPU that TensorFlow has already taken as one device.
+      InputError: mirrored on a CPU that TensorFlow has already taken as one device; multi_worker without a TF_CONFIG
+        that makes sense; tpu where there is none.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if name == "auto":
-        name = "mirrored" if len(gpus) > 1 else "single"
+        if _has_tpu():
+            name = "tpu"
+        elif os.environ.get("TF_CONFIG"):
+            name = "multi_worker"
+        else:
+            name = "mirrored" if len(gpus) > 1 else "single"
+    if name == "tpu":
+        return _tpu()
+    if name == "multi_worker":
+        this_worker(name)
+        return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "single":
         return tf.distribute.OneDeviceStrategy("/GPU:0" if gpus else "/CPU:0")
     if gpus:
@@ -32,3 +61,77 @@ def create(name: str) -> tf.distribute.Strategy:
             ) from None
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
+
+
+def this_worker(name: str) -> Worker:
+    """This process's place among the workers: TF_CONFIG's for multi_worker and auto, the only one otherwise.
+
+    Raises:
+      InputError: TF_CONFIG is not what TensorFlow's documentation describes, or has parameter servers.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    if name not in ("auto", "multi_worker") or (name == "auto" and (not text or _has_tpu())):
+        return Worker()
+    example = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+    expected = f"train.strategy={name}: expected TF_CONFIG like {example}, the same cluster on every worker."
+    if not text:
+        raise InputError(f"{expected} Received none.")
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        other = sorted(set(cluster) - {"chief", "worker"})
+        if other:
+            raise InputError(f"{expected} Received a cluster with {other[0]!r}.")
+        tasks = [(kind, i) for kind in ("chief", "worker") for i in range(len(cluster.get(kind, [])))]
+        return Worker(tasks.index((task["type"], int(task["index"]))), len(tasks))
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{expected} Received: {text[:200]}.") from None
+
+
+def _has_tpu() -> bool:
+    # The device files of a TPU VM, older and newer generations.
+    return bool(os.environ.get("TPU_NAME") or glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*"))
+
+
+def _tpu() -> tf.distribute.Strategy:
+    if not tf.config.list_physical_devices("TPU") and not os.environ.get("TPU_NAME"):
+        raise InputError(
+            "train.strategy=tpu: expected a TPU on this host, with tensorflow-tpu installed (requirements/tpu.txt), or "
+            "TPU_NAME. Received neither."
+        )
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
+    if os.environ.get("TPU_NAME"):
+        tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def distributed(strategy: tf.distribute.Strategy, batches: Callable[[Worker], tf.data.Dataset]):
+    """Batches as a strategy takes them: each replica its own equal part, in order.
+
+    Args:
+      batches: a worker -> its part of a stream of global batches, of static shapes.
+
+    Returns:
+      The distributed dataset, and {name: shape of a global batch}.
+    """
+    shapes = {}
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        dataset = batches(Worker(context.input_pipeline_id, context.num_input_pipelines))
+        replicas = context.num_replicas_in_sync // context.num_input_pipelines
+        for name, spec in dataset.element_spec.items():
+            shapes[name] = (spec.shape[0] * context.num_input_pipelines, *spec.shape[1:])
+        if replicas == 1:
+            return dataset
+        return (
+            dataset.map(
+                lambda batch: {
+                    name: tf.reshape(x, [replicas, x.shape[0] // replicas, *x.shape[1:]]) for name, x in batch.items()
+                }
+            )
+            .unbatch()
+            .prefetch(replicas)
+        )
+
+    return strategy.distribute_datasets_from_function(of_worker), shapes

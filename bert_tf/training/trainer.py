@@ -1,5 +1,6 @@
 """The training loop: one tf.function runs several steps (bert_tf/training/step.py) on the device by strategy.run."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
@@ -8,22 +9,48 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.errors import InputError
-from bert_tf.training import optimizer
-from bert_tf.training.checkpoints import Checkpoints
+from bert_tf.errors import InputError, Preempted
+from bert_tf.training import faults, optimizer, throughput
+from bert_tf.training.checkpoints import Checkpoints, State
+from bert_tf.training.evaluator import Evaluator, summarize
 from bert_tf.training.monitoring import Monitor
 from bert_tf.training.step import Step
+from bert_tf.training.stop_request import StopRequest
+from bert_tf.training.strategy import Worker, distributed
+
+_REWINDS_AT_MOST = 10  # in one process; a run that meets more is not helped by skipping batches
+_TOKENS, _STOP = "tokens", "stop"  # rows of a step's sums beside the model's metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """Where a run's batches come from.
+
+    Attributes:
+      training: first batch and worker -> the worker's part of the endless stream of global batches from there on.
+      validation: worker -> its part of a finite stream; None: no evaluation.
+      sources: first batch and number of batches -> where they were read, in words.
+      damage: the same -> what is wrong with the files that hold them, None if nothing is found.
+    """
+
+    training: Callable[[int, Worker], tf.data.Dataset]
+    validation: Callable[[Worker], tf.data.Dataset] | None
+    sources: Callable[[int, int], str]
+    damage: Callable[[int, int], str | None] = lambda first, count: None
 
 
 class Trainer:
-    """Trains any model that has metric_names, loss_weights, loss_sums and metric_sums (see BertForPreTraining).
+    """Trains any model that has metric_names, loss_weights, loss_sums, metric_sums, derived_metrics and forward_flops.
+
+    See BertForPreTraining.
 
     Args:
       model_fn: makes the built model; called under the strategy, after the seed is set.
       train: how the run goes.
       optimizer_config: rates and decays.
       strategy: where it runs.
-      workdir: for checkpoints and metrics.
+      workdir: for checkpoints and metrics; the same folder for all workers.
+      worker: which of them this process is.
 
     Raises:
       InputError: the global batch does not divide into replicas and microbatches.
@@ -37,6 +64,7 @@ class Trainer:
         optimizer_config: OptimizerConfig,
         strategy: tf.distribute.Strategy,
         workdir: str,
+        worker: Worker = Worker(),  # noqa: B008 - it is immutable
     ):
         pieces = strategy.num_replicas_in_sync * train.microbatches
         if train.global_batch_size % pieces:
@@ -44,126 +72,189 @@ class Trainer:
                 f"train.global_batch_size={train.global_batch_size}: expected a multiple of replicas x microbatches = "
                 f"{strategy.num_replicas_in_sync} x {train.microbatches}."
             )
-        self._train, self._strategy, self._workdir = train, strategy, workdir
+        self._train, self._strategy, self._workdir, self._worker = train, strategy, workdir, worker
         keras.utils.set_random_seed(train.seed)
         with strategy.scope():
             self.model = model_fn()
             self._weights = [variable.value for variable in self.model.trainable_variables]
-            zeros = [
+            first, second = (
                 [tf.Variable(tf.zeros(w.shape, w.dtype), trainable=False) for w in self._weights] for _ in range(2)
-            ]
-            self._slots = optimizer.Slots(*zeros)
-            self._checkpoints = Checkpoints(
-                workdir, weights=self._weights, slots=[*zeros[0], *zeros[1]], keep=train.keep_checkpoints
             )
+            scale = tf.Variable(optimizer.first_scale(train.precision), trainable=False)
+            self._slots = optimizer.Slots(first, second, scale)
+        self._checkpoints = Checkpoints(
+            workdir,
+            # Without the model's own name, which Keras counts up in a process.
+            names=[variable.path.partition("/")[2] for variable in self.model.trainable_variables],
+            weights=self._weights,
+            slots=self._slots,
+            keep=train.keep_checkpoints,
+            is_writer=worker.is_chief,
+        )
         self._step = Step(self.model, train=train, optimizer_config=optimizer_config)
+        compiles = train.xla == "on" or (train.xla == "auto" and bool(tf.config.list_physical_devices("GPU")))
+        # Weights come in as tensors: XLA takes no mirrored variable.
+        self._gradients = (
+            tf.function(self._step.gradients, jit_compile=True, autograph=False) if compiles else self._step.gradients
+        )
+        self._evaluator = Evaluator(self.model, strategy)
+        self._names = [*self.model.metric_names, _TOKENS, _STOP, *optimizer.TOLD]
 
-    def fit(
-        self,
-        training_batches: Callable[[int], tf.data.Dataset],
-        validation_batches: Callable[[], tf.data.Dataset] | None,
-    ) -> dict[str, float]:
+    def fit(self, batches: Batches) -> dict[str, float]:
         """Runs from the latest checkpoint to the last step.
-
-        Args:
-          training_batches: start step -> endless dataset of global batches.
-          validation_batches: -> finite dataset of global batches; None: no evaluation.
 
         Returns:
           The last evaluation's metrics, empty without validation.
+
+        Raises:
+          InputError: a loss that is no number, unreadable data, a step that does not fit into memory, a disk that is
+            full. What was saved before stays.
+          Preempted: SIGTERM came, and where the run is was saved; or another worker is gone.
         """
-        config = self._train
-        step = self._checkpoints.restore()
-        if step:
+        state = self._checkpoints.restore()
+        self._check_same_step(state.step)
+        rewinds = 0
+        with StopRequest() as stop:
+            while True:
+                try:
+                    return self._fit_from(state, batches, stop)
+                except faults.NonFiniteError as fault:
+                    if self._train.on_nonfinite == "stop" or rewinds == _REWINDS_AT_MOST:
+                        raise InputError(f"{fault} {self._advice(rewinds)}") from None
+                    rewinds += 1
+                    back = self._checkpoints.rewind(self._train.rewind_checkpoints, self._wait_for_all)
+                    skipped = back.skipped + fault.step - back.step + 1
+                    if self._worker.is_chief:
+                        print(
+                            f"{fault} Going back to step {back.step}; {skipped - back.skipped} batches are skipped.",
+                            flush=True,
+                        )
+                    state = back._replace(skipped=skipped)
+
+    def _advice(self, rewinds: int) -> str:
+        if rewinds:
+            return f"It is the {rewinds + 1}th time in this process, so skipping batches does not help."
+        return "Lower optimizer.learning_rate, or set train.on_nonfinite=rewind to go back and skip such batches."
+
+    def _fit_from(self, state: State, batches: Batches, stop: StopRequest) -> dict[str, float]:
+        config, worker = self._train, self._worker
+        step = state.step
+        if step and worker.is_chief:
             print(f"resuming at step {step} of {config.steps}", flush=True)
-        monitor = Monitor(self._workdir, start_step=step, total_steps=config.steps)
+        if step == config.steps:
+            return {} if batches.validation is None else self._evaluator.evaluate(batches.validation)
+        monitor = Monitor(self._workdir, start_step=step, total_steps=config.steps) if worker.is_chief else None
         evaluated: dict[str, float] = {}
 
-        def evaluate():
-            nonlocal evaluated
-            if validation_batches is not None:
-                evaluated = self.evaluate(validation_batches())
-                monitor.write(step, "validation", evaluated)
-                monitor.show(step, "validation", evaluated)
+        def tell(split: str, metrics: dict[str, float]) -> None:
+            if monitor is not None:
+                monitor.write(step, split, metrics)
+                monitor.show(step, split, metrics)
 
+        def evaluate() -> None:
+            nonlocal evaluated
+            if batches.validation is not None:
+                evaluated = self._evaluator.evaluate(batches.validation)
+                tell("validation", evaluated)
+                self._checkpoints.save_if_best(now(), evaluated["loss"])
+
+        def now() -> State:
+            pending = np.concatenate(window) if window else None
+            return State(step, state.skipped, pending)
+
+        window = [] if state.pending is None else [state.pending]
         if step == 0:
             evaluate()
-        elif step == config.steps and validation_batches is not None:
-            return self.evaluate(validation_batches())
-        iterator = iter(self._strategy.experimental_distribute_dataset(training_batches(step)))
-        window: list[np.ndarray] = []
-        examples, seconds = 0, 0.0
+        dataset, shapes = distributed(self._strategy, lambda worker: batches.training(step + state.skipped, worker))
+        iterator = iter(dataset)
+        rate = _Rate(self._peak_flops(shapes) if worker.is_chief else None)
         for count in self._loops(step):
+            first_batch = step + state.skipped
+            if config.profile_steps and step == config.profile_steps[0] - 1 and monitor:
+                tf.profiler.experimental.start(monitor.events_folder)
             began = time.monotonic()
-            try:
-                window.append(self._run_steps(iterator, tf.constant(step, tf.int64), tf.constant(count)).numpy())
-            except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-                reason = error.message.splitlines()[0]
-                raise InputError(
-                    f"steps {step} to {step + count}: expected readable shards. Received: {reason}."
-                ) from None
+            with faults.explained(step, count, first_batch, batches, config, worker):
+                sums = self._run_steps(
+                    iterator, tf.constant(step, tf.int64), tf.constant(count), tf.constant(float(stop.received))
+                ).numpy()
+            rate.add(count * config.global_batch_size, sums[:, self._names.index(_TOKENS), 0].sum(), count, began)
+            if config.profile_steps and step + count == config.profile_steps[1] and monitor:
+                tf.profiler.experimental.stop()
+            faults.check_finite(
+                self._names, sums, step, first_batch, batches, scaled=config.precision == "mixed_float16"
+            )
+            window.append(sums)
             step += count
-            seconds += time.monotonic() - began
-            examples += count * config.global_batch_size
             if step % config.log_every == 0 or step == config.steps:
-                metrics = {
-                    **self._summarize(np.concatenate(window).sum(axis=0)),
-                    "examples_per_second": examples / seconds,
-                }
-                monitor.write(step, "train", metrics)
-                monitor.show(step, "train", metrics)
-                window, examples, seconds = [], 0, 0.0
+                tell("train", {**self._summarize(np.concatenate(window)), **rate.take()})
+                window = []
             if step % config.evaluate_every == 0 or step == config.steps:
                 evaluate()
             if step % config.checkpoint_every == 0 or step == config.steps:
-                self._checkpoints.save(step)
+                self._checkpoints.save(now())
+            # Told by a sum over all workers, hence at the same step for all of them.
+            if sums[-1, self._names.index(_STOP), 0] > 0 and step < config.steps:
+                self._checkpoints.save(now())
+                self._checkpoints.wait()
+                raise Preempted(f"SIGTERM: step {step} of {config.steps} is saved. Give the same command to go on.")
+        self._checkpoints.wait()
         return evaluated
-
-    def evaluate(self, dataset: tf.data.Dataset) -> dict[str, float]:
-        """Losses and metrics over a finite dataset, each divided by its weights once, at the end."""
-        totals = None
-        for batch in self._strategy.experimental_distribute_dataset(dataset):
-            # float64: thousands of batches are added up.
-            sums = self._evaluation_step(batch).numpy().astype(np.float64)
-            totals = sums if totals is None else totals + sums
-        return self._summarize(totals)
 
     def _loops(self, step: int) -> Iterator[int]:
         """Numbers of steps to run at once, so that every multiple of an interval falls on a loop's end."""
         config = self._train
         intervals = (config.log_every, config.evaluate_every, config.checkpoint_every)
+        profiled = (config.profile_steps[0] - 1, config.profile_steps[1]) if config.profile_steps else ()
         while step < config.steps:
             ends = [step + config.steps_per_loop, config.steps, *(step - step % n + n for n in intervals)]
+            ends += [edge for edge in profiled if edge > step]
             yield min(ends) - step
             step = min(ends)
 
-    def _summarize(self, sums: np.ndarray) -> dict[str, float]:
-        """[metrics, 2] of (sum, weight) -> {name: mean}, with "loss", the sum of all losses, in front."""
-        names = [*self.model.metric_names, *optimizer.TOLD][: len(sums)]
-        means = {name: float(total / max(weight, 1e-9)) for name, (total, weight) in zip(names, sums, strict=True)}
-        return {"loss": sum(value for name, value in means.items() if name.endswith("_loss")), **means}
+    def _summarize(self, history: np.ndarray) -> dict[str, float]:
+        """[steps, metrics, 2] of (sum, weight) -> {name: mean}."""
+        means = summarize(self._names, history.sum(axis=0, dtype=np.float64))
+        unused = (_TOKENS, _STOP) if self._train.precision == "mixed_float16" else (_TOKENS, _STOP, "loss_scale")
+        return {name: value for name, value in means.items() if name not in unused}
+
+    def _peak_flops(self, shapes: dict[str, tuple[int, ...]]) -> float | None:
+        """What a step's matrix products would take at the devices' measured speed: steps a second."""
+        flops = throughput.step_flops(self.model.forward_flops(shapes))
+        device = self._strategy.extended.worker_devices[0]
+        # Logical CPU devices are one and the same processor.
+        devices = self._worker.count if "CPU" in device else self._strategy.num_replicas_in_sync
+        speed = throughput.matrix_speed(self.model.compute_dtype, device)
+        return speed * devices / flops
 
     @tf.function
-    def _run_steps(self, iterator, first_step, count):
+    def _run_steps(self, iterator, first_step, count, stop):
         """Runs `count` steps. Returns float32 [count, metrics, 2]: (sum, weight) over the replicas, step by step."""
         history = tf.TensorArray(tf.float32, size=count)
         for index in tf.range(count):
             step = first_step + tf.cast(index, tf.int64)
-            sums = self._strategy.run(self._train_step, args=(next(iterator), step))
-            history = history.write(index, self._strategy.reduce("SUM", sums, axis=None))
+            sums = self._strategy.run(self._train_step, args=(next(iterator), step, stop))
+            history = history.write(index, self._strategy.experimental_local_results(sums)[0])
         return history.stack()
 
-    def _train_step(self, batch, step):
-        """One optimizer step, in a replica's context. Returns float32 [metrics, 2] of this replica."""
+    def _train_step(self, batch, step, stop):
+        """One optimizer step, in a replica's context. Returns float32 [metrics, 2] over all replicas."""
         context = tf.distribute.get_replica_context()
         weights = [tf.convert_to_tensor(variable) for variable in self._weights]
-        slots = optimizer.Slots(*([tf.convert_to_tensor(v) for v in moment] for moment in self._slots))
+        slots = optimizer.Slots(
+            *([tf.convert_to_tensor(v) for v in moments] for moments in self._slots[:2]),
+            tf.convert_to_tensor(self._slots.scale),
+        )
         totals = context.all_reduce("SUM", self.model.loss_weights(batch))
-        gradients, sums = self._step.gradients(weights, batch, totals, step, context.replica_id_in_sync_group)
-        gradients = context.all_reduce("SUM", gradients)
+        gradients, sums = self._gradients(
+            weights, batch, totals, step, context.replica_id_in_sync_group, slots.scale[0]
+        )
+        tokens = tf.cast(tf.reduce_sum(batch["input_mask"]), tf.float32)
+        sums = tf.concat([sums, [[tokens, 1.0], [stop, 1.0]]], axis=0)
+        *gradients, sums = context.all_reduce("SUM", [*gradients, sums])
         new_weights, new_slots, told = self._step.update(weights, slots, gradients, step)
-        variables = [*self._weights, *self._slots.first, *self._slots.second]
-        context.merge_call(self._assign, args=(variables, [*new_weights, *new_slots.first, *new_slots.second]))
+        variables = [*self._weights, *self._slots.first, *self._slots.second, self._slots.scale]
+        values = [*new_weights, *new_slots.first, *new_slots.second, new_slots.scale]
+        context.merge_call(self._assign, args=(variables, values))
         return tf.concat([sums, [[told[name], 1.0] for name in optimizer.TOLD]], axis=0)
 
     @staticmethod
@@ -172,9 +263,50 @@ class Trainer:
         for variable, value in zip(variables, values, strict=True):
             strategy.extended.update(variable, lambda v, new: v.assign(new), args=(value,))
 
-    @tf.function
-    def _evaluation_step(self, batch):
-        def replica(batch):
-            return self._step.metrics([tf.convert_to_tensor(v) for v in self._weights], batch)
+    def _sum_over_workers(self, values: list[int]) -> list[int]:
+        def replica():
+            return tf.distribute.get_replica_context().all_reduce("SUM", tf.constant(values, tf.int64))
 
-        return self._strategy.reduce("SUM", self._strategy.run(replica, args=(batch,)), axis=None)
+        summed = tf.function(lambda: self._strategy.run(replica), autograph=False)()
+        return self._strategy.experimental_local_results(summed)[0].numpy().tolist()
+
+    def _wait_for_all(self) -> None:
+        if self._worker.count > 1:
+            self._sum_over_workers([1])
+
+    def _check_same_step(self, step: int) -> None:
+        """Workers that see different checkpoints do not share their workdir."""
+        if self._worker.count == 1:
+            return
+        total, squares = self._sum_over_workers([step, step * step])
+        replicas = self._strategy.num_replicas_in_sync
+        if total != replicas * step or squares != replicas * step * step:
+            raise InputError(
+                f"--workdir {self._workdir}: expected one folder that all workers see, so that all resume at the same "
+                f"step. Received step {step} here and another one elsewhere."
+            )
+
+
+class _Rate:
+    """Examples, tokens and steps of the time that was spent on steps, since the last look."""
+
+    def __init__(self, peak_steps: float | None):
+        self._peak_steps = peak_steps
+        self._is_first = True
+        self._loops: list[tuple[float, ...]] = []
+
+    def add(self, examples: int, tokens: float, steps: int, began: float) -> None:
+        self._loops.append((examples, float(tokens), steps, time.monotonic() - began))
+
+    def take(self) -> dict[str, float]:
+        # A process compiles in its first loop, which says nothing about its speed if there are others.
+        loops = self._loops[1:] if self._is_first and len(self._loops) > 1 else self._loops
+        examples, tokens, steps, seconds = map(sum, zip(*loops, strict=True))
+        told = {
+            "examples_per_second": examples / seconds,
+            "tokens_per_second": tokens / seconds,  # of text: padding is not counted
+        }
+        if self._peak_steps is not None:
+            told["model_flops_utilization"] = steps / seconds / self._peak_steps
+        self._is_first, self._loops = False, []
+        return told

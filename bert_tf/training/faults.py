@@ -1,0 +1,118 @@
+"""What ends a run before its last step, each in one sentence that says what to do."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from bert_tf.config import TrainConfig
+from bert_tf.errors import InputError, Preempted
+from bert_tf.training.strategy import Worker
+
+if TYPE_CHECKING:  # the trainer imports this module
+    from bert_tf.training.trainer import Batches
+
+_OUT_OF_MEMORY = re.compile(r"out of memory|OOM when allocating|exceeds? .*memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
+
+
+class NonFiniteError(Exception):
+    """A loss or gradient that is no number.
+
+    Attributes:
+      step: the first optimizer step that met one, from 0.
+    """
+
+    def __init__(self, sentence: str, step: int):
+        super().__init__(sentence)
+        self.step = step
+
+
+def check_finite(
+    names: Sequence[str], sums: np.ndarray, step: int, first_batch: int, batches: "Batches", *, scaled: bool
+) -> None:
+    """Looks at what some steps told.
+
+    Args:
+      names: of the metrics.
+      sums: [steps, metrics, 2].
+      step: of the first of them.
+      first_batch: likewise.
+      batches: to name the shards.
+      scaled: gradients are scaled, so that one which is no number only lowers the scale.
+
+    Raises:
+      NonFiniteError: naming step, batch and shards.
+    """
+    watched = [i for i, name in enumerate(names) if name.endswith("_loss") or (name == "gradient_norm" and not scaled)]
+    bad = ~np.isfinite(sums[:, watched, 0])
+    if not bad.any():
+        return
+    index = int(bad.any(axis=1).argmax())
+    found = ", ".join(f"{names[watched[i]]} {sums[index, watched[i], 0]:g}" for i in np.flatnonzero(bad[index]))
+    raise NonFiniteError(
+        f"step {step + index}: expected finite losses and gradients. Received {found}, from batch "
+        f"{first_batch + index} ({batches.sources(first_batch + index, 1)}).",
+        step + index,
+    )
+
+
+@contextlib.contextmanager
+def explained(
+    step: int, count: int, first_batch: int, batches: "Batches", train: TrainConfig, worker: Worker
+) -> Iterator[None]:
+    """Turns TensorFlow's errors in some steps into sentences.
+
+    Raises:
+      InputError: unreadable data, or too little memory.
+      Preempted: another worker is gone.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise InputError(_memory_sentence(error, train)) from None
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+        if worker.count > 1 and batches.damage(first_batch, count + 1) is None and _is_peer_loss(error):
+            raise Preempted(_peer_sentence(step, error)) from None
+        where = batches.damage(first_batch, count + 1)
+        if where is None and isinstance(error, tf.errors.InvalidArgumentError):
+            raise
+        reason = where or error.message.splitlines()[0]
+        raise InputError(f"steps {step} to {step + count}: expected readable data. Received: {reason}.") from None
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.InternalError,
+    ) as error:
+        if _OUT_OF_MEMORY.search(error.message):
+            raise InputError(_memory_sentence(error, train)) from None
+        if worker.count == 1 or not _is_peer_loss(error):
+            raise
+        raise Preempted(_peer_sentence(step, error)) from None
+
+
+def _is_peer_loss(error: tf.errors.OpError) -> bool:
+    return not isinstance(error, tf.errors.InvalidArgumentError) and bool(
+        re.search(r"connect|unavailable|peer|socket|heartbeat|abort|cancel|task", error.message, re.IGNORECASE)
+    )
+
+
+def _peer_sentence(step: int, error: tf.errors.OpError) -> str:
+    return (
+        f"another worker is gone at or after step {step} ({error.message.splitlines()[0][:200]}). Start all workers "
+        "again with the same command; they go on from the last checkpoint."
+    )
+
+
+def _memory_sentence(error: tf.errors.OpError, train: TrainConfig) -> str:
+    change = f"train.microbatches (now {train.microbatches}) to a larger number, which gives the same steps"
+    if train.precision == "float32":
+        change += ", train.precision to mixed_bfloat16"
+    return (
+        f"train.global_batch_size={train.global_batch_size}: expected a step that fits into the device's memory. "
+        f"Received: {error.message.splitlines()[0][:300]}. Set {change}, or take a shorter data.max_seq_length."
+    )
