@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the trainer imports this module
     from bert_tf.training.trainer import Batches
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|OOM when allocating|exceeds? .*memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
+_PEER_LOST = re.compile(r"connect|unavailable|peer|socket|heartbeat|abort|cancel", re.IGNORECASE)
 
 
 class NonFiniteError(Exception):
@@ -96,15 +97,14 @@ def explained(
 
 
 def _is_peer_loss(error: tf.errors.OpError) -> bool:
-    return not isinstance(error, tf.errors.InvalidArgumentError) and bool(
-        re.search(r"connect|unavailable|peer|socket|heartbeat|abort|cancel|task", error.message, re.IGNORECASE)
-    )
+    return not isinstance(error, tf.errors.InvalidArgumentError) and bool(_PEER_LOST.search(error.message))
 
 
 def _peer_sentence(step: int, error: tf.errors.OpError) -> str:
+    reason = next(line.strip() for line in error.message.splitlines() if _PEER_LOST.search(line))
     return (
-        f"another worker is gone at or after step {step} ({error.message.splitlines()[0][:200]}). Start all workers "
-        "again with the same command; they go on from the last checkpoint."
+        f"another worker is gone at or after step {step} ({reason[:200]}). Start all workers again with the same "
+        "command; they go on from the last checkpoint."
     )
 
 
