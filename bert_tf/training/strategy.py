@@ -80,12 +80,12 @@ def this_worker(name: str) -> Worker:
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
         other = sorted(set(cluster) - {"chief", "worker"})
-        if other:
-            raise InputError(f"{expected} Received a cluster with {other[0]!r}.")
         tasks = [(kind, i) for kind in ("chief", "worker") for i in range(len(cluster.get(kind, [])))]
-        return Worker(tasks.index((task["type"], int(task["index"]))), len(tasks))
+        if not other:
+            return Worker(tasks.index((task["type"], int(task["index"]))), len(tasks))
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{expected} Received: {text[:200]}.") from None
+    raise InputError(f"{expected} Received a cluster with {other[0]!r}.")
 
 
 def _has_tpu() -> bool:
