@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test sweep lint format quickstart tpu-env lock
+.PHONY: help env test sweep lint format quickstart plots tpu-env lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
@@ -12,6 +12,7 @@ help:
 	@echo "make sweep       the tokenizer against its reference: every code point, random strings, real text (15 minutes)"
 	@echo "make lint        ruff check and format check"
 	@echo "make format      let ruff rewrite what lint would refuse"
+	@echo "make plots       curves of runs as a picture: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
 	@echo "make lock        resolve requirements/{cpu,gpu,tpu}.txt again (needs uv)"
 
@@ -50,6 +51,9 @@ tpu-env: .venv-tpu/bin/.complete
 
 quickstart: env
 	$(BIN)/python -m quickstart.run $(if $(FRESH),--fresh)
+
+plots: env
+	$(BIN)/python -m bert_tf.plots $(foreach run,$(or $(RUN),$(error give the runs: make plots RUN="runs/a runs/b")),--workdir $(run)) --output $(or $(OUTPUT),curves.png)
 
 lock:
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate \

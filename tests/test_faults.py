@@ -11,9 +11,9 @@ from conftest import make_pretraining_batch
 from bert_tf import pretrain
 from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 from bert_tf.errors import InputError
+from bert_tf.metrics_file import read_metrics
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.training import example_input, strategy
-from bert_tf.training.monitoring import read_metrics
 from bert_tf.training.trainer import Batches, Trainer
 
 _TRAIN = TrainConfig(

@@ -8,10 +8,10 @@ from conftest import make_pretraining_batch
 
 from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.errors import InputError
+from bert_tf.metrics_file import read_metrics
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.training import example_input, strategy
 from bert_tf.training.evaluator import Evaluator
-from bert_tf.training.monitoring import read_metrics
 from bert_tf.training.trainer import Batches, Trainer
 
 TRAIN = TrainConfig(

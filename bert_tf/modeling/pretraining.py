@@ -1,7 +1,5 @@
 """BERT with its two pretraining heads, their losses and metrics (Devlin et al. 2018, 3.1 and A.2)."""
 
-import math
-
 import keras
 from keras import ops
 
@@ -83,7 +81,7 @@ class BertForPreTraining(keras.Model):
 
     def derived_metrics(self, means):
         """{name: number} of what follows from the means of losses and metrics."""
-        return {"perplexity": math.exp(min(means["masked_lm_loss"], 700.0))} if "masked_lm_loss" in means else {}
+        return {"perplexity": float(ops.exp(means["masked_lm_loss"]))} if "masked_lm_loss" in means else {}
 
     def loss_weights(self, batch):
         """What each loss is divided by, from the data alone: {name: scalar}, to be summed over replicas."""

@@ -60,12 +60,6 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
 
 
-def read_metrics(workdir: str) -> list[dict]:
-    """All lines of a run's metrics.jsonl."""
-    with open(os.path.join(workdir, "metrics.jsonl"), encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
 def _keep_lines(path: str, last_step: int) -> None:
     """Rewrites metrics.jsonl without lines after `last_step` and without a half-written one."""
     if not os.path.exists(path):

@@ -1,0 +1,19 @@
+"""The speed of a square matrix product in TensorFlow, one line of JSON."""
+
+import argparse
+import json
+import os
+
+
+def main() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from bert_tf.training.throughput import matrix_speed
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--precision", required=True)
+    precision = parser.parse_args().precision
+    print(json.dumps({"flops": matrix_speed(precision, "/CPU:0")}))
+
+
+if __name__ == "__main__":
+    main()

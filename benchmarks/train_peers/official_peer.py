@@ -1,0 +1,66 @@
+"""tf-models-official's BERT pretrainer (gathers masked positions, as google-research/bert) with its AdamWeightDecay."""
+
+import os
+
+from benchmarks.train_peers import timing
+
+
+def main() -> None:
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+    import tf_keras
+    from official.nlp.modeling import layers, models, networks
+    from official.nlp.optimization import AdamWeightDecay
+
+    arguments = timing.arguments()
+    if arguments.precision == "bfloat16":
+        tf_keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    batch = {name: tf.constant(x) for name, x in timing.load(arguments.batch).items()}
+    sizes = timing.SIZES
+    encoder = networks.BertEncoderV2(
+        vocab_size=sizes["vocab_size"],
+        hidden_size=sizes["hidden_size"],
+        num_layers=sizes["num_hidden_layers"],
+        num_attention_heads=sizes["num_attention_heads"],
+        inner_dim=sizes["intermediate_size"],
+        max_sequence_length=sizes["max_position_embeddings"],
+        type_vocab_size=sizes["type_vocab_size"],
+        output_dropout=timing.DROPOUT,
+        attention_dropout=timing.DROPOUT,
+    )
+    head = layers.ClassificationHead(sizes["hidden_size"], num_classes=2, dropout_rate=timing.DROPOUT, name="next")
+    model = models.BertPretrainerV2(encoder, classification_heads=[head])
+    inputs = {name: batch[name] for name in ("input_word_ids", "input_mask", "input_type_ids", "masked_lm_positions")}
+    model(inputs)
+    optimizer = AdamWeightDecay(
+        timing.LEARNING_RATE,
+        weight_decay_rate=timing.WEIGHT_DECAY,
+        epsilon=1e-6,
+        exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"],
+        gradient_clip_norm=timing.CLIP_NORM,
+    )
+
+    @tf.function(jit_compile=arguments.xla)
+    def train_step():
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            words = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                batch["masked_lm_ids"], tf.cast(outputs["mlm_logits"], tf.float32)
+            )
+            loss = tf.reduce_sum(words * batch["masked_lm_weights"]) / tf.reduce_sum(batch["masked_lm_weights"])
+            pairs = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                batch["next_sentence_labels"][:, 0], tf.cast(outputs["next"], tf.float32)
+            )
+            loss += tf.reduce_mean(pairs)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(
+            [(g, v) for g, v in zip(gradients, model.trainable_variables, strict=True) if g is not None]
+        )
+        return loss
+
+    timing.report(lambda: float(train_step()), arguments.steps)
+
+
+if __name__ == "__main__":
+    main()

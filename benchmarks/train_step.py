@@ -1,0 +1,155 @@
+"""One pretraining step of this project and of its peers, on the same batch, in turns: seconds, tokens/s, utilization.
+
+python -m benchmarks.train_step                                   some 30 minutes on 2 cores, environments included
+python -m benchmarks.train_step --only ours --only torch --rounds 1
+python -m benchmarks.train_step --profile                         where this project's step spends its time
+
+4 layers, width 512, batch 16 x 128 without padding, 20 predictions a row, 30,522 words, dropout 0.1; forward, backward,
+clipping and AdamW. Every peer runs in an environment of its own, made in .venv-peers, and each run in a process of its
+own. The bound is the step's matrix products at the speed of a 2048 x 2048 product in TensorFlow, measured in turns too.
+"""
+
+import itertools
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks.train_peers import timing
+from bert_tf.config import BertConfig
+from bert_tf.modeling import flops
+from bert_tf.records import RecordLayout
+
+_ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "official", "keras_hub", "torch"], "Whom to time.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns; the median of all steps of all turns counts.")
+_STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Only list the kernels of this project's step by their time.")
+
+_ROWS, _LENGTH, _PREDICTIONS = 16, 128, 20
+# What each needs of the package index; official names dozens of packages of no use to BERT, hence without its own list.
+_PEERS = {
+    "official": (
+        ["tensorflow==2.20.*", "tf-keras==2.20.*", "tensorflow-text==2.20.*", "gin-config", "tensorflow-hub", "tf-slim"]
+        + ["pyyaml", "six", "sentencepiece", "psutil", "scipy", "tensorflow-model-optimization"],
+        ["tf-models-official==2.20.0"],
+    ),
+    "keras_hub": (["keras-hub", "tensorflow==2.20.*", "tensorflow-text==2.20.*", "keras==3.15.*"], []),
+    "torch": (["torch==2.13.0", "transformers==5.23.*", "numpy"], []),
+}
+_SCRIPTS = {"ours": "ours", "official": "official_peer", "keras_hub": "kerashub_peer", "torch": "torch_peer"}
+
+
+def _python(name: str) -> str:
+    """The interpreter of a peer's environment, which is made if it is not there."""
+    if name == "ours":
+        return sys.executable
+    folder = pathlib.Path(".venv-peers") / name
+    if not (folder / ".complete").exists():
+        print(f"making {folder} ...", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        packages, alone = _PEERS[name]
+        subprocess.run([*pip, *packages], check=True, stderr=subprocess.DEVNULL)
+        if alone:
+            subprocess.run([*pip, "--no-deps", *alone], check=True, stderr=subprocess.DEVNULL)
+        (folder / ".complete").touch()
+    return str(folder / "bin" / "python")
+
+
+def _run(python: str, script: str, *arguments: str) -> dict | None:
+    command = [python, "-m", f"benchmarks.train_peers.{script}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{script} {' '.join(arguments[2:])}: failed: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}")
+        return None
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _batch() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    layout = RecordLayout(max_seq_length=_LENGTH, max_predictions_per_seq=_PREDICTIONS)
+    batch = {
+        name: np.ones((_ROWS, *shape), np.int32 if dtype == "int64" else np.float32)
+        for name, (shape, dtype) in layout.features.items()
+    }
+    for name in ("input_word_ids", "masked_lm_ids"):
+        batch[name] = rng.integers(1000, timing.SIZES["vocab_size"], batch[name].shape).astype(np.int32)
+    positions = [np.sort(rng.choice(np.arange(1, _LENGTH - 1), _PREDICTIONS, replace=False)) for _ in range(_ROWS)]
+    batch["masked_lm_positions"] = np.array(positions, np.int32)
+    batch["input_type_ids"] = np.tile((np.arange(_LENGTH) >= _LENGTH // 2).astype(np.int32), (_ROWS, 1))
+    batch["next_sentence_labels"] = rng.integers(0, 2, (_ROWS, 1)).astype(np.int32)
+    return {**batch, "next_sentence_weights": np.ones((_ROWS, 1), np.float32)}
+
+
+def _compare(folder: str) -> None:
+    path = os.path.join(folder, "batch.npz")
+    np.savez(path, **_batch())
+    config = BertConfig(**timing.SIZES)
+    products = 3 * (
+        flops.encoder(config, rows=_ROWS, length=_LENGTH)
+        + flops.masked_lm_head(config, predictions=_ROWS * _PREDICTIONS)
+    )
+    names = _ONLY.value or list(_SCRIPTS)
+    settings = list(itertools.product(names, ("float32", "bfloat16"), (False, True)))
+    seconds: dict[tuple, list[float]] = {}
+    speeds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    told: dict[tuple, dict] = {}
+    pythons = {name: _python(name) for name in names}
+    for turn in range(_ROUNDS.value):
+        print(f"turn {turn + 1} of {_ROUNDS.value} ...", flush=True)
+        for precision in speeds:
+            speeds[precision].append(_run(sys.executable, "matrix", "--precision", precision)["flops"])
+        for setting in settings:
+            name, precision, xla = setting
+            arguments = ["--batch", path, "--precision", precision, "--steps", str(_STEPS.value)]
+            found = _run(pythons[name], _SCRIPTS[name], *arguments, *(["--xla"] if xla else []))
+            if found:
+                seconds.setdefault(setting, []).extend(found["seconds"])
+                told[setting] = found
+        settings = [setting for setting in settings if setting in seconds]
+    print(f"matrix products of a step: {products / 1e9:.0f} G operations")
+    for precision, measured in speeds.items():
+        print(f"{precision} matrix speed: {statistics.median(measured) / 1e9:.0f} G/s ({_spread(measured, 1e-9)})")
+    medians = {setting: statistics.median(times) for setting, times in seconds.items()}
+    peers = [m for (name, *_), m in medians.items() if name != "ours"]
+    print(
+        f"{'':<11}{'':<10}{'':<10}{'s a step':>9}{'':>16}{'tokens/s':>10}{'of bound':>10}{'vs best peer':>14}", end=""
+    )
+    print(f"{'first loss':>12}{'GB':>6}")
+    for (name, precision, xla), median in sorted(medians.items(), key=lambda item: item[1]):
+        bound = products / statistics.median(speeds[precision])
+        ratio = f"{min(peers) / median:.2f}" if peers else "-"
+        found = told[name, precision, xla]
+        print(f"{name:<11}{precision:<10}{'compiled' if xla else '':<10}{median:>9.3f}", end="")
+        print(
+            f"{_spread(seconds[name, precision, xla]):>16}{_ROWS * _LENGTH / median:>10.0f}{bound / median:>10.0%}",
+            end="",
+        )
+        print(f"{ratio:>14}{found['losses'][0]:>12.3f}{found['peak_gigabytes']:>6.1f}")
+
+
+def _spread(values: list[float], scale: float = 1.0) -> str:
+    return f"{min(values) * scale:.3g} to {max(values) * scale:.3g}"
+
+
+def main(_) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        if _PROFILE.value:
+            path = os.path.join(folder, "batch.npz")
+            np.savez(path, **_batch())
+            from benchmarks.train_peers import profile
+
+            profile.main(path)
+        else:
+            _compare(folder)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main)

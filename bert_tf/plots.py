@@ -1,0 +1,90 @@
+"""Draws the curves of one or more runs: loss, accuracy, learning rate, throughput.
+
+python -m bert_tf.plots --workdir runs/tiny --workdir runs/other --output curves.png
+
+Reads metrics.jsonl, also of a run that is still going.
+"""
+
+import os
+
+from absl import flags
+
+from bert_tf import command
+from bert_tf.errors import InputError
+from bert_tf.metrics_file import read_metrics
+
+# Title, and the metrics that may stand under it: the first that a run has.
+_PANELS = (
+    ("loss", ("masked_lm_loss", "classification_loss", "loss")),
+    ("accuracy", ("masked_lm_accuracy", "accuracy")),
+    ("learning rate", ("learning_rate",)),
+    ("text tokens a second", ("tokens_per_second",)),
+)
+_SMOOTHING = 0.1  # share of the run that a training curve is averaged over
+
+
+def draw(workdirs: list[str], output: str) -> None:
+    """Writes a picture with one panel for each kind of curve and one color for each run.
+
+    Raises:
+      InputError: a workdir without metrics.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    runs = {}
+    for workdir in workdirs:
+        if not os.path.exists(os.path.join(workdir, "metrics.jsonl")):
+            raise InputError(f"--workdir {workdir}: expected a run. Received a folder without metrics.jsonl.")
+        runs[workdir] = read_metrics(workdir)
+        if not runs[workdir]:
+            raise InputError(f"--workdir {workdir}: expected metrics. Received a run that has told none yet.")
+    figure, axes = pyplot.subplots(2, 2, figsize=(12, 8), constrained_layout=True)
+    for (title, names), axis in zip(_PANELS, axes.flat, strict=True):
+        for number, (workdir, lines) in enumerate(runs.items()):
+            name = next((n for n in names if any(n in line for line in lines)), None)
+            if name is None:
+                continue
+            color = f"C{number}"
+            steps, values = _curve(lines, "train", name)
+            if steps:
+                is_noisy = title in ("loss", "accuracy")
+                axis.plot(steps, values, color=color, alpha=0.25 if is_noisy else 1.0, linewidth=0.8)
+                axis.plot(steps, _smooth(values) if is_noisy else values, color=color, label=f"{workdir} {name}")
+            steps, values = _curve(lines, "validation", name)
+            if steps:
+                axis.plot(steps, values, "o--", color=color, markersize=4, label=f"{workdir} {name}, held out")
+        axis.set_title(title)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if axis.has_data():
+            axis.legend(fontsize=7)
+    parent = os.path.dirname(os.path.abspath(output))
+    if not os.path.isdir(parent):
+        raise InputError(f"--output {output}: expected a file in a folder that exists. Received: no folder {parent}.")
+    figure.savefig(output, dpi=120)
+    pyplot.close(figure)
+
+
+def _curve(lines: list[dict], split: str, name: str) -> tuple[list[int], list[float]]:
+    found = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """The mean of each value and those before it, as many as make up a tenth of the run."""
+    width = max(1, round(len(values) * _SMOOTHING))
+    return [sum(values[max(0, i - width + 1) : i + 1]) / min(i + 1, width) for i in range(len(values))]
+
+
+def main(_) -> None:
+    draw(flags.FLAGS.workdir, flags.FLAGS.output)
+    print(f"curves of {', '.join(flags.FLAGS.workdir)} in {flags.FLAGS.output}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_multi_string("workdir", None, "Folder of a run. May be repeated, to compare.", required=True)
+    flags.DEFINE_string("output", "curves.png", "Picture to write: .png, .svg or .pdf.")
+    command.run(main)

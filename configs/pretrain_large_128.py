@@ -1,0 +1,36 @@
+"""BERT-large, first phase of LAMB's recipe: 7,038 steps of 65,536 examples at length 128 (You et al. 2020, 4.1).
+
+python -m bert_tf.pretrain --config configs/pretrain_large_128.py --workdir runs/large-128 --set data.train=shards-128
+
+Hardware: a pod: v4-128 or larger; with fewer cores raise train.microbatches, which changes no step. The second phase,
+1,563 steps of 32,768 at length 512, is the same with --set init_from=runs/large-128/model --set
+data.max_seq_length=512 --set data.max_predictions_per_seq=76 --set train.steps=1563 --set
+train.global_batch_size=32768 --set optimizer.learning_rate=4e-3 --set optimizer.warmup_steps=200. Expected: SQuAD 1.1
+F1 90.6 after both phases (the paper's; the run was not made here).
+"""
+
+from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+
+
+def get_config() -> PretrainConfig:
+    return PretrainConfig(
+        model=preset("large"),
+        data=PretrainDataConfig(readers=64),
+        optimizer=OptimizerConfig(
+            name="lamb",
+            learning_rate=6e-3,
+            warmup_steps=2_000,
+            decay_power=0.5,
+            bias_correction=True,
+        ),
+        train=TrainConfig(
+            steps=7_038,
+            global_batch_size=65_536,
+            microbatches=8,
+            precision="mixed_bfloat16",
+            steps_per_loop=10,
+            log_every=10,
+            evaluate_every=500,
+            checkpoint_every=100,
+        ),
+    )

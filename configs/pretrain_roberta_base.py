@@ -1,0 +1,37 @@
+"""RoBERTa's way of training BERT-base (Liu et al. 2019): full sentences, no pairs, masks drawn anew in every epoch.
+
+python -m pipelines.create_pretraining_data --input 'text/*' --vocab vocab.txt --output_dir shards-roberta \
+    --max_seq_length 512 --pairs=none --masking=none
+python -m bert_tf.pretrain --config configs/pretrain_roberta_base.py --workdir runs/roberta \
+    --set data.train=shards-roberta
+
+Hardware: a v5e-32 or larger; with fewer cores raise train.microbatches. What stays BERT's: WordPiece, segment
+embeddings (all zero), an unused next-sentence head. Expected: validation perplexity near 3.7 after 31,000 steps of
+8,000 examples (the paper's table 3, with its own vocabulary; the run was not made here).
+"""
+
+from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+
+
+def get_config() -> PretrainConfig:
+    return PretrainConfig(
+        model=preset("base"),
+        data=PretrainDataConfig(max_seq_length=512, max_predictions_per_seq=80, readers=16),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-3,
+            warmup_steps=1_800,
+            beta_2=0.98,
+            weight_decay=0.01,
+            clip_norm=None,
+            bias_correction=True,
+        ),
+        train=TrainConfig(
+            steps=31_000,
+            global_batch_size=8_192,
+            microbatches=8,
+            precision="mixed_bfloat16",
+            evaluate_every=1_000,
+            evaluate_examples=16_384,
+            checkpoint_every=500,
+        ),
+    )

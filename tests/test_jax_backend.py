@@ -1,0 +1,98 @@
+"""The model is keras.ops only: on Keras' JAX backend it computes what it computes on TensorFlow."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bert_tf.config import BertConfig
+from bert_tf.interop import huggingface
+from bert_tf.modeling.pretraining import BertForPreTraining
+from bert_tf.tasks import classification
+from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+_ON_JAX = """
+import sys
+import keras
+import numpy as np
+from bert_tf.interop import huggingface
+from bert_tf.modeling.pretraining import BertForPreTraining
+from bert_tf.tasks import classification
+
+assert keras.backend.backend() == "jax"
+folder = sys.argv[1]
+batch = dict(np.load(f"{folder}/batch.npz"))
+found = {}
+for name in ("pretraining", "classification"):
+    directory = huggingface.open_directory(f"{folder}/{name}", "model")
+    if name == "pretraining":
+        model = BertForPreTraining(directory.config)
+        model.build()
+    else:
+        model = classification.make_model(directory.config, ["a", "b", "c"])
+    huggingface.load_all_weights(directory.path, model)
+    found |= {key: np.asarray(value) for key, value in model(batch).items()}
+    found |= {f"{name}_{key}": np.asarray(value) for key, value in model.encoder(batch).items()}
+    if name == "pretraining":
+        found |= {key: np.asarray(value) for key, value in model.loss_sums(model(batch), batch).items()}
+np.savez(f"{folder}/jax.npz", **found)
+"""
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+def test_outputs_are_those_of_tensorflow(pretraining_batch, tmp_path, packed):
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=16,
+        initializer_range=0.3,
+    )
+    batch = dict(pretraining_batch)
+    if packed:
+        half = np.arange(16) >= 6
+        batch["sequence_ids"] = np.where(batch["input_mask"] == 1, 1 + half, 0).astype(np.int32)
+        batch["position_ids"] = np.where(half, np.arange(16) - 6, np.arange(16)).astype(np.int32)
+        batch["next_sentence_positions"] = np.tile(np.array([0, 6], np.int32), (8, 1))
+        batch["next_sentence_labels"] = np.tile(batch["next_sentence_labels"], (1, 2))
+        batch["next_sentence_weights"] = np.ones((8, 2), np.float32)
+    vocabulary = Vocabulary((*SPECIAL_TOKENS, *(f"w{i}" for i in range(45))))
+    pretraining = BertForPreTraining(config)
+    pretraining.build()
+    models = {"pretraining": pretraining, "classification": classification.make_model(config, ["a", "b", "c"])}
+    expected = {}
+    if packed:  # a packed row has no one label
+        del models["classification"]
+    for name, model in models.items():
+        huggingface.save(
+            str(tmp_path / name),
+            model,
+            architecture={"pretraining": "BertForPreTraining"}.get(name, classification.ARCHITECTURE),
+            vocabulary=vocabulary,
+            lower_case=True,
+            max_seq_length=16,
+            labels=["a", "b", "c"] if name == "classification" else None,
+        )
+        expected |= {key: np.asarray(value) for key, value in model(batch).items()}
+        expected |= {f"{name}_{key}": np.asarray(value) for key, value in model.encoder(batch).items()}
+    expected |= {key: np.asarray(v) for key, v in pretraining.loss_sums(pretraining(batch), batch).items()}
+    np.savez(tmp_path / "batch.npz", **batch)
+    script = _ON_JAX.replace('("pretraining", "classification")', repr(tuple(models)))
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=pathlib.Path(__file__).parent.parent,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(tmp_path / "jax.npz") as found:
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
