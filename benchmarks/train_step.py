@@ -45,7 +45,7 @@ _PEERS = {
 _SCRIPTS = {"ours": "ours", "official": "official_peer", "keras_hub": "kerashub_peer", "torch": "torch_peer"}
 
 
-def _python(name: str) -> str:
+def python_of(name: str) -> str:
     """The interpreter of a peer's environment, which is made if it is not there."""
     if name == "ours":
         return sys.executable
@@ -100,7 +100,7 @@ def _compare(folder: str) -> None:
     seconds: dict[tuple, list[float]] = {}
     speeds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
     told: dict[tuple, dict] = {}
-    pythons = {name: _python(name) for name in names}
+    pythons = {name: python_of(name) for name in names}
     for turn in range(_ROUNDS.value):
         print(f"turn {turn + 1} of {_ROUNDS.value} ...", flush=True)
         for precision in speeds:

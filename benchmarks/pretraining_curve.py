@@ -1,0 +1,165 @@
+"""The same tiny BERT trained here and by Hugging Face's model on PyTorch: held-out loss at equal steps.
+
+python -m benchmarks.pretraining_curve --output runs/curve             about an hour on 2 cores
+
+20 MB of real text become shards; both begin with the same weights, see the same batches in the same order and follow
+the same schedule of AdamW (PyTorch's corrects the bias of its moments, so ours does too); only what dropout draws
+differs. Both are evaluated on the same held-out split. Writes curve.json, curve.png and a table.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks.train_step import python_of
+
+_OUTPUT = flags.DEFINE_string("output", "runs/curve", "Folder for everything; what is there already is used.")
+_MEGABYTES = flags.DEFINE_float("megabytes", 20.0, "Text to train on.")
+_STEPS = flags.DEFINE_integer("steps", 5000, "Optimizer steps of both.")
+_EVERY = flags.DEFINE_integer("every", 500, "Steps between two evaluations.")
+_VOCAB_SIZE, _BATCH, _SEED, _EVALUATED = 8000, 32, 7, 2048
+_RATE, _WARMUP = 5e-4, 500
+
+
+def _command(module: str, *arguments: str) -> None:
+    print(f"{module} ...", flush=True)
+    subprocess.run([sys.executable, "-m", module, *arguments], check=True)
+
+
+def _shards(folder: str) -> str:
+    from benchmarks.real_text import docstrings
+
+    text, vocab, shards = (os.path.join(folder, name) for name in ("text.txt", "vocab.txt", "shards"))
+    if not os.path.exists(text):
+        size, kept = 0, []
+        for document in docstrings():
+            size += len(document.encode()) + 2
+            if size > _MEGABYTES.value * 1e6:
+                break
+            kept.append(document + "\n\n")
+        with open(text, "w", encoding="utf-8") as file:
+            file.writelines(kept)
+    if not os.path.exists(vocab):
+        _command("pipelines.build_vocab", "--input", text, "--output", vocab, f"--vocab_size={_VOCAB_SIZE}")
+    arguments = ["--input", text, "--vocab", vocab, "--output_dir", shards, "--validation_fraction=0.03"]
+    _command("pipelines.create_pretraining_data", *arguments, "--num_shards=8", "--dupe_factor=3")
+    return shards
+
+
+def _start(folder: str, shards: str) -> str:
+    """A model directory with the weights that both begin with."""
+    import keras
+
+    from bert_tf.config import preset
+    from bert_tf.interop import huggingface
+    from bert_tf.modeling.pretraining import BertForPreTraining
+    from bert_tf.training.shard_folder import ShardFolder
+
+    path = os.path.join(folder, "start")
+    keras.utils.set_random_seed(_SEED)
+    model = BertForPreTraining(preset("tiny", vocab_size=_VOCAB_SIZE))
+    model.build()
+    opened = ShardFolder.open(shards, "shards")
+    huggingface.save(
+        path,
+        model,
+        architecture="BertForPreTraining",
+        vocabulary=opened.vocabulary,
+        lower_case=opened.lower_case,
+        max_seq_length=128,
+    )
+    return path
+
+
+def _dump(folder: str, shards: str) -> None:
+    """The batches as arrays: the other environment has no TensorFlow."""
+    import itertools
+
+    from bert_tf.training import shard_input
+    from bert_tf.training.shard_folder import ShardFolder
+
+    opened = ShardFolder.open(shards, "shards")
+    training = shard_input.training_batches(opened, 0, global_batch_size=_BATCH, seed=_SEED)
+    validation = shard_input.validation_batches(opened, "shards", global_batch_size=_BATCH, examples=_EVALUATED)
+    for name, batches in (("training", itertools.islice(training, _STEPS.value)), ("validation", validation)):
+        arrays: dict[str, list[np.ndarray]] = {}
+        for batch in batches:
+            for feature, values in batch.items():
+                kind = np.float32 if values.dtype.is_floating else np.uint16
+                arrays.setdefault(feature, []).append(values.numpy().astype(kind))
+        np.savez(os.path.join(folder, f"{name}.npz"), **{feature: np.stack(x) for feature, x in arrays.items()})
+
+
+def _ours(folder: str, shards: str, start: str) -> list[dict]:
+    from bert_tf.metrics_file import read_metrics
+
+    workdir = os.path.join(folder, "ours")
+    settings = {
+        "data.train": shards,
+        "init_from": start,
+        "optimizer.learning_rate": _RATE,
+        "optimizer.warmup_steps": _WARMUP,
+        "optimizer.bias_correction": "true",
+        "train.steps": _STEPS.value,
+        "train.seed": _SEED,
+        "train.evaluate_every": _EVERY.value,
+        "train.evaluate_examples": _EVALUATED,
+        "train.checkpoint_every": _EVERY.value,
+    }
+    overrides = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
+    began = time.time()
+    _command("bert_tf.pretrain", "--config", "configs/pretrain_tiny.py", "--workdir", workdir, *overrides)
+    print(f"ours: {time.time() - began:.0f} s for this call")
+    return [line for line in read_metrics(workdir) if line["split"] == "validation"]
+
+
+def _theirs(folder: str, start: str) -> list[dict]:
+    path = os.path.join(folder, "torch.jsonl")
+    arguments = [folder, start, path, str(_STEPS.value), str(_EVERY.value), str(_RATE), str(_WARMUP)]
+    subprocess.run([python_of("torch"), "-m", "benchmarks.train_peers.torch_curve", *arguments], check=True)
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def main(_) -> None:
+    folder = _OUTPUT.value
+    os.makedirs(folder, exist_ok=True)
+    shards = _shards(folder)
+    start = _start(folder, shards)
+    _dump(folder, shards)
+    ours, theirs = _ours(folder, shards, start), _theirs(folder, start)
+    with open(os.path.join(folder, "curve.json"), "w", encoding="utf-8") as file:
+        json.dump({"ours": ours, "torch": theirs}, file, indent=1)
+    print(f"{'step':>6}{'here':>10}{'PyTorch':>10}{'difference':>12}{'accuracy here':>15}{'PyTorch':>9}")
+    for here, there in zip(ours, theirs, strict=True):
+        assert here["step"] == there["step"]
+        print(f"{here['step']:>6}{here['loss']:>10.4f}{there['loss']:>10.4f}", end="")
+        print(f"{here['loss'] / there['loss'] - 1:>+12.2%}{here['masked_lm_accuracy']:>15.2%}", end="")
+        print(f"{there['masked_lm_accuracy']:>9.2%}")
+    _draw(folder, ours, theirs)
+
+
+def _draw(folder: str, ours: list[dict], theirs: list[dict]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(8, 5), constrained_layout=True)
+    for name, lines, style in (("bert_tf", ours, "o-"), ("transformers on PyTorch", theirs, "x--")):
+        axis.plot([line["step"] for line in lines], [line["loss"] for line in lines], style, label=name)
+    axis.set_xlabel("step")
+    axis.set_ylabel("held-out loss, nats")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.savefig(os.path.join(folder, "curve.png"), dpi=120)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main)
