@@ -115,7 +115,8 @@ class TrainConfig:
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
     # Of the activations; weights, their moments and the losses stay float32.
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    xla: Literal["auto", "on", "off"] = "auto"  # compile the step's gradients; auto: on GPUs (a TPU always compiles)
+    # Compile with XLA; auto: the optimizer's update, and on GPUs the gradients (a TPU compiles everything, always)
+    xla: Literal["auto", "on", "off"] = "auto"
     steps_per_loop: int = 100  # steps on the device between two looks from the host
     log_every: int = 100  # steps between two lines of metrics.jsonl
     evaluate_every: int = 10_000  # steps between two evaluations; one more before the first step and after the last

@@ -1,13 +1,13 @@
 """This project's trainer, as bert_tf.pretrain runs it, on one batch again and again."""
 
-import os
 import tempfile
 
 from benchmarks.train_peers import timing
+from bert_tf import command
 
 
 def main() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    command.set_environment()
     import tensorflow as tf
 
     from bert_tf.config import BertConfig, OptimizerConfig, TrainConfig
@@ -24,7 +24,7 @@ def main() -> None:
         global_batch_size=rows,
         strategy="single",
         precision="float32" if arguments.precision == "float32" else "mixed_bfloat16",
-        xla="on" if arguments.xla else "off",
+        xla="on" if arguments.xla else "auto",
         steps_per_loop=1,
         log_every=1,
         checkpoint_every=1000,

@@ -63,11 +63,19 @@ def main(path: str, precision: str = "float32", xla: str = "off") -> None:
                     kind = name.rpartition(":")[2]
                     seconds[kind] += event.duration_ps / 1e12
                     count[kind] += 1
-    containers = {"While", "PartitionedCall", "StatefulPartitionedCall", "_Recv", "_Send"}
-    total = sum(value for kind, value in seconds.items() if kind not in containers)
+    containers = {
+        "Process",
+        "RunWithBorrowedArgs",
+        "While",
+        "PartitionedCall",
+        "StatefulPartitionedCall",
+        "_Recv",
+        "_Send",
+    }
+    total = sum(value for kind, value in seconds.items() if kind not in containers and not kind.startswith("__"))
     print(f"kernels of a step, both cores together: {total / _STEPS * 1e3:.0f} ms")
     for kind, value in seconds.most_common(24):
-        if kind not in containers:
+        if kind not in containers and not kind.startswith("__inference"):
             print(f"  {kind:<40}{value / _STEPS * 1e3:>8.1f} ms{value / total:>7.1%}{count[kind] // _STEPS:>6} calls")
 
 

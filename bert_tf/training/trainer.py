@@ -92,11 +92,14 @@ class Trainer:
             is_writer=worker.is_chief,
         )
         self._step = Step(self.model, train=train, optimizer_config=optimizer_config)
-        compiles = train.xla == "on" or (train.xla == "auto" and bool(tf.config.list_physical_devices("GPU")))
-        # Weights come in as tensors: XLA takes no mirrored variable.
-        self._gradients = (
-            tf.function(self._step.gradients, jit_compile=True, autograph=False) if compiles else self._step.gradients
-        )
+        # Weights come in as tensors: XLA takes no mirrored variable. A TPU compiles everything as it is.
+        is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        compiles_gradients = not is_tpu and (train.xla == "on" or (train.xla == "auto" and on_gpu))
+        # The update is one pass over the weights if it is compiled and a dozen if it is not.
+        compiles_update = not is_tpu and train.xla != "off"
+        self._gradients = _compiled(self._step.gradients) if compiles_gradients else self._step.gradients
+        self._update = _compiled(self._step.update) if compiles_update else self._step.update
         self._evaluator = Evaluator(self.model, strategy)
         self._names = [*self.model.metric_names, _TOKENS, _STOP, *optimizer.TOLD]
 
@@ -251,7 +254,7 @@ class Trainer:
         tokens = tf.cast(tf.reduce_sum(batch["input_mask"]), tf.float32)
         sums = tf.concat([sums, [[tokens, 1.0], [stop, 1.0]]], axis=0)
         *gradients, sums = context.all_reduce("SUM", [*gradients, sums])
-        new_weights, new_slots, told = self._step.update(weights, slots, gradients, step)
+        new_weights, new_slots, told = self._update(weights, slots, gradients, step)
         variables = [*self._weights, *self._slots.first, *self._slots.second, self._slots.scale]
         values = [*new_weights, *new_slots.first, *new_slots.second, new_slots.scale]
         context.merge_call(self._assign, args=(variables, values))
@@ -285,6 +288,10 @@ class Trainer:
                 f"--workdir {self._workdir}: expected one folder that all workers see, so that all resume at the same "
                 f"step. Received step {step} here and another one elsewhere."
             )
+
+
+def _compiled(function: Callable) -> Callable:
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 class _Rate:
