@@ -26,7 +26,10 @@ from bert_tf.config import BertConfig
 from bert_tf.modeling import flops
 from bert_tf.records import RecordLayout
 
-_ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "official", "keras_hub", "torch"], "Whom to time.")
+_ONLY = flags.DEFINE_multi_enum(
+    "only", [], ["ours", "official", "official_onednn", "keras_hub", "torch"], "Whom to time."
+)
+_LIMIT = flags.DEFINE_float("limit", 400.0, "Seconds after which a run is given up.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns; the median of all steps of all turns counts.")
 _STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the kernels of this project's step by their time.")
@@ -42,13 +45,22 @@ _PEERS = {
     "keras_hub": (["keras-hub", "tensorflow==2.20.*", "tensorflow-text==2.20.*", "keras==3.15.*"], []),
     "torch": (["torch==2.13.0", "transformers==5.23.*", "numpy"], []),
 }
-_SCRIPTS = {"ours": "ours", "official": "official_peer", "keras_hub": "kerashub_peer", "torch": "torch_peer"}
+_SCRIPTS = {
+    "ours": "ours",
+    "official": "official_peer",
+    "official_onednn": "official_peer",
+    "keras_hub": "kerashub_peer",
+    "torch": "torch_peer",
+}
+# What this project sets by itself, on processors where TensorFlow does not. No peer does: shown, but not "a peer".
+_ENVIRONMENTS = {"official_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
 
 
 def python_of(name: str) -> str:
     """The interpreter of a peer's environment, which is made if it is not there."""
     if name == "ours":
         return sys.executable
+    name = name.removesuffix("_onednn")
     folder = pathlib.Path(".venv-peers") / name
     if not (folder / ".complete").exists():
         print(f"making {folder} ...", flush=True)
@@ -62,9 +74,16 @@ def python_of(name: str) -> str:
     return str(folder / "bin" / "python")
 
 
-def _run(python: str, script: str, *arguments: str) -> dict | None:
+def _run(python: str, script: str, *arguments: str, environment: dict[str, str] | None = None) -> dict | None:
     command = [python, "-m", f"benchmarks.train_peers.{script}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **(environment or {})}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, timeout=_LIMIT.value
+        )
+    except subprocess.TimeoutExpired:
+        print(f"{script} {' '.join(arguments[2:])}: not done after {_LIMIT.value:.0f} s", flush=True)
+        return None
     if done.returncode:
         print(f"{script} {' '.join(arguments[2:])}: failed: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}")
         return None
@@ -108,8 +127,11 @@ def _compare(folder: str) -> None:
         for setting in settings:
             name, precision, xla = setting
             arguments = ["--batch", path, "--precision", precision, "--steps", str(_STEPS.value)]
-            found = _run(pythons[name], _SCRIPTS[name], *arguments, *(["--xla"] if xla else []))
+            if xla:
+                arguments.append("--xla")
+            found = _run(pythons[name], _SCRIPTS[name], *arguments, environment=_ENVIRONMENTS.get(name))
             if found:
+                print(f"  {name} {precision} {'compiled' if xla else ''} {statistics.median(found['seconds']):.3f} s")
                 seconds.setdefault(setting, []).extend(found["seconds"])
                 told[setting] = found
         settings = [setting for setting in settings if setting in seconds]
@@ -117,16 +139,16 @@ def _compare(folder: str) -> None:
     for precision, measured in speeds.items():
         print(f"{precision} matrix speed: {statistics.median(measured) / 1e9:.0f} G/s ({_spread(measured, 1e-9)})")
     medians = {setting: statistics.median(times) for setting, times in seconds.items()}
-    peers = [m for (name, *_), m in medians.items() if name != "ours"]
+    peers = [m for (name, *_), m in medians.items() if name != "ours" and name not in _ENVIRONMENTS]
     print(
-        f"{'':<11}{'':<10}{'':<10}{'s a step':>9}{'':>16}{'tokens/s':>10}{'of bound':>10}{'vs best peer':>14}", end=""
+        f"{'':<16}{'':<10}{'':<10}{'s a step':>9}{'':>16}{'tokens/s':>10}{'of bound':>10}{'vs best peer':>14}", end=""
     )
     print(f"{'first loss':>12}{'GB':>6}")
     for (name, precision, xla), median in sorted(medians.items(), key=lambda item: item[1]):
         bound = products / statistics.median(speeds[precision])
         ratio = f"{min(peers) / median:.2f}" if peers else "-"
         found = told[name, precision, xla]
-        print(f"{name:<11}{precision:<10}{'compiled' if xla else '':<10}{median:>9.3f}", end="")
+        print(f"{name:<16}{precision:<10}{'compiled' if xla else '':<10}{median:>9.3f}", end="")
         print(
             f"{_spread(seconds[name, precision, xla]):>16}{_ROWS * _LENGTH / median:>10.0f}{bound / median:>10.0%}",
             end="",

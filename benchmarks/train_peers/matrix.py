@@ -2,11 +2,12 @@
 
 import argparse
 import json
-import os
+
+from bert_tf import command
 
 
 def main() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    command.set_environment()
     from bert_tf.training.throughput import matrix_speed
 
     parser = argparse.ArgumentParser()
