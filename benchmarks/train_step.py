@@ -29,6 +29,8 @@ from bert_tf.records import RecordLayout
 _ONLY = flags.DEFINE_multi_enum(
     "only", [], ["ours", "official", "official_onednn", "keras_hub", "torch"], "Whom to time."
 )
+_PRECISIONS = flags.DEFINE_multi_enum("precision", ["float32", "bfloat16"], ["float32", "bfloat16"], "What to time.")
+_COMPILED = flags.DEFINE_multi_enum("compiled", ["no", "yes"], ["no", "yes"], "yes: with XLA, or torch.compile.")
 _LIMIT = flags.DEFINE_float("limit", 400.0, "Seconds after which a run is given up.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns; the median of all steps of all turns counts.")
 _STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
@@ -115,9 +117,9 @@ def _compare(folder: str) -> None:
         + flops.masked_lm_head(config, predictions=_ROWS * _PREDICTIONS)
     )
     names = _ONLY.value or list(_SCRIPTS)
-    settings = list(itertools.product(names, ("float32", "bfloat16"), (False, True)))
+    settings = list(itertools.product(names, _PRECISIONS.value, [choice == "yes" for choice in _COMPILED.value]))
     seconds: dict[tuple, list[float]] = {}
-    speeds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    speeds: dict[str, list[float]] = {precision: [] for precision in _PRECISIONS.value}
     told: dict[tuple, dict] = {}
     pythons = {name: python_of(name) for name in names}
     for turn in range(_ROUNDS.value):

@@ -224,7 +224,7 @@ def test_killed_pretraining_resumes_to_the_same_model(made, tmp_path):
     start = [sys.executable, "-m", "bert_tf.pretrain", *map(str, arguments)]
     process = subprocess.Popen(start, cwd=ROOT, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "run/checkpoints/checkpoint").exists():
+    while not list((tmp_path / "run/checkpoints").glob("step-*.safetensors")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import tensorflow as tf
 from conftest import make_pretraining_batch
 
 from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, Preempted
 from bert_tf.metrics_file import read_metrics
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.training import example_input, strategy
@@ -40,14 +42,15 @@ class Run:
         )
         self.rows = make_pretraining_batch(config, rows=20)
 
-    def fit(self):
+    def fit(self, validation=None):
         size = self.train.global_batch_size
         self.validation = self.trainer.fit(
             Batches(
                 training=lambda first, worker: example_input.training_batches(
                     self.rows, first, worker, global_batch_size=size, seed=self.train.seed
                 ),
-                validation=lambda worker: example_input.validation_batches(self.rows, worker, global_batch_size=size),
+                validation=validation
+                or (lambda worker: example_input.validation_batches(self.rows, worker, global_batch_size=size)),
                 sources=lambda first, count: f"rows of batch {first}",
             )
         )
@@ -196,3 +199,74 @@ def test_events_open_in_tensorboard(undisturbed):
     events = EventAccumulator(f"{undisturbed.workdir}/events", size_guidance={"tensors": 0}).Reload()
     assert "train/loss" in events.Tags()["tensors"]
     assert [event.step for event in events.Tensors("train/loss")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("changes", [{"xla": "on"}, {"xla": "off"}, {"xla": "on", "microbatches": 2}])
+def test_compiling_changes_only_rounding(undisturbed, small_config_module, tmp_path, changes):
+    assert_close(undisturbed, Run(small_config_module, tmp_path, **changes).fit(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_narrow_activations_compute_nearly_the_same(undisturbed, small_config_module, tmp_path, precision):
+    run = Run(small_config_module, tmp_path, precision=precision).fit()
+    np.testing.assert_allclose(run.losses, undisturbed.losses, rtol=0.02)
+    told = [line.get("loss_scale") for line in read_metrics(run.workdir) if line["split"] == "train"]
+    # The first steps find out that 2^15 is not too large, or halve it.
+    assert told == [None] * 6 if precision == "mixed_bfloat16" else all(1.0 <= scale <= 2**15 for scale in told)
+
+
+def test_profile_of_chosen_steps(small_config_module, tmp_path):
+    run = Run(small_config_module, tmp_path, profile_steps=(2, 3)).fit()
+    assert list(tmp_path.glob("events/plugins/profile/*/*.xplane.pb"))
+    assert len(run.losses) == 6
+
+
+def test_pairless_data_has_no_next_sentence_metrics(small_config_module, tmp_path):
+    run = Run(small_config_module, tmp_path)
+    run.rows["next_sentence_weights"] = np.zeros_like(run.rows["next_sentence_weights"])
+    run.fit()
+    for line in read_metrics(run.workdir):
+        assert "next_sentence_accuracy" not in line
+        assert line["loss"] == line["masked_lm_loss"]
+
+
+def test_a_log_line_covers_its_steps_across_a_restart(small_config_module, tmp_path):
+    whole = Run(small_config_module, tmp_path / "whole", log_every=6, checkpoint_every=4).fit()
+    killed = Run(small_config_module, tmp_path / "killed", log_every=6, checkpoint_every=4)
+    checkpoints, save = killed.trainer._checkpoints, killed.trainer._checkpoints.save
+
+    def save_then_die(state):
+        save(state)
+        checkpoints.wait()
+        raise KeyboardInterrupt
+
+    checkpoints.save = save_then_die
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit()
+    Run(small_config_module, tmp_path / "killed", log_every=6, checkpoint_every=4).fit()
+    lines = [[x for x in read_metrics(str(tmp_path / name)) if x["split"] == "train"] for name in ("whole", "killed")]
+    assert [line["step"] for line in lines[0]] == [6]
+    assert [line["loss"] for line in lines[0]] == [line["loss"] for line in lines[1]]
+    assert whole.train.checkpoint_every % whole.train.log_every
+
+
+@pytest.mark.parametrize("due", [0, 4])
+def test_sigterm_in_an_evaluation_gives_it_up_and_makes_it_later(small_config_module, tmp_path, due):
+    changes = {"evaluate_every": 4, "checkpoint_every": 3}
+    whole = Run(small_config_module, tmp_path / "whole", **changes).fit()
+    stopped = Run(small_config_module, tmp_path / "stopped", **changes)
+    asked = []
+
+    def validation(worker):
+        asked.append(worker)
+        if len(asked) == (1 if due == 0 else 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return example_input.validation_batches(stopped.rows, worker, global_batch_size=8)
+
+    with pytest.raises(Preempted, match=f"SIGTERM: step {due} of 6 is saved"):
+        stopped.fit(validation)
+    resumed = Run(small_config_module, tmp_path / "stopped", **changes).fit()
+    told = [[(x["step"], x["split"], x["loss"]) for x in read_metrics(run.workdir)] for run in (whole, resumed)]
+    assert sorted(told[0]) == sorted(told[1])
+    for a, b in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(a, b)

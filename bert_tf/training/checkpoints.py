@@ -34,11 +34,17 @@ class State(NamedTuple):
       step: optimizer steps done.
       skipped: batches that were left out after a loss or gradient that was no number.
       pending: float32 [steps, metrics, 2], metrics of the last steps that are not logged yet; None for none.
+      owes_evaluation: the evaluation that is due at this step was given up.
     """
 
     step: int = 0
     skipped: int = 0
     pending: np.ndarray | None = None
+    owes_evaluation: bool = False
+
+    def metadata(self) -> dict[str, str]:
+        """What is not a tensor, as safetensors takes it."""
+        return {name: str(int(getattr(self, name))) for name in ("step", "skipped", "owes_evaluation")}
 
 
 class Checkpoints:
@@ -119,14 +125,14 @@ class Checkpoints:
     def _restore(self, step: int) -> State:
         tensors, metadata = self._read(self._path(step), [*self._variables, _PENDING])
         self._assign(self._path(step), tensors)
-        return State(int(metadata["step"]), int(metadata["skipped"]), tensors.get(_PENDING))
+        owes = bool(int(metadata["owes_evaluation"]))
+        return State(int(metadata["step"]), int(metadata["skipped"]), tensors.get(_PENDING), owes)
 
     def save(self, state: State) -> None:
         """Copies everything now, and writes it while the training goes on. Raises what the last writing met."""
         self.wait()
         if self._is_writer:
-            metadata = {"step": str(state.step), "skipped": str(state.skipped)}
-            self._write_aside(self._path(state.step), self._copy(state), metadata, self._remove_old)
+            self._write_aside(self._path(state.step), self._copy(state), state.metadata(), self._remove_old)
 
     def save_if_best(self, state: State, loss: float) -> None:
         """Keeps the state as `best.safetensors` if no evaluation had a smaller loss."""
@@ -135,7 +141,7 @@ class Checkpoints:
         self._best = loss
         self.wait()
         if self._is_writer:
-            metadata = {"step": str(state.step), "skipped": str(state.skipped), "loss": repr(loss)}
+            metadata = {**state.metadata(), "loss": repr(loss)}
             self._write_aside(os.path.join(self._folder, _BEST), self._copy(state), metadata, lambda: None)
 
     def wait(self) -> None:

@@ -19,26 +19,36 @@ class Evaluator:
         self._weights = [variable.value for variable in model.trainable_variables]
         self._step = Step(model, train=TrainConfig(), optimizer_config=OptimizerConfig())
 
-    def evaluate(self, batches: Callable[[Worker], tf.data.Dataset]) -> dict[str, float]:
+    def evaluate(
+        self, batches: Callable[[Worker], tf.data.Dataset], is_stopped: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
         """Every loss and metric over all rows, each divided by its weights once, at the end.
 
         Args:
           batches: a worker -> its part of a finite stream of global batches.
+          is_stopped: whether this worker was asked to stop. Then all workers give up after the same batch.
+
+        Returns:
+          {name: mean}, None if it was given up.
         """
         totals = np.zeros((len(self._model.metric_names), 2))
         dataset, _ = distributed(self._strategy, batches)
         for batch in dataset:
             # float64: thousands of batches are added up.
-            totals += self._batch_sums(batch).numpy()
+            *sums, stops = self._batch_sums(batch, tf.constant(float(is_stopped()))).numpy()
+            if stops[0]:
+                return None
+            totals += sums
         means = summarize(self._model.metric_names, totals)
         return {**means, **self._model.derived_metrics(means)}
 
     @tf.function
-    def _batch_sums(self, batch):
-        def replica(batch):
-            return self._step.metrics([tf.convert_to_tensor(v) for v in self._weights], batch)
+    def _batch_sums(self, batch, stop):
+        def replica(batch, stop):
+            sums = self._step.metrics([tf.convert_to_tensor(v) for v in self._weights], batch)
+            return tf.concat([sums, [[stop, 1.0]]], axis=0)
 
-        return self._strategy.reduce("SUM", self._strategy.run(replica, args=(batch,)), axis=None)
+        return self._strategy.reduce("SUM", self._strategy.run(replica, args=(batch, stop)), axis=None)
 
 
 def summarize(names: Sequence[str], sums: np.ndarray) -> dict[str, float]:

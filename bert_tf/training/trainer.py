@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import keras
 import numpy as np
@@ -133,6 +134,9 @@ class Trainer:
                             flush=True,
                         )
                     state = back._replace(skipped=skipped)
+                except Preempted:
+                    self._checkpoints.wait()  # the process ends without waiting for its threads
+                    raise
 
     def _advice(self, rewinds: int) -> str:
         if rewinds:
@@ -144,7 +148,7 @@ class Trainer:
         step = state.step
         if step and worker.is_chief:
             print(f"resuming at step {step} of {config.steps}", flush=True)
-        if step == config.steps:
+        if step == config.steps and not state.owes_evaluation:
             return {} if batches.validation is None else self._evaluator.evaluate(batches.validation)
         monitor = Monitor(self._workdir, start_step=step, total_steps=config.steps) if worker.is_chief else None
         evaluated: dict[str, float] = {}
@@ -156,18 +160,30 @@ class Trainer:
 
         def evaluate() -> None:
             nonlocal evaluated
-            if batches.validation is not None:
-                evaluated = self._evaluator.evaluate(batches.validation)
-                tell("validation", evaluated)
-                self._checkpoints.save_if_best(now(), evaluated["loss"])
+            if batches.validation is None:
+                return
+            found = self._evaluator.evaluate(batches.validation, lambda: stop.received)
+            if found is None:
+                save_and_stop(owes_evaluation=True)
+            evaluated = found
+            tell("validation", evaluated)
+            self._checkpoints.save_if_best(now(), evaluated["loss"])
 
         def now() -> State:
-            pending = np.concatenate(window) if window else None
-            return State(step, state.skipped, pending)
+            return State(step, state.skipped, np.concatenate(window) if window else None)
+
+        def save_and_stop(*, owes_evaluation: bool = False) -> NoReturn:
+            self._checkpoints.save(now()._replace(owes_evaluation=owes_evaluation))
+            self._checkpoints.wait()
+            raise Preempted(f"SIGTERM: step {step} of {config.steps} is saved. Give the same command to go on.")
 
         window = [] if state.pending is None else [state.pending]
-        if step == 0:
+        if step == 0 or state.owes_evaluation:
             evaluate()
+            if step == config.steps:
+                self._checkpoints.save(now())
+                self._checkpoints.wait()
+                return evaluated
         dataset, shapes = distributed(self._strategy, lambda worker: batches.training(step + state.skipped, worker))
         iterator = iter(dataset)
         rate = _Rate(self._peak_flops(shapes) if worker.is_chief else None)
@@ -197,9 +213,7 @@ class Trainer:
                 self._checkpoints.save(now())
             # Told by a sum over all workers, hence at the same step for all of them.
             if sums[-1, self._names.index(_STOP), 0] > 0 and step < config.steps:
-                self._checkpoints.save(now())
-                self._checkpoints.wait()
-                raise Preempted(f"SIGTERM: step {step} of {config.steps} is saved. Give the same command to go on.")
+                save_and_stop()
         self._checkpoints.wait()
         return evaluated
 

@@ -1,0 +1,39 @@
+import json
+
+import pytest
+
+from bert_tf import plots
+from bert_tf.errors import InputError
+
+
+def write(workdir, lines):
+    workdir.mkdir()
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    # A run that is still going may be in the middle of a line.
+    (workdir / "metrics.jsonl").write_text(text + '{"step": 9, "spl')
+
+
+def test_curves_of_two_runs_become_a_picture(tmp_path):
+    train = [{"step": s, "split": "train", "loss": 5.0 - s, "learning_rate": 0.1 * s} for s in range(1, 5)]
+    write(tmp_path / "a", [*train, {"step": 4, "split": "validation", "loss": 2.0, "accuracy": 0.5}])
+    write(tmp_path / "b", train[:2])
+    plots.draw([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "curves.png"))
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    plots.draw([str(tmp_path / "a")], str(tmp_path / "curves.svg"))
+    assert "held out" in (tmp_path / "curves.svg").read_text()
+
+
+def test_smoothing_is_a_mean_of_what_came_before():
+    assert plots._smooth([1.0, 2.0, 3.0]) == [1.0, 2.0, 3.0]
+    assert plots._smooth([float(i) for i in range(20)])[:4] == [0.0, 0.5, 1.5, 2.5]
+
+
+def test_folders_without_a_run_are_named(tmp_path):
+    with pytest.raises(InputError, match="expected a run. Received a folder without metrics.jsonl"):
+        plots.draw([str(tmp_path)], "x.png")
+    write(tmp_path / "a", [])
+    with pytest.raises(InputError, match="Received a run that has told none yet"):
+        plots.draw([str(tmp_path / "a")], "x.png")
+    write(tmp_path / "b", [{"step": 1, "split": "train", "loss": 1.0}])
+    with pytest.raises(InputError, match="expected a file in a folder that exists"):
+        plots.draw([str(tmp_path / "b")], str(tmp_path / "nowhere" / "x.png"))
