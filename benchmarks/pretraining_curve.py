@@ -16,7 +16,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from benchmarks.train_step import python_of
+from benchmarks.train_peers.environments import python_of
 
 _OUTPUT = flags.DEFINE_string("output", "runs/curve", "Folder for everything; what is there already is used.")
 _MEGABYTES = flags.DEFINE_float("megabytes", 20.0, "Text to train on.")

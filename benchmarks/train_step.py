@@ -12,7 +12,6 @@ own. The bound is the step's matrix products at the speed of a 2048 x 2048 produ
 import itertools
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.train_peers import timing
+from benchmarks.train_peers.environments import python_of
 from bert_tf.config import BertConfig
 from bert_tf.modeling import flops
 from bert_tf.records import RecordLayout
@@ -37,16 +37,6 @@ _STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the kernels of this project's step by their time.")
 
 _ROWS, _LENGTH, _PREDICTIONS = 16, 128, 20
-# What each needs of the package index; official names dozens of packages of no use to BERT, hence without its own list.
-_PEERS = {
-    "official": (
-        ["tensorflow==2.20.*", "tf-keras==2.20.*", "tensorflow-text==2.20.*", "gin-config", "tensorflow-hub", "tf-slim"]
-        + ["pyyaml", "six", "sentencepiece", "psutil", "scipy", "tensorflow-model-optimization"],
-        ["tf-models-official==2.20.0"],
-    ),
-    "keras_hub": (["keras-hub", "tensorflow==2.20.*", "tensorflow-text==2.20.*", "keras==3.15.*"], []),
-    "torch": (["torch==2.13.0", "transformers==5.23.*", "numpy"], []),
-}
 _SCRIPTS = {
     "ours": "ours",
     "official": "official_peer",
@@ -56,24 +46,6 @@ _SCRIPTS = {
 }
 # What this project sets by itself, on processors where TensorFlow does not. No peer does: shown, but not "a peer".
 _ENVIRONMENTS = {"official_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
-
-
-def python_of(name: str) -> str:
-    """The interpreter of a peer's environment, which is made if it is not there."""
-    if name == "ours":
-        return sys.executable
-    name = name.removesuffix("_onednn")
-    folder = pathlib.Path(".venv-peers") / name
-    if not (folder / ".complete").exists():
-        print(f"making {folder} ...", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        packages, alone = _PEERS[name]
-        subprocess.run([*pip, *packages], check=True, stderr=subprocess.DEVNULL)
-        if alone:
-            subprocess.run([*pip, "--no-deps", *alone], check=True, stderr=subprocess.DEVNULL)
-        (folder / ".complete").touch()
-    return str(folder / "bin" / "python")
 
 
 def _run(python: str, script: str, *arguments: str, environment: dict[str, str] | None = None) -> dict | None:
