@@ -98,6 +98,20 @@ def test_rewinding_skips_the_batches(small_config, tmp_path, capsys):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
 
 
+def test_a_second_fault_behind_the_first_is_skipped_too(small_config, tmp_path, capsys):
+    rows = poisoned(small_config, batch=5)
+    order = np.random.default_rng([3, 0]).permutation(200)
+    rows["masked_lm_weights"][order[7 * 8], 0] = np.nan
+    fit(small_config, tmp_path, rows, on_nonfinite="rewind")
+    out = capsys.readouterr().out
+    # Batches 4 and 5 are skipped, step 4 takes batch 6 and step 5 the bad batch 7, and then 6 and 7 are skipped too.
+    assert "Going back to step 4; 2 batches are skipped." in out
+    assert "step 5: expected finite losses and gradients." in out
+    assert "from batch 7" in out
+    assert "Going back to step 4; 4 batches are skipped." in out
+    assert [line["step"] for line in read_metrics(str(tmp_path))] == list(range(1, 11))
+
+
 def built(config):
     model = BertForPreTraining(config)
     model.build()

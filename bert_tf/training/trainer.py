@@ -127,7 +127,8 @@ class Trainer:
                         raise InputError(f"{fault} {self._advice(rewinds)}") from None
                     rewinds += 1
                     back = self._checkpoints.rewind(self._train.rewind_checkpoints, self._wait_for_all)
-                    skipped = back.skipped + fault.step - back.step + 1
+                    # The step that comes next takes the batch behind the faulty one.
+                    skipped = fault.step + state.skipped + 1 - back.step
                     if self._worker.is_chief:
                         print(
                             f"{fault} Going back to step {back.step}; {skipped - back.skipped} batches are skipped.",
