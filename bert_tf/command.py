@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -40,7 +41,7 @@ def set_environment() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) -> None:
+def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False, resumable: bool = False) -> None:
     """Parses flags, calls `main(remaining_arguments)` and turns an InputError into one line and exit code 1.
 
     A run that was preempted ends with one line and exit code 75: the same command takes it up.
@@ -48,7 +49,11 @@ def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False) ->
     Args:
       main: receives what stands behind the flags, without the program's name.
       pass_unknown: hand unknown flags to `main` (for Beam's own options) instead of refusing them.
+      resumable: the same command goes on from what is saved, so SIGTERM ends it with code 75 at once, unless `main`
+        takes the signal itself.
     """
+    if resumable:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(TRY_AGAIN))
     set_environment()
     logging.set_verbosity(logging.WARNING)
     # Beam tells everyone who does not use BigQuery that its client is missing; its local runner logs what it raises.

@@ -134,7 +134,7 @@ class TrainConfig:
             *("evaluate_every", "checkpoint_every", "keep_checkpoints", "rewind_checkpoints"),
         ):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1", getattr(self, name))
-        require(self.seed >= 0, "train.seed must not be negative", self.seed)
+        require(0 <= self.seed < 2**32, "train.seed must lie in [0, 2^32)", self.seed)
         if self.evaluate_examples is not None:
             require(
                 self.evaluate_examples >= 1,

@@ -12,6 +12,14 @@ from collections.abc import Sequence
 
 from bert_tf.errors import InputError
 
+# Neither the batches nor what is learned from them depend on these, but for rounding and what dropout draws.
+FREE_ON_RESUME = frozenset(
+    f"train.{name}"
+    for name in (
+        *("strategy", "microbatches", "xla", "steps_per_loop", "log_every", "checkpoint_every", "keep_checkpoints"),
+        *("on_nonfinite", "rewind_checkpoints", "profile_steps"),
+    )
+)
 _NONE_WORDS = ("none", "null")
 _BOOLEAN_WORDS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
@@ -156,11 +164,11 @@ def from_dict(config_class, values: dict, source: str):
 
 
 def settle(config, workdir: str) -> None:
-    """Saves the config into the workdir unless a run lives there already. Call check_settled before."""
+    """Saves the config into the workdir; what a resumed run may change is changed there. Call check_settled before."""
     path = os.path.join(workdir, "config.json")
     try:
         os.makedirs(workdir, exist_ok=True)
-        if not os.path.exists(path):
+        if not os.path.exists(path) or read_json(path) != json.loads(json.dumps(dataclasses.asdict(config))):
             save(config, path)
     except OSError as error:
         raise InputError(
@@ -169,18 +177,27 @@ def settle(config, workdir: str) -> None:
 
 
 def check_settled(config, workdir: str) -> None:
-    """Checks that the run which lives in a workdir, if any, has this config.
+    """Checks that the run which lives in a workdir, if any, has this config, but for what a resumed run may change.
 
     Raises:
-      InputError: the workdir belongs to a run with another config; the differing fields are named.
+      InputError: the workdir belongs to a run with another config; the differing fields are named. Or it is not on
+        this machine's file system.
     """
+    if "://" in workdir:
+        raise InputError(
+            f"--workdir {workdir}: expected a folder of this machine or one mounted into it. Received a URL."
+        )
     path = os.path.join(workdir, "config.json")
     if not os.path.exists(path):
         return
     saved = _flatten(read_json(path))
     now = _flatten(json.loads(json.dumps(dataclasses.asdict(config))))
     missing = object()
-    differing = [name for name in {**saved, **now} if saved.get(name, missing) != now.get(name, missing)]
+    differing = [
+        name
+        for name in {**saved, **now}
+        if saved.get(name, missing) != now.get(name, missing) and name not in FREE_ON_RESUME
+    ]
     if differing:
         changes = ", ".join(f"{name} (there {saved.get(name)!r}, now {now.get(name)!r})" for name in differing)
         raise InputError(

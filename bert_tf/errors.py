@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the user, not for a programmer."""
+"""The exceptions whose messages are meant for the user, not for a programmer."""
 
 
 class InputError(ValueError):

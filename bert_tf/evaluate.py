@@ -67,7 +67,7 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
     directory = huggingface.open_directory(os.path.join(workdir, "model"), "--workdir")
     shard_folder.check_vocabulary(folder, field, directory.vocabulary, directory.path)
     # A finished run is evaluated where it lies, by one process.
-    distribution = strategy.create("auto" if train.strategy == "multi_worker" else train.strategy)
+    distribution = strategy.create("single" if train.strategy in ("auto", "multi_worker") else train.strategy)
     with distribution.scope():
         model = BertForPreTraining(directory.config, dtype=precision.policy(train.precision))
         model.build()
@@ -85,8 +85,7 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
     try:
         return Evaluator(model, distribution).evaluate(batches)
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
-        paths = [os.path.join(folder.path, shard["name"]) for shard in folder.split("validation")]
-        damage = shard_folder.find_damage(folder, paths)
+        damage = shard_folder.find_damage(folder, folder.paths("validation"))
         if damage is None:
             raise
         raise InputError(f"{field}={folder.path}: expected readable shards. Received: {damage}.") from None

@@ -123,4 +123,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     command.define_config_flags()
-    command.run(main)
+    command.run(main, resumable=True)

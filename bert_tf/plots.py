@@ -61,6 +61,8 @@ def draw(workdirs: list[str], output: str) -> None:
         axis.grid(alpha=0.3)
         if axis.has_data():
             axis.legend(fontsize=7)
+    if os.path.splitext(output)[1] not in (".png", ".svg", ".pdf"):
+        raise InputError(f"--output {output}: expected a name that ends in .png, .svg or .pdf.")
     parent = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(parent):
         raise InputError(f"--output {output}: expected a file in a folder that exists. Received: no folder {parent}.")

@@ -108,6 +108,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
             validation=validation_batches,
             sources=lambda first, count: ", ".join(paths(first, count)),
             damage=lambda first, count: shard_folder.find_damage(training, paths(first, count)),
+            validation_damage=lambda: shard_folder.find_damage(validation, validation.paths("validation")),
         )
     )
     if not worker.is_chief:
@@ -143,4 +144,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     command.define_config_flags()
-    command.run(main)
+    command.run(main, resumable=True)

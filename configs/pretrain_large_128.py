@@ -1,4 +1,6 @@
-"""BERT-large, first phase of LAMB's recipe: 7,038 steps of 65,536 examples at length 128 (You et al. 2020, 4.1).
+"""BERT-large with LAMB, first phase: 7,038 steps of 65,536 examples at length 128.
+
+The batches are those of You et al. 2020; rates, steps and decay those of NVIDIA's recipe for them.
 
 python -m bert_tf.pretrain --config configs/pretrain_large_128.py --workdir runs/large-128 --set data.train=shards-128
 

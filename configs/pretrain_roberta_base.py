@@ -6,7 +6,7 @@ python -m bert_tf.pretrain --config configs/pretrain_roberta_base.py --workdir r
     --set data.train=shards-roberta
 
 Hardware: a v5e-32 or larger; with fewer cores raise train.microbatches. What stays BERT's: WordPiece, segment
-embeddings (all zero), an unused next-sentence head. Expected: validation perplexity near 3.7 after 31,000 steps of
+embeddings (all zero), an unused next-sentence head. Expected: validation perplexity near 3.8 after 31,000 steps of
 8,000 examples (the paper's table 3, with its own vocabulary; the run was not made here).
 """
 

@@ -102,9 +102,13 @@ def test_a_full_disk_keeps_the_last_good_one(tmp_path):
     assert Run(tmp_path, size=100_000).checkpoints.restore().step == 2
 
 
-def test_a_broken_file_is_passed_over(tmp_path, capsys):
+def test_a_broken_file_is_put_aside(tmp_path, capsys):
     run = Run(tmp_path)
     run.save(1)
+    run.checkpoints.save_if_best(State(1), 1.0)
+    run.checkpoints.wait()
+    best = tmp_path / "checkpoints" / "best.safetensors"
+    best.write_bytes(best.read_bytes()[:50])
     run.save(2)
     path = tmp_path / "checkpoints" / "step-0000000002.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
@@ -113,6 +117,13 @@ def test_a_broken_file_is_passed_over(tmp_path, capsys):
     assert_filled(run, 1)
     assert "step-0000000002.safetensors: cannot be read" in capsys.readouterr().out
     assert not (tmp_path / "checkpoints" / "step-0000000003.safetensors.tmp").exists()
+    assert run.checkpoints.rewind(1, lambda: None).step == 1
+    run.checkpoints.save_if_best(State(1), float("nan"))
+    run.checkpoints.wait()
+    assert not best.exists()
+    run.checkpoints.save_if_best(State(1), 5.0)
+    run.checkpoints.wait()
+    assert best.exists()
 
 
 def test_another_model_is_refused(tmp_path):

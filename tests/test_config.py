@@ -101,6 +101,12 @@ def test_resumed_run_with_another_config_is_refused_by_field(tmp_path):
     other = config_io.override(config, ["train.seed=1", "optimizer.learning_rate=1"])
     with pytest.raises(InputError) as error:
         config_io.check_settled(other, str(tmp_path))
+    freed = config_io.override(config, ["train.on_nonfinite=rewind", "train.microbatches=2"])
+    config_io.check_settled(freed, str(tmp_path))
+    config_io.settle(freed, str(tmp_path))
+    assert config_io.restore(FinetuneConfig, str(tmp_path / "config.json")) == freed
+    with pytest.raises(InputError, match="--workdir gs://bucket/run: expected a folder of this machine"):
+        config_io.check_settled(config, "gs://bucket/run")
     assert "optimizer.learning_rate (there 3e-05, now 1.0)" in str(error.value)
     assert "train.seed (there 12345, now 1)" in str(error.value)
     assert "train.steps" not in str(error.value)
@@ -155,6 +161,7 @@ def test_saved_config_with_unknown_field_is_refused():
             "train.evaluate_examples=0",
             "train.steps=0",
             "train.checkpoint_every=0",
+            "train.seed=4294967296",
             "train.rewind_checkpoints=4",
             "train.profile_steps=5,4",
         ),

@@ -163,6 +163,15 @@ def test_either_of_two_workers_killed(shards, tmp_path):
     assert_same_bits(job, whole)
 
 
+def test_sigterm_before_the_first_step_is_no_error(shards, tmp_path):
+    (process,) = Job(tmp_path, shards).start()
+    # Python itself has started, TensorFlow has not.
+    while "tensorflow" not in pathlib.Path(f"/proc/{process.pid}/maps").read_text():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+
+
 def test_sigterm_saves_where_it_is(shards, tmp_path):
     whole = Job(tmp_path / "whole", shards, workers=2, steps=40, dropout=0.1).finish("train.log_every=4")
     job = Job(tmp_path / "stopped", shards, workers=2, steps=40, dropout=0.1)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import shutil
 
 import numpy as np
@@ -10,10 +11,11 @@ from conftest import make_pretraining_batch
 
 from bert_tf import pretrain
 from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, StorageError
 from bert_tf.metrics_file import read_metrics
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.training import example_input, strategy
+from bert_tf.training.monitoring import Monitor
 from bert_tf.training.trainer import Batches, Trainer
 
 _TRAIN = TrainConfig(
@@ -121,8 +123,13 @@ def built(config):
 def test_rewinding_without_end_is_given_up(small_config, tmp_path):
     rows = make_pretraining_batch(small_config, rows=200)
     # At this rate every batch ends in numbers that are none.
-    with pytest.raises(InputError, match="th time in this process|checkpoints to go back"):
+    with pytest.raises(InputError, match="step 2: expected finite .* It is the 11th time in this process"):
         fit(small_config, tmp_path, rows, learning_rate=1e30, on_nonfinite="rewind")
+
+
+def test_a_fault_before_the_first_checkpoint_is_told(small_config, tmp_path):
+    with pytest.raises(InputError, match="step 1: expected finite .* expected 1 checkpoints to go back. Received 0"):
+        fit(small_config, tmp_path, poisoned(small_config, batch=1), on_nonfinite="rewind")
 
 
 def config_for(shards, **changes) -> PretrainConfig:
@@ -148,6 +155,32 @@ def test_a_corrupt_record_names_shard_and_offset(shards, tmp_path):
     assert "steps 0 to 2: expected readable data. Received: " in str(error.value)
     assert "pretrain-train.tfrecord-0000" in str(error.value)
     assert "the record at byte" in str(error.value)
+
+
+def test_a_corrupt_validation_record_is_named(shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    path = next(copy.glob("pretrain-validation*"))
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="the evaluation at step 0: expected readable data. .*validation.*byte"):
+        pretrain.run(config_for(copy), str(tmp_path / "run"))
+
+
+def test_metrics_that_cannot_be_written(tmp_path):
+    monitor = Monitor(str(tmp_path), start_step=0, total_steps=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))  # the kernel refuses to write on, as a full disk does
+    try:
+        with pytest.raises(StorageError, match="metrics.jsonl: expected to write the metrics of step 1. "):
+            monitor.write(1, "train", {"loss": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_what_is_no_number_is_no_json(tmp_path):
+    Monitor(str(tmp_path), start_step=0, total_steps=1).write(1, "train", {"loss": 1.0, "perplexity": float("inf")})
+    assert read_metrics(str(tmp_path)) == [{"step": 1, "split": "train", "loss": 1.0}]
 
 
 def test_a_step_that_does_not_fit_says_what_to_change(small_config, tmp_path):

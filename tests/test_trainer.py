@@ -61,6 +61,10 @@ class Run:
         return [np.asarray(v) for v in self.trainer.model.trainable_variables]
 
     @property
+    def losses_told(self) -> list[tuple[int, float]]:
+        return [(line["step"], line["loss"]) for line in read_metrics(self.workdir)]
+
+    @property
     def losses(self) -> list[float]:
         return [line["loss"] for line in read_metrics(self.workdir) if line["split"] == "train"]
 
@@ -105,8 +109,15 @@ def test_microbatches_compute_the_same_steps(undisturbed, small_config_module, t
 
 
 def test_steps_per_loop_changes_nothing(undisturbed, small_config_module, tmp_path):
-    other = Run(small_config_module, tmp_path, steps_per_loop=6, log_every=1).fit()
-    assert other.losses == undisturbed.losses
+    whole = {"log_every": 6, "checkpoint_every": 6}
+    other = Run(small_config_module, tmp_path / "six", steps_per_loop=6, **whole)
+    assert list(other.trainer._loops(0)) == [6]
+    single = Run(small_config_module, tmp_path / "one", steps_per_loop=1, **whole)
+    assert list(single.trainer._loops(0)) == [1] * 6
+    assert other.fit().losses_told == single.fit().losses_told
+    for run in (other, single):
+        for a, b in zip(run.weights, undisturbed.weights, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_training_lowers_the_loss(small_config_module, tmp_path):

@@ -5,12 +5,11 @@ metrics.jsonl tells yet; its metadata hold the step and how many batches were sk
 in its dropout follows from these two, so nothing else has to be kept.
 """
 
-import contextlib
+import math
 import os
 import re
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,8 @@ from bert_tf.training.optimizer import Slots
 _NAME = re.compile(r"step-(\d{10})\.safetensors")
 _BEST = "best.safetensors"
 _PENDING = "pending_metrics"
-_WRITE_ERRORS = (OSError, tf.errors.OpError, SafetensorError)
+_WRITE_ERRORS = (OSError, SafetensorError)
+_READ_ERRORS = (OSError, SafetensorError, KeyError, TypeError)
 
 
 class State(NamedTuple):
@@ -81,26 +81,34 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints, ascending."""
-        if not tf.io.gfile.isdir(self._folder):
+        if not os.path.isdir(self._folder):
             return []
-        names = (_NAME.fullmatch(name) for name in tf.io.gfile.listdir(self._folder))
+        names = (_NAME.fullmatch(name) for name in os.listdir(self._folder))
         return sorted(int(name.group(1)) for name in names if name)
 
     def restore(self) -> State:
         """Sets all variables to the latest checkpoint that can be read; State() if there is none."""
-        if self._is_writer and tf.io.gfile.isdir(self._folder):
-            for name in tf.io.gfile.listdir(self._folder):
+        if self._is_writer and os.path.isdir(self._folder):
+            for name in os.listdir(self._folder):
                 if name.endswith(".tmp"):  # of a process that was killed while writing
-                    tf.io.gfile.remove(os.path.join(self._folder, name))
-        best = os.path.join(self._folder, _BEST)
-        if tf.io.gfile.exists(best):
-            self._best = float(self._read(best, ())[1]["loss"])
+                    os.remove(os.path.join(self._folder, name))
+        best, self._best = os.path.join(self._folder, _BEST), None
+        if os.path.exists(best):
+            try:
+                self._best = float(_read(best, ())[1]["loss"])
+            except _READ_ERRORS as error:
+                self._put_aside(best, error)
         for step in reversed(self.steps()):
             try:
                 return self._restore(step)
-            except (SafetensorError, OSError, tf.errors.OpError) as error:
-                print(f"{self._path(step)}: cannot be read ({error}); going back to the one before it", flush=True)
+            except _READ_ERRORS as error:
+                self._put_aside(self._path(step), error)
         return State()
+
+    def _put_aside(self, path: str, error: Exception) -> None:
+        print(f"{path}: cannot be read ({error}); it is put aside as {os.path.basename(path)}.broken", flush=True)
+        if self._is_writer:
+            os.replace(path, path + ".broken")
 
     def rewind(self, count: int, barrier: Callable[[], None]) -> State:
         """Restores the `count`-th checkpoint from the end, 1 for the latest, and forgets those behind it.
@@ -119,11 +127,11 @@ class Checkpoints:
             raise InputError(f"{self._folder}: expected {count} checkpoints to go back. Received {len(steps)}.")
         if self._is_writer:
             for step in steps[len(steps) - count + 1 :]:
-                tf.io.gfile.remove(self._path(step))
+                os.remove(self._path(step))
         return self._restore(steps[-count])
 
     def _restore(self, step: int) -> State:
-        tensors, metadata = self._read(self._path(step), [*self._variables, _PENDING])
+        tensors, metadata = _read(self._path(step), [*self._variables, _PENDING])
         self._assign(self._path(step), tensors)
         owes = bool(int(metadata["owes_evaluation"]))
         return State(int(metadata["step"]), int(metadata["skipped"]), tensors.get(_PENDING), owes)
@@ -136,7 +144,7 @@ class Checkpoints:
 
     def save_if_best(self, state: State, loss: float) -> None:
         """Keeps the state as `best.safetensors` if no evaluation had a smaller loss."""
-        if self._best is not None and not loss < self._best:
+        if math.isnan(loss) or (self._best is not None and loss >= self._best):
             return
         self._best = loss
         self.wait()
@@ -174,8 +182,8 @@ class Checkpoints:
                 last = f"the one of step {kept[-1]} is kept" if kept else "there is none before it"
                 self._error = StorageError(
                     f"{path}: expected to write a checkpoint of {sum(t.nbytes for t in tensors.values()) / 1e6:.0f} "
-                    f"MB; {last}. Received: {getattr(error, 'strerror', None) or error}. Make room and give the same "
-                    "command to go on."
+                    f"MB; {last}. Received: {getattr(error, 'strerror', None) or error}. Once it can be written, the "
+                    "same command goes on."
                 )
 
         # No daemon: a process that ends by an error of its own still finishes its file.
@@ -184,15 +192,10 @@ class Checkpoints:
 
     def _remove_old(self) -> None:
         for step in self.steps()[: -self._keep]:
-            tf.io.gfile.remove(self._path(step))
+            os.remove(self._path(step))
 
     def _path(self, step: int) -> str:
         return os.path.join(self._folder, f"step-{step:010d}.safetensors")
-
-    def _read(self, path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-        with _local_copy(path) as local, safe_open(local, framework="numpy") as file:
-            present = set(file.keys())
-            return {name: file.get_tensor(name) for name in names if name in present}, file.metadata()
 
     def _assign(self, path: str, tensors: dict[str, np.ndarray]) -> None:
         for name, variable in self._variables.items():
@@ -211,34 +214,22 @@ def _local(variable: tf.Variable) -> np.ndarray:
     return (values[0] if values else variable).numpy()
 
 
-@contextlib.contextmanager
-def _local_copy(path: str) -> Iterator[str]:
-    """safetensors maps files into memory, which gs:// and its like cannot."""
-    if "://" not in path:
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        local = os.path.join(folder, "checkpoint")
-        tf.io.gfile.copy(path, local)
-        yield local
+def _read(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    with safe_open(path, framework="numpy") as file:
+        present = set(file.keys())
+        return {name: file.get_tensor(name) for name in names if name in present}, file.metadata()
 
 
 def _write(path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
     """Under a temporary name, onto the disk, then under its own."""
-    tf.io.gfile.makedirs(os.path.dirname(path))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = path + ".tmp"
     try:
-        if "://" in path:
-            with tempfile.TemporaryDirectory() as folder:
-                local = os.path.join(folder, "checkpoint")
-                save_file(tensors, local, metadata)
-                tf.io.gfile.copy(local, temporary, overwrite=True)
-        else:
-            save_file(tensors, temporary, metadata)
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-        tf.io.gfile.rename(temporary, path, overwrite=True)
+        save_file(tensors, temporary, metadata)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
     except _WRITE_ERRORS:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.remove(temporary)
+        if os.path.exists(temporary):
+            os.remove(temporary)
         raise

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,13 +42,17 @@ def check_finite(
       step: of the first of them.
       first_batch: likewise.
       batches: to name the shards.
-      scaled: gradients are scaled, so that one which is no number only lowers the scale.
+      scaled: gradients are multiplied by the loss scale.
 
     Raises:
       NonFiniteError: naming step, batch and shards.
     """
-    watched = [i for i, name in enumerate(names) if name.endswith("_loss") or (name == "gradient_norm" and not scaled)]
+    watched = [i for i, name in enumerate(names) if name.endswith("_loss") or name == "gradient_norm"]
     bad = ~np.isfinite(sums[:, watched, 0])
+    if scaled:
+        # An overflow only lowers the scale, as long as there is something to lower.
+        at_one = sums[:, names.index("loss_scale"), 0] <= 1.0
+        bad[:, watched.index(names.index("gradient_norm"))] &= at_one
     if not bad.any():
         return
     index = int(bad.any(axis=1).argmax())
@@ -61,10 +65,14 @@ def check_finite(
 
 
 @contextlib.contextmanager
-def explained(
-    step: int, count: int, first_batch: int, batches: "Batches", train: TrainConfig, worker: Worker
-) -> Iterator[None]:
-    """Turns TensorFlow's errors in some steps into sentences.
+def explained(place: str, damage: Callable[[], str | None], train: TrainConfig, worker: Worker) -> Iterator[None]:
+    """Turns TensorFlow's errors into sentences.
+
+    Args:
+      place: where in the run they come, such as "steps 3 to 5".
+      damage: what is wrong with the files that are read there, None if nothing is found.
+      train: to say what may be changed.
+      worker: whether there are others that may be gone.
 
     Raises:
       InputError: unreadable data, or too little memory.
@@ -75,13 +83,11 @@ def explained(
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(_memory_sentence(error, train)) from None
     except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
-        if worker.count > 1 and batches.damage(first_batch, count + 1) is None and _is_peer_loss(error):
-            raise Preempted(_peer_sentence(step, error)) from None
-        where = batches.damage(first_batch, count + 1)
-        if where is None and isinstance(error, tf.errors.InvalidArgumentError):
+        reason = damage()
+        if reason is None and isinstance(error, tf.errors.InvalidArgumentError):
             raise
-        reason = where or error.message.splitlines()[0]
-        raise InputError(f"steps {step} to {step + count}: expected readable data. Received: {reason}.") from None
+        reason = reason or error.message.splitlines()[0]
+        raise InputError(f"{place}: expected readable data. Received: {reason}.") from None
     except (
         tf.errors.UnavailableError,
         tf.errors.AbortedError,
@@ -91,21 +97,13 @@ def explained(
     ) as error:
         if _OUT_OF_MEMORY.search(error.message):
             raise InputError(_memory_sentence(error, train)) from None
-        if worker.count == 1 or not _is_peer_loss(error):
+        if worker.count == 1 or not _PEER_LOST.search(error.message):
             raise
-        raise Preempted(_peer_sentence(step, error)) from None
-
-
-def _is_peer_loss(error: tf.errors.OpError) -> bool:
-    return not isinstance(error, tf.errors.InvalidArgumentError) and bool(_PEER_LOST.search(error.message))
-
-
-def _peer_sentence(step: int, error: tf.errors.OpError) -> str:
-    reason = next(line.strip() for line in error.message.splitlines() if _PEER_LOST.search(line))
-    return (
-        f"another worker is gone at or after step {step} ({reason[:200]}). Start all workers again with the same "
-        "command; they go on from the last checkpoint."
-    )
+        reason = next(line.strip() for line in error.message.splitlines() if _PEER_LOST.search(line))
+        raise Preempted(
+            f"{place}: another worker is gone ({reason[:200]}). Start all workers again with the same command; they "
+            "go on from the last checkpoint."
+        ) from None
 
 
 def _memory_sentence(error: tf.errors.OpError, train: TrainConfig) -> str:

@@ -1,10 +1,13 @@
 """What a run tells: a progress line, metrics.jsonl, TensorBoard events."""
 
 import json
+import math
 import os
 import time
 
 import tensorflow as tf
+
+from bert_tf.errors import StorageError
 
 _SHORT = {
     "learning_rate": "rate",
@@ -35,14 +38,26 @@ class Monitor:
         self._events = tf.summary.create_file_writer(self.events_folder)
 
     def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
-        """Appends one line and one set of scalars. `step`: optimizer steps done."""
-        rounded = {name: float(f"{value:.9g}") for name, value in metrics.items()}  # every bit of a float32
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "split": split, **rounded}) + "\n")
-        with self._events.as_default(step=step):
-            for name, value in metrics.items():
-                tf.summary.scalar(f"{split}/{name}", value)
-        self._events.flush()
+        """Appends one line and one set of scalars. `step`: optimizer steps done.
+
+        Raises:
+          StorageError: they cannot be written.
+        """
+        # Every bit of a float32, and nothing that is no JSON, such as an infinite perplexity.
+        told = {name: float(f"{value:.9g}") for name, value in metrics.items() if math.isfinite(value)}
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "split": split, **told}) + "\n")
+            with self._events.as_default(step=step):
+                for name, value in metrics.items():
+                    tf.summary.scalar(f"{split}/{name}", value)
+            self._events.flush()
+        except (OSError, tf.errors.OpError) as error:
+            raise StorageError(
+                f"{self._path}: expected to write the metrics of step {step}. Received: "
+                f"{getattr(error, 'strerror', None) or error}. Once they can be written, the same command goes on from "
+                "the last checkpoint."
+            ) from None
 
     def show(self, step: int, split: str, metrics: dict[str, float]) -> None:
         """Prints one progress line."""

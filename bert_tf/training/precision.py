@@ -4,5 +4,5 @@ import keras
 
 
 def policy(precision: str) -> keras.DTypePolicy:
-    """float32 or mixed_bfloat16: the type of activations; weights, LayerNorm, softmax and losses stay float32."""
+    """float32, mixed_bfloat16 or mixed_float16: of the activations. Weights, softmax and losses stay float32."""
     return keras.DTypePolicy(precision)

@@ -87,6 +87,10 @@ class ShardFolder:
         """The shards of a split that hold examples."""
         return [s for s in self.shards if s["name"].startswith(f"pretrain-{name}.") and s["examples"]]
 
+    def paths(self, name: str) -> list[str]:
+        """The files of a split."""
+        return [os.path.join(self.path, shard["name"]) for shard in self.split(name)]
+
 
 def check(folder: ShardFolder, field: str, *, layout: records.RecordLayout, vocab_size: int) -> None:
     """Refuses shards that do not fit the model, before the first step.

@@ -179,10 +179,9 @@ def validation_batches(
     shards = folder.split("validation")
     if not shards:
         raise InputError(f"{field}={folder.path}: expected validation examples. Received none.")
-    paths = [os.path.join(folder.path, shard["name"]) for shard in shards]
     count = sum(shard["examples"] for shard in shards)
     count = count if examples is None else min(count, examples)
-    dataset = folder.records(paths).take(count)
+    dataset = folder.records(folder.paths("validation")).take(count)
     blank = _blank_record(folder.layout)
     dataset = dataset.concatenate(tf.data.Dataset.from_tensors(blank).repeat(-count % global_batch_size))
     rows = global_batch_size // worker.count

@@ -1,6 +1,7 @@
 """The tf.distribute strategy that a config names, and this process's place in it."""
 
 import glob
+import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -83,14 +84,15 @@ def this_worker(name: str) -> Worker:
         tasks = [(kind, i) for kind in ("chief", "worker") for i in range(len(cluster.get(kind, [])))]
         if not other:
             return Worker(tasks.index((task["type"], int(task["index"]))), len(tasks))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{expected} Received: {text[:200]}.") from None
     raise InputError(f"{expected} Received a cluster with {other[0]!r}.")
 
 
 def _has_tpu() -> bool:
-    # The device files of a TPU VM, older and newer generations.
-    return bool(os.environ.get("TPU_NAME") or glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*"))
+    # The device files of a TPU VM, older and newer generations; other devices may have the newer kind too.
+    has_files = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
+    return bool(os.environ.get("TPU_NAME") or (has_files and importlib.util.find_spec("libtpu")))
 
 
 def _tpu() -> tf.distribute.Strategy:

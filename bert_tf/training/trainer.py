@@ -1,5 +1,6 @@
 """The training loop: one tf.function runs several steps (bert_tf/training/step.py) on the device by strategy.run."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -32,12 +33,14 @@ class Batches:
       validation: worker -> its part of a finite stream; None: no evaluation.
       sources: first batch and number of batches -> where they were read, in words.
       damage: the same -> what is wrong with the files that hold them, None if nothing is found.
+      validation_damage: likewise, of the validation data.
     """
 
     training: Callable[[int, Worker], tf.data.Dataset]
     validation: Callable[[Worker], tf.data.Dataset] | None
     sources: Callable[[int, int], str]
     damage: Callable[[int, int], str | None] = lambda first, count: None
+    validation_damage: Callable[[], str | None] = lambda: None
 
 
 class Trainer:
@@ -116,7 +119,8 @@ class Trainer:
           Preempted: SIGTERM came, and where the run is was saved; or another worker is gone.
         """
         state = self._checkpoints.restore()
-        self._check_same_step(state.step)
+        with self._explained("the start"):
+            self._check_same_step(state.step)
         rewinds = 0
         with StopRequest() as stop:
             while True:
@@ -126,7 +130,11 @@ class Trainer:
                     if self._train.on_nonfinite == "stop" or rewinds == _REWINDS_AT_MOST:
                         raise InputError(f"{fault} {self._advice(rewinds)}") from None
                     rewinds += 1
-                    back = self._checkpoints.rewind(self._train.rewind_checkpoints, self._wait_for_all)
+                    try:
+                        with self._explained(f"going back from step {fault.step}"):
+                            back = self._checkpoints.rewind(self._train.rewind_checkpoints, self._wait_for_all)
+                    except InputError as error:
+                        raise InputError(f"{fault} {error}") from None
                     # The step that comes next takes the batch behind the faulty one.
                     skipped = fault.step + state.skipped + 1 - back.step
                     if self._worker.is_chief:
@@ -142,7 +150,13 @@ class Trainer:
     def _advice(self, rewinds: int) -> str:
         if rewinds:
             return f"It is the {rewinds + 1}th time in this process, so skipping batches does not help."
-        return "Lower optimizer.learning_rate, or set train.on_nonfinite=rewind to go back and skip such batches."
+        return (
+            "Give the same command with train.on_nonfinite=rewind to go back and skip such batches, or begin anew with "
+            "a lower optimizer.learning_rate."
+        )
+
+    def _explained(self, place: str, damage: Callable[[], str | None] = lambda: None):
+        return faults.explained(place, damage, self._train, self._worker)
 
     def _fit_from(self, state: State, batches: Batches, stop: StopRequest) -> dict[str, float]:
         config, worker = self._train, self._worker
@@ -150,7 +164,10 @@ class Trainer:
         if step and worker.is_chief:
             print(f"resuming at step {step} of {config.steps}", flush=True)
         if step == config.steps and not state.owes_evaluation:
-            return {} if batches.validation is None else self._evaluator.evaluate(batches.validation)
+            if batches.validation is None:
+                return {}
+            with self._explained("the last evaluation", batches.validation_damage):
+                return self._evaluator.evaluate(batches.validation)
         monitor = Monitor(self._workdir, start_step=step, total_steps=config.steps) if worker.is_chief else None
         evaluated: dict[str, float] = {}
 
@@ -163,7 +180,8 @@ class Trainer:
             nonlocal evaluated
             if batches.validation is None:
                 return
-            found = self._evaluator.evaluate(batches.validation, lambda: stop.received)
+            with self._explained(f"the evaluation at step {step}", batches.validation_damage):
+                found = self._evaluator.evaluate(batches.validation, lambda: stop.received)
             if found is None:
                 save_and_stop(owes_evaluation=True)
             evaluated = found
@@ -187,19 +205,22 @@ class Trainer:
                 return evaluated
         dataset, shapes = distributed(self._strategy, lambda worker: batches.training(step + state.skipped, worker))
         iterator = iter(dataset)
-        rate = _Rate(self._peak_flops(shapes) if worker.is_chief else None)
+        rate = _Rate(self._peak_steps(shapes) if worker.is_chief else None)
         for count in self._loops(step):
             first_batch = step + state.skipped
-            if config.profile_steps and step == config.profile_steps[0] - 1 and monitor:
-                tf.profiler.experimental.start(monitor.events_folder)
             began = time.monotonic()
-            with faults.explained(step, count, first_batch, batches, config, worker):
+            with (
+                self._profiled(step, count, monitor),
+                self._explained(
+                    f"steps {step} to {step + count}",
+                    # The batch behind them is read ahead.
+                    lambda first=first_batch, count=count: batches.damage(first, count + 1),
+                ),
+            ):
                 sums = self._run_steps(
                     iterator, tf.constant(step, tf.int64), tf.constant(count), tf.constant(float(stop.received))
                 ).numpy()
             rate.add(count * config.global_batch_size, sums[:, self._names.index(_TOKENS), 0].sum(), count, began)
-            if config.profile_steps and step + count == config.profile_steps[1] and monitor:
-                tf.profiler.experimental.stop()
             faults.check_finite(
                 self._names, sums, step, first_batch, batches, scaled=config.precision == "mixed_float16"
             )
@@ -212,8 +233,9 @@ class Trainer:
                 evaluate()
             if step % config.checkpoint_every == 0 or step == config.steps:
                 self._checkpoints.save(now())
-            # Told by a sum over all workers, hence at the same step for all of them.
-            if sums[-1, self._names.index(_STOP), 0] > 0 and step < config.steps:
+            # With others, told by a sum over all of them, hence at the same step for all, which may take a loop more.
+            is_told = stop.received if worker.count == 1 else sums[-1, self._names.index(_STOP), 0] > 0
+            if is_told and step < config.steps:
                 save_and_stop()
         self._checkpoints.wait()
         return evaluated
@@ -231,12 +253,24 @@ class Trainer:
 
     def _summarize(self, history: np.ndarray) -> dict[str, float]:
         """[steps, metrics, 2] of (sum, weight) -> {name: mean}."""
+        # A gradient that overflowed in float16 was left out of the weights, and is left out here.
+        history = np.where(np.isfinite(history[..., :1]), history, 0.0)
         means = summarize(self._names, history.sum(axis=0, dtype=np.float64))
         unused = (_TOKENS, _STOP) if self._train.precision == "mixed_float16" else (_TOKENS, _STOP, "loss_scale")
         return {name: value for name, value in means.items() if name not in unused}
 
-    def _peak_flops(self, shapes: dict[str, tuple[int, ...]]) -> float | None:
-        """What a step's matrix products would take at the devices' measured speed: steps a second."""
+    @contextlib.contextmanager
+    def _profiled(self, step: int, count: int, monitor: Monitor | None) -> Iterator[None]:
+        """A profile of steps that lie in train.profile_steps; one that several loops make up is one of each loop."""
+        first, last = self._train.profile_steps or (0, 0)
+        if monitor is None or not first <= step + 1 <= last:
+            yield
+            return
+        with tf.profiler.experimental.Profile(monitor.events_folder):
+            yield
+
+    def _peak_steps(self, shapes: dict[str, tuple[int, ...]]) -> float:
+        """How many steps a second there would be, were they matrix products alone, at the devices' measured speed."""
         flops = throughput.step_flops(self.model.forward_flops(shapes))
         device = self._strategy.extended.worker_devices[0]
         # Logical CPU devices are one and the same processor.
