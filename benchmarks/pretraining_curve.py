@@ -22,6 +22,7 @@ _OUTPUT = flags.DEFINE_string("output", "runs/curve", "Folder for everything; wh
 _MEGABYTES = flags.DEFINE_float("megabytes", 20.0, "Text to train on.")
 _STEPS = flags.DEFINE_integer("steps", 3000, "Optimizer steps of both.")
 _EVERY = flags.DEFINE_integer("every", 300, "Steps between two evaluations.")
+_REPORT = flags.DEFINE_bool("report", False, "Only compare what both have evaluated so far.")
 _VOCAB_SIZE, _BATCH, _SEED, _EVALUATED = 8000, 32, 7, 2048
 _RATE, _WARMUP = 5e-4, 500
 
@@ -95,9 +96,7 @@ def _dump(folder: str, shards: str) -> None:
         np.savez(os.path.join(folder, f"{name}.npz"), **{feature: np.stack(x) for feature, x in arrays.items()})
 
 
-def _ours(folder: str, shards: str, start: str) -> list[dict]:
-    from bert_tf.metrics_file import read_metrics
-
+def _ours(folder: str, shards: str, start: str) -> None:
     workdir = os.path.join(folder, "ours")
     settings = {
         "data.train": shards,
@@ -115,7 +114,6 @@ def _ours(folder: str, shards: str, start: str) -> list[dict]:
     began = time.time()
     _command("bert_tf.pretrain", "--config", "configs/pretrain_tiny.py", "--workdir", workdir, *overrides)
     print(f"ours: {time.time() - began:.0f} s for this call")
-    return [line for line in read_metrics(workdir) if line["split"] == "validation"]
 
 
 def _start_theirs(folder: str, start: str) -> subprocess.Popen:
@@ -127,20 +125,32 @@ def _start_theirs(folder: str, start: str) -> subprocess.Popen:
 def main(_) -> None:
     folder = _OUTPUT.value
     os.makedirs(folder, exist_ok=True)
-    shards = _shards(folder)
-    start = _start(folder, shards)
-    _dump(folder, shards)
-    peer = _start_theirs(folder, start)  # side by side: equal steps are compared, not times
-    ours = _ours(folder, shards, start)
-    if peer.wait():
-        sys.exit("the peer failed")
+    if not _REPORT.value:
+        shards = _shards(folder)
+        start = _start(folder, shards)
+        _dump(folder, shards)
+        peer = _start_theirs(folder, start)  # side by side: equal steps are compared, not times
+        _ours(folder, shards, start)
+        if peer.wait():
+            sys.exit("the peer failed")
+    _compare(folder)
+
+
+def _compare(folder: str) -> None:
+    from bert_tf.metrics_file import read_metrics
+
+    ours = [line for line in read_metrics(os.path.join(folder, "ours")) if line["split"] == "validation"]
     with open(os.path.join(folder, "torch.jsonl"), encoding="utf-8") as file:
         theirs = [json.loads(line) for line in file]
     with open(os.path.join(folder, "curve.json"), "w", encoding="utf-8") as file:
         json.dump({"ours": ours, "torch": theirs}, file, indent=1)
     print(f"{'step':>6}{'here':>10}{'PyTorch':>10}{'difference':>12}{'accuracy here':>15}{'PyTorch':>9}")
-    for here, there in zip(ours, theirs, strict=True):
-        assert here["step"] == there["step"]
+    by_step = {line["step"]: line for line in theirs}
+    for here in ours:
+        there = by_step.get(here["step"])
+        if there is None:
+            print(f"{here['step']:>6}{here['loss']:>10.4f}{'-':>10}{'':>12}{here['masked_lm_accuracy']:>15.2%}")
+            continue
         print(f"{here['step']:>6}{here['loss']:>10.4f}{there['loss']:>10.4f}", end="")
         print(f"{here['loss'] / there['loss'] - 1:>+12.2%}{here['masked_lm_accuracy']:>15.2%}", end="")
         print(f"{there['masked_lm_accuracy']:>9.2%}")
