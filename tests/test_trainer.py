@@ -276,6 +276,9 @@ def test_sigterm_in_an_evaluation_gives_it_up_and_makes_it_later(small_config_mo
 
     with pytest.raises(Preempted, match=f"SIGTERM: step {due} of 6 is saved"):
         stopped.fit(validation)
+    # What a process leaves that made the evaluation and was killed before its next checkpoint.
+    with open(tmp_path / "stopped" / "metrics.jsonl", "a") as file:
+        file.write(json.dumps({"step": due, "split": "validation", "loss": 9.0}) + "\n")
     resumed = Run(small_config_module, tmp_path / "stopped", **changes).fit()
     told = [[(x["step"], x["split"], x["loss"]) for x in read_metrics(run.workdir)] for run in (whole, resumed)]
     assert sorted(told[0]) == sorted(told[1])

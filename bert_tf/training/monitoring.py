@@ -26,14 +26,15 @@ class Monitor:
       start_step: where this process takes the run up. Lines of later steps, which a killed process wrote after its last
         checkpoint, are removed: they are about to be written again.
       total_steps: for the time left.
+      owes_evaluation: the evaluation of start_step is about to be made, perhaps again.
     """
 
-    def __init__(self, workdir: str, *, start_step: int, total_steps: int):
+    def __init__(self, workdir: str, *, start_step: int, total_steps: int, owes_evaluation: bool = False):
         self._path = os.path.join(workdir, "metrics.jsonl")
         self._total_steps = total_steps
         self._started, self._start_step = time.monotonic(), start_step
         # From the start, not even the evaluation before the first step is kept: it is made again.
-        _keep_lines(self._path, start_step if start_step else -1)
+        _keep_lines(self._path, start_step if start_step else -1, drop_last_evaluation=owes_evaluation)
         self.events_folder = os.path.join(workdir, "events")
         self._events = tf.summary.create_file_writer(self.events_folder)
 
@@ -75,7 +76,7 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
 
 
-def _keep_lines(path: str, last_step: int) -> None:
+def _keep_lines(path: str, last_step: int, *, drop_last_evaluation: bool) -> None:
     """Rewrites metrics.jsonl without lines after `last_step` and without a half-written one."""
     if not os.path.exists(path):
         return
@@ -83,7 +84,9 @@ def _keep_lines(path: str, last_step: int) -> None:
     with open(path, encoding="utf-8") as file:
         for line in file:
             try:
-                if json.loads(line)["step"] <= last_step:
+                told = json.loads(line)
+                is_dropped = drop_last_evaluation and (told["step"], told["split"]) == (last_step, "validation")
+                if told["step"] <= last_step and not is_dropped:
                     kept.append(line)
             except json.JSONDecodeError:
                 continue

@@ -168,7 +168,11 @@ class Trainer:
                 return {}
             with self._explained("the last evaluation", batches.validation_damage):
                 return self._evaluator.evaluate(batches.validation)
-        monitor = Monitor(self._workdir, start_step=step, total_steps=config.steps) if worker.is_chief else None
+        monitor = None
+        if worker.is_chief:
+            monitor = Monitor(
+                self._workdir, start_step=step, total_steps=config.steps, owes_evaluation=state.owes_evaluation
+            )
         evaluated: dict[str, float] = {}
 
         def tell(split: str, metrics: dict[str, float]) -> None:
@@ -210,7 +214,7 @@ class Trainer:
             first_batch = step + state.skipped
             began = time.monotonic()
             with (
-                self._profiled(step, count, monitor),
+                self._profiled(step, monitor),
                 self._explained(
                     f"steps {step} to {step + count}",
                     # The batch behind them is read ahead.
@@ -260,7 +264,7 @@ class Trainer:
         return {name: value for name, value in means.items() if name not in unused}
 
     @contextlib.contextmanager
-    def _profiled(self, step: int, count: int, monitor: Monitor | None) -> Iterator[None]:
+    def _profiled(self, step: int, monitor: Monitor | None) -> Iterator[None]:
         """A profile of steps that lie in train.profile_steps; one that several loops make up is one of each loop."""
         first, last = self._train.profile_steps or (0, 0)
         if monitor is None or not first <= step + 1 <= last:
