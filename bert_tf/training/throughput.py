@@ -31,3 +31,28 @@ def _product_sum(x):
 def step_flops(forward_flops: float) -> float:
     """Floating-point operations of the matrix products of a training step."""
     return (1 + _BACKWARD) * forward_flops
+
+
+class Rate:
+    """Examples, tokens and steps of the time that was spent on steps, since the last look."""
+
+    def __init__(self, peak_steps: float | None):
+        self._peak_steps = peak_steps
+        self._is_first = True
+        self._loops: list[tuple[float, ...]] = []
+
+    def add(self, examples: int, tokens: float, steps: int, began: float) -> None:
+        self._loops.append((examples, float(tokens), steps, time.monotonic() - began))
+
+    def take(self) -> dict[str, float]:
+        # A process compiles in its first loop, which says nothing about its speed if there are others.
+        loops = self._loops[1:] if self._is_first and len(self._loops) > 1 else self._loops
+        examples, tokens, steps, seconds = map(sum, zip(*loops, strict=True))
+        told = {
+            "examples_per_second": examples / seconds,
+            "tokens_per_second": tokens / seconds,  # of text: padding is not counted
+        }
+        if self._peak_steps is not None:
+            told["model_flops_utilization"] = steps / seconds / self._peak_steps
+        self._is_first, self._loops = False, []
+        return told
