@@ -32,7 +32,7 @@ _ONLY = flags.DEFINE_multi_enum(
 _PRECISIONS = flags.DEFINE_multi_enum("precision", ["float32", "bfloat16"], ["float32", "bfloat16"], "What to time.")
 _COMPILED = flags.DEFINE_multi_enum("compiled", ["no", "yes"], ["no", "yes"], "yes: with XLA, or torch.compile.")
 _LIMIT = flags.DEFINE_float("limit", 400.0, "Seconds after which a run is given up.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns; the median of all steps of all turns counts.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns; after the first, each name's best setting only.")
 _STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the kernels of this project's step by their time.")
 
@@ -108,7 +108,15 @@ def _compare(folder: str) -> None:
                 print(f"  {name} {precision} {'compiled' if xla else ''} {statistics.median(found['seconds']):.3f} s")
                 seconds.setdefault(setting, []).extend(found["seconds"])
                 told[setting] = found
-        settings = [setting for setting in settings if setting in seconds]
+        # Later turns, which tell how steady the figures are, are for the best setting of each name.
+        settings = [
+            min(
+                (setting for setting in settings if setting[0] == name and setting in seconds),
+                key=lambda setting: statistics.median(seconds[setting]),
+            )
+            for name in names
+            if any(setting[0] == name for setting in seconds)
+        ]
     print(f"matrix products of a step: {products / 1e9:.0f} G operations")
     for precision, measured in speeds.items():
         print(f"{precision} matrix speed: {statistics.median(measured) / 1e9:.0f} G/s ({_spread(measured, 1e-9)})")
