@@ -22,7 +22,7 @@ env: $(BIN)/.complete
 $(BIN)/.complete: requirements/cpu.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed. Received: {v[0]}.{v[1]}. Choose with PYTHON=python3.12.")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/cpu.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/cpu.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -56,10 +56,10 @@ plots: env
 	$(BIN)/python -m bert_tf.plots $(foreach run,$(or $(RUN),$(error give the runs: make plots RUN="runs/a runs/b")),--workdir $(run)) --output $(or $(OUTPUT),curves.png)
 
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate \
+	uv pip compile pyproject.toml --extra dev --override requirements/overrides.txt --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -o requirements/cpu.txt
-	uv pip compile pyproject.toml --extra dev --extra gpu --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra gpu --override requirements/overrides.txt --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command "make lock" -o requirements/gpu.txt
-	uv pip compile pyproject.toml requirements/tpu.in --extra dev --override requirements/tpu-overrides.txt \
+	uv pip compile pyproject.toml requirements/tpu.in --extra dev --override requirements/tpu-overrides.txt --override requirements/overrides.txt \
 	  --python-platform x86_64-manylinux_2_31 --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -o requirements/tpu.txt

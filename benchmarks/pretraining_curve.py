@@ -59,6 +59,7 @@ def _start(folder: str, shards: str) -> str:
     from bert_tf.config import preset
     from bert_tf.interop import huggingface
     from bert_tf.modeling.pretraining import BertForPreTraining
+    from bert_tf.tokenizer_config import TokenizerConfig
     from bert_tf.training.shard_folder import ShardFolder
 
     path = os.path.join(folder, "start")
@@ -71,7 +72,7 @@ def _start(folder: str, shards: str) -> str:
         model,
         architecture="BertForPreTraining",
         vocabulary=opened.vocabulary,
-        lower_case=opened.lower_case,
+        tokenizer=TokenizerConfig(lower_case=opened.lower_case),
         max_seq_length=128,
     )
     return path

@@ -41,7 +41,13 @@ def set_environment() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False, resumable: bool = False) -> None:
+def run(
+    main: Callable[[Sequence[str]], None],
+    *,
+    pass_unknown: bool = False,
+    resumable: bool = False,
+    takes_arguments: bool = False,
+) -> None:
     """Parses flags, calls `main(remaining_arguments)` and turns an InputError into one line and exit code 1.
 
     A run that was preempted ends with one line and exit code 75: the same command takes it up.
@@ -51,6 +57,7 @@ def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False, re
       pass_unknown: hand unknown flags to `main` (for Beam's own options) instead of refusing them.
       resumable: the same command goes on from what is saved, so SIGTERM ends it with code 75 at once, unless `main`
         takes the signal itself.
+      takes_arguments: what stands behind the flags is no error.
     """
     if resumable:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(TRY_AGAIN))
@@ -61,7 +68,7 @@ def run(main: Callable[[Sequence[str]], None], *, pass_unknown: bool = False, re
 
     def guarded(argv: Sequence[str]) -> None:
         try:
-            if not pass_unknown and argv[1:]:
+            if not (pass_unknown or takes_arguments) and argv[1:]:
                 raise InputError(f"Expected flags only. Received the argument: {argv[1]!r}.")
             main(argv[1:])
             sys.stdout.flush()

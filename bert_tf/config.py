@@ -189,37 +189,3 @@ class PretrainConfig:
             "data.max_seq_length must not exceed model.max_position_embeddings",
             f"{self.data.max_seq_length} and {self.model.max_position_embeddings}",
         )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneDataConfig:
-    train: str = ""  # .jsonl or .tsv, one example a line
-    validation: str = ""  # the same, held out
-    text_field: str = "text"
-    label_field: str = "label"
-    max_seq_length: int = 128  # tokens, with [CLS] and [SEP]; longer texts are cut
-
-    def __post_init__(self):
-        require(self.max_seq_length >= 3, "data.max_seq_length must be at least 3", self.max_seq_length)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
-    """A task's head on a pretrained encoder."""
-
-    task: str = "classification"  # a name of bert_tf.tasks.TASKS
-    data: FinetuneDataConfig = FinetuneDataConfig()
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3e-5, warmup_steps=100)
-    train: TrainConfig = TrainConfig(
-        steps=1000,
-        global_batch_size=32,
-        steps_per_loop=50,
-        log_every=50,
-        evaluate_every=500,
-        checkpoint_every=500,
-    )
-    classifier_dropout: float = 0.1  # before the head
-    init_from: str = ""  # model directory of the encoder (bert_tf.convert makes one of a published checkpoint)
-
-    def __post_init__(self):
-        require(0 <= self.classifier_dropout < 1, "classifier_dropout must lie in [0, 1)", self.classifier_dropout)

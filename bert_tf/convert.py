@@ -1,60 +1,106 @@
-"""Turns a published checkpoint into a model directory.
+"""Turns a published checkpoint into a model directory, or merges an adapter into its model.
 
 python -m bert_tf.convert --input uncased_L-12_H-768_A-12 --output models/bert-base
+python -m bert_tf.convert --input models/bert-base --adapter runs/labels/adapter --output models/labels
 
 The input is a folder with a Google TF1 checkpoint (bert_config.json, bert_model.ckpt.*, vocab.txt) or a Hugging Face
-one (config.json, model.safetensors, vocab.txt), told apart by what it holds. The pretraining model is written.
+one (config.json, model.safetensors, vocab.txt), or a workdir or model directory of this project, told apart by what it
+holds. Any head that this project knows is taken along. A report says which weights were loaded and which not used.
 """
 
 from absl import flags
 
-from bert_tf import command
+from bert_tf import command, config_io
 from bert_tf.errors import InputError
 
 
-def run(source: str, output: str) -> str:
+def run(source: str, output: str, adapter: str | None = None) -> str:
     """Writes the model directory and returns the report of loaded, fresh and unused weights.
 
     Raises:
       InputError: neither layout, weights that do not fit, a missing head, or an output that is something else.
     """
-    from bert_tf.interop import google, huggingface
-    from bert_tf.modeling.pretraining import BertForPreTraining
+    from bert_tf.interop import adapters, huggingface
+    from bert_tf.interop.source import open_source
 
     huggingface.check_output(output, "--output")
-    if google.is_checkpoint(source):
-        config, vocabulary, lower_case = google.read_config(source)
-        max_seq_length, load_weights = config.max_position_embeddings, google.load_weights
-    else:
-        directory = huggingface.open_directory(source, "--input")
-        config, vocabulary, lower_case = directory.config, directory.vocabulary, directory.lower_case
-        max_seq_length, load_weights = directory.max_seq_length, huggingface.load_weights
-    model = BertForPreTraining(config)
-    model.build()
-    report = load_weights(source, model)
-    if report.fresh:
+    opened = open_source(source, "--input")
+    told = _told(opened) if adapter is None else _told_by_adapter(adapter)
+    model = _model(opened, told)
+    report = opened.load_weights(model)
+    if adapter is not None:
+        adapters.load(adapter, model)
+    elif report.fresh:
         # Written as it is, a random head would look like a trained one to whoever loads it.
         raise InputError(
-            f"--input {source}: expected a pretraining checkpoint with both heads. Received one without "
-            f"{', '.join(report.fresh)}; give it to bert_tf.finetune --set init_from= as it is."
+            f"--input {source}: expected a checkpoint with all weights of a {told['architecture']}. Received one "
+            f"without {', '.join(report.fresh)}; give it to bert_tf.finetune --set init_from= as it is."
         )
-    huggingface.save(
-        output,
-        model,
-        architecture="BertForPreTraining",
-        vocabulary=vocabulary,
-        lower_case=lower_case,
-        max_seq_length=max_seq_length,
-    )
+    huggingface.save(output, model, vocabulary=opened.vocabulary, tokenizer=opened.tokenizer, **told)
     return str(report)
 
 
+def _told(opened) -> dict:
+    """What the model directory is to say beside its weights: what the source says."""
+    if opened.directory is None:
+        return {"architecture": "BertForPreTraining", "max_seq_length": opened.max_seq_length}
+    return {
+        "architecture": opened.directory.architecture,
+        "max_seq_length": opened.max_seq_length,
+        "labels": opened.directory.labels or None,
+        "problem_type": opened.directory.settings.get("problem_type"),
+        "task_settings": opened.directory.task_settings or None,
+    }
+
+
+def _told_by_adapter(path: str) -> dict:
+    from bert_tf.interop import adapters
+
+    settings = config_io.read_json(f"{path}/{adapters.CONFIG}")
+    if settings.get("peft_type") != "LORA" or not isinstance(settings.get("bert_tf"), dict):
+        raise InputError(
+            f"--adapter {path}: expected the adapter/ of a LoRA run of bert_tf.finetune. Received another one."
+        )
+    return settings["bert_tf"]
+
+
+def _model(opened, told: dict):
+    """The built model of an architecture.
+
+    Raises:
+      InputError: this project does not know it.
+    """
+    from bert_tf.modeling import heads, pretraining
+
+    architecture, labels = told["architecture"], told.get("labels")
+    labelled = ("BertForSequenceClassification", "BertForTokenClassification")
+    headed = (*labelled, "BertForQuestionAnswering", "BertForMultipleChoice")
+    pretrained = ("BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction", "BertModel")
+    if architecture not in (*headed, *pretrained):
+        known = ", ".join((*headed, *pretrained))
+        raise InputError(f"--input {opened.path}: expected one of {known}. Received: {architecture}.")
+    arguments = {}
+    if architecture in labelled:
+        # transformers leaves the names out where they are its own default, which has two classes.
+        arguments["num_labels"] = len(labels or "ab")
+    if architecture == "BertModel":
+        arguments["with_pooler"] = opened.directory.has_weight("bert.pooler.dense.weight")
+    if architecture in headed:
+        arguments["adapter_size"] = (told.get("task_settings") or {}).get("adapter_size")
+    model = getattr(pretraining if architecture in pretrained else heads, architecture)(opened.config, **arguments)
+    model.build()
+    return model
+
+
 def main(_) -> None:
-    print(run(flags.FLAGS.input, flags.FLAGS.output))
+    print(run(flags.FLAGS.input, flags.FLAGS.output, flags.FLAGS.adapter))
     print(f"Model directory in {flags.FLAGS.output}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("input", None, "Folder of a Google TF1 or Hugging Face checkpoint.", required=True)
+    flags.DEFINE_string(
+        "input", None, "Folder of a checkpoint: Google TF1, Hugging Face or this project.", required=True
+    )
     flags.DEFINE_string("output", None, "Model directory to write.", required=True)
+    flags.DEFINE_string("adapter", None, "Folder of a LoRA in peft's layout, to be merged into the input.")
     command.run(main)

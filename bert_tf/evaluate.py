@@ -3,9 +3,9 @@
 python -m bert_tf.evaluate --workdir runs/tiny
 
 Works for runs of bert_tf.pretrain and bert_tf.finetune. Prints the scores and writes them to WORKDIR/evaluation.json.
+Of a fine-tuned model it also writes predictions.jsonl (each example with its answer), report.txt and confusion.png.
 """
 
-import collections
 import functools
 import json
 import os
@@ -13,12 +13,17 @@ import os
 from absl import flags
 
 from bert_tf import command, config_io
-from bert_tf.config import FinetuneConfig, PretrainConfig
+from bert_tf.config import PretrainConfig
+from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError
 
 
-def run(workdir: str) -> dict[str, float]:
+def run(workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str, float]:
     """The scores of workdir/model on the validation data of the run's config.
+
+    Args:
+      workdir: of the run.
+      examples: of a task, {"train", "validation"}, where they are not those of the config's files.
 
     Raises:
       InputError: not a finished run.
@@ -30,7 +35,7 @@ def run(workdir: str) -> dict[str, float]:
                 f"--workdir {workdir}: expected a finished run. Received one without {os.path.basename(path)}."
             )
     if "task" in config_io.read_json(config_path):
-        scores = _task_scores(config_io.restore(FinetuneConfig, config_path), workdir)
+        scores = _task_scores(config_io.restore(FinetuneConfig, config_path), workdir, examples)
     else:
         scores = _pretraining_scores(config_io.restore(PretrainConfig, config_path), workdir)
     path = os.path.join(workdir, "evaluation.json")
@@ -40,16 +45,31 @@ def run(workdir: str) -> dict[str, float]:
     return scores
 
 
-def _task_scores(config: FinetuneConfig, workdir: str) -> dict[str, float]:
-    from bert_tf import predict
-    from bert_tf.tasks import task_named
+def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | None) -> dict[str, float]:
+    from bert_tf.finetuning import read_examples
+    from bert_tf.serving import loading
 
-    task = task_named(config.task)
-    texts, labels = task.read_examples(config.data, "validation")
-    trained_on = collections.Counter(task.read_examples(config.data, "train")[1])
-    predicted = predict.run(os.path.join(workdir, "model"), texts)
-    majority = max(sorted(trained_on), key=trained_on.get)
-    return task.scores(labels, [prediction["label"] for prediction in predicted], majority=majority)
+    loaded = loading.load(os.path.join(workdir, "model"), "--workdir")
+    examples = examples or read_examples(config)
+    held_out = examples["validation"]
+    answers = loaded.answers(held_out)
+    with open(os.path.join(workdir, "predictions.jsonl.tmp"), "w", encoding="utf-8") as file:
+        for example, answer in zip(held_out, answers, strict=True):
+            truth = {name: example[name] for name in ("label", "tags", "answers") if name in example}
+            file.write(json.dumps({"example": truth, **answer}, ensure_ascii=False) + "\n")
+    os.replace(os.path.join(workdir, "predictions.jsonl.tmp"), os.path.join(workdir, "predictions.jsonl"))
+    report, confusion = (method(held_out, answers) for method in (loaded.task.report, loaded.task.confusion))
+    if report is not None:
+        with open(os.path.join(workdir, "report.txt"), "w", encoding="utf-8") as file:
+            file.write(report)
+    if confusion is not None:
+        from bert_tf import plots
+
+        plots.draw_confusion(confusion, loaded.task.labels, os.path.join(workdir, "confusion.png"))
+    return {
+        **loaded.task.scores(held_out, answers),
+        **loaded.task.baseline(examples["train"], held_out),
+    }
 
 
 def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ from bert_tf.metrics_file import read_metrics
 # Title, and the metrics that may stand under it: the first that a run has.
 _PANELS = (
     ("loss", ("masked_lm_loss", "classification_loss", "loss")),
-    ("accuracy", ("masked_lm_accuracy", "accuracy")),
+    ("accuracy", ("masked_lm_accuracy", "f1", "spearman", "recall_at_1", "accuracy")),
     ("learning rate", ("learning_rate",)),
     ("text tokens a second", ("tokens_per_second",)),
 )
@@ -66,6 +66,30 @@ def draw(workdirs: list[str], output: str) -> None:
     parent = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(parent):
         raise InputError(f"--output {output}: expected a file in a folder that exists. Received: no folder {parent}.")
+    figure.savefig(output, dpi=120)
+    pyplot.close(figure)
+
+
+def draw_confusion(counts, labels: list[str], output: str) -> None:
+    """Writes a picture of counts, [true class, answered class], each row colored by its shares."""
+    import matplotlib
+    import numpy as np
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = max(4.0, 0.5 * len(labels) + 2.0)
+    figure, axis = pyplot.subplots(figsize=(size, size), constrained_layout=True)
+    axis.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    axis.set_xticks(range(len(labels)), labels, rotation=90)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_xlabel("answered")
+    axis.set_ylabel("true")
+    if len(labels) <= 30:  # more numbers than that cannot be read
+        for row, column in np.ndindex(*counts.shape):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=8)
     figure.savefig(output, dpi=120)
     pyplot.close(figure)
 

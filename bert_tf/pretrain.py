@@ -20,7 +20,9 @@ from bert_tf.errors import InputError
 def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     """Trains to the last step and writes workdir/model. Returns the last evaluation, {} without validation."""
     from bert_tf.interop import huggingface
+    from bert_tf.interop.source import open_source
     from bert_tf.modeling.pretraining import BertForPreTraining
+    from bert_tf.tokenizer_config import TokenizerConfig
     from bert_tf.training import precision, shard_folder, shard_input, strategy
     from bert_tf.training.dynamic_masking import Masking
     from bert_tf.training.trainer import Batches, Trainer
@@ -41,15 +43,15 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     if data.vocab is not None:
         expected.append((Vocabulary.load(data.vocab), f"data.vocab={data.vocab}"))
     if config.init_from is not None:
-        directory = huggingface.open_directory(config.init_from, "init_from")
-        expected.append((directory.vocabulary, f"init_from={config.init_from}"))
-        _check_network(config, directory.config)
+        source = open_source(config.init_from, "init_from")
+        expected.append((source.vocabulary, f"init_from={config.init_from}"))
+        _check_network(config, source.config)
     for name, folder in folders.items():
         shard_folder.check(folder, name, layout=layout, vocab_size=config.model.vocab_size)
         for vocabulary, source in expected:
             shard_folder.check_vocabulary(folder, name, vocabulary, source)
         if config.init_from is not None:
-            shard_folder.check_lower_case(folder, name, directory.lower_case, f"init_from={config.init_from}")
+            shard_folder.check_tokenizer(folder, name, source.tokenizer, f"init_from={config.init_from}")
     masking = Masking(training.vocabulary, data.masked_lm_prob, data.max_predictions_per_seq)
     # Checked before anything is kept in the workdir.
     shard_input.readers_of(worker, data.readers)
@@ -62,10 +64,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         model = BertForPreTraining(config.model, dtype=precision.policy(train.precision))
         model.build()
         if config.init_from is not None:
-            print(
-                f"init_from={config.init_from}: {huggingface.load_weights(config.init_from, model)}",
-                flush=True,
-            )
+            print(f"init_from={config.init_from}: {source.load_weights(model)}", flush=True)
         return model
 
     trainer = Trainer(
@@ -118,7 +117,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         trainer.model,
         architecture="BertForPreTraining",
         vocabulary=training.vocabulary,
-        lower_case=training.lower_case,
+        tokenizer=TokenizerConfig(lower_case=training.lower_case),
         max_seq_length=data.max_seq_length,
     )
     return metrics

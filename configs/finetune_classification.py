@@ -7,7 +7,8 @@ Hardware: 2 CPU cores, about a minute for BERT-tiny. Expected: depends on the da
 trains this config on docstrings by the package that wrote them, to about 65% of 8 classes.
 """
 
-from bert_tf.config import FinetuneConfig, FinetuneDataConfig, OptimizerConfig, TrainConfig
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
 
 
 def get_config() -> FinetuneConfig:

@@ -4,7 +4,8 @@ from typing import Literal
 import pytest
 
 from bert_tf import config_io
-from bert_tf.config import BertConfig, FinetuneConfig, PretrainConfig, preset
+from bert_tf.config import BertConfig, PretrainConfig, preset
+from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError
 
 _CONFIG = """

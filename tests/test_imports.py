@@ -9,7 +9,9 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 _BASE = {"bert_tf.config", "bert_tf.config_io", "bert_tf.errors", "bert_tf.records", "bert_tf.vocabulary"} | {
-    "bert_tf.record_files"
+    "bert_tf.config_finetune",
+    "bert_tf.tokenizer_config",
+    "bert_tf.record_files",
 }
 # The tokenizer's own modules, but for words, are nobody else's.
 _SHARED = _BASE | {"bert_tf.tokenizer", "bert_tf.words", "bert_tf.command"}
@@ -22,7 +24,7 @@ _ALLOWED = {
     "interop": _SHARED | {"bert_tf.modeling"},
     "serving": _SHARED | {"bert_tf.modeling", "bert_tf.interop", "bert_tf.tasks"},
     "pipelines": _SHARED,
-    "configs": {"bert_tf.config"},
+    "configs": {"bert_tf.config", "bert_tf.config_finetune"},
 }
 
 
@@ -61,7 +63,7 @@ def test_bert_tf_never_imports_pipelines_or_configs():
 
 
 def test_foundations_need_the_standard_library_only():
-    for name in ("config", "config_io", "errors", "vocabulary"):
+    for name in ("config", "config_finetune", "config_io", "errors", "tokenizer_config", "vocabulary"):
         for module in imported_names(ROOT / "bert_tf" / f"{name}.py"):
             assert module.split(".")[0] in sys.stdlib_module_names | {"bert_tf"}, f"{name}.py imports {module}"
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import keras
@@ -9,8 +10,11 @@ from safetensors.numpy import load_file, save_file
 from bert_tf import convert
 from bert_tf.errors import InputError
 from bert_tf.interop import google, huggingface
+from bert_tf.interop.source import open_source
 from bert_tf.interop.weights import weight_names
+from bert_tf.modeling import heads, pretraining
 from bert_tf.modeling.pretraining import BertForPreTraining
+from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *(f"t{i}" for i in range(45))))
@@ -29,7 +33,7 @@ def saved(path, model, **changes) -> str:
     arguments = {
         "architecture": "BertForPreTraining",
         "vocabulary": VOCABULARY,
-        "lower_case": False,
+        "tokenizer": TokenizerConfig(lower_case=False),
         "max_seq_length": 12,
     }
     huggingface.save(str(path), model, **{**arguments, **changes})
@@ -45,7 +49,7 @@ def test_round_trip_is_bit_identical(small_config, tmp_path):
     path = saved(tmp_path / "model", model)
     directory = huggingface.open_directory(path, "--model")
     assert directory.config == small_config
-    assert (directory.lower_case, directory.max_seq_length) == (False, 12)
+    assert (directory.tokenizer, directory.max_seq_length) == (TokenizerConfig(lower_case=False), 12)
     assert directory.vocabulary == VOCABULARY
     assert str(huggingface.load_weights(path, other)) == "46 weights loaded"
     for a, b in zip(weights_of(model), weights_of(other), strict=True):
@@ -110,7 +114,7 @@ def test_encoder_saved_without_prefix_and_with_old_names_loads(small_config, tmp
         (lambda p: save_file({"x": np.zeros(1)}, p / "model.safetensors"), "expected the weights of a BERT encoder"),
         (
             lambda p: save_file({"bert.pooler.dense.bias": np.zeros(3)}, p / "model.safetensors"),
-            r"bert.pooler.dense.bias: expected shape \(8,\). Received: \(3,\)",
+            r"bert.pooler.dense.bias: expected shape \(8,\), as .* Received: \(3,\)",
         ),
     ],
 )
@@ -122,16 +126,115 @@ def test_damaged_directory_is_one_clear_sentence(small_config, tmp_path, damage,
         huggingface.load_weights(path, built(small_config))
 
 
-def test_tokenizer_that_is_not_offered_is_refused(small_config, tmp_path):
-    path = saved(tmp_path / "model", built(small_config))
+def test_the_tokenizers_settings_come_along(small_config, tmp_path):
+    settings = TokenizerConfig(
+        lower_case=True, strip_accents=False, max_word_length=50, split_cjk=False, rules="huggingface"
+    )
+    path = saved(tmp_path / "model", built(small_config), tokenizer=settings)
+    assert huggingface.open_directory(path, "--model").tokenizer == settings
+    convert.run(path, str(tmp_path / "copy"))
+    assert huggingface.open_directory(str(tmp_path / "copy"), "--model").tokenizer == settings
+    # What transformers writes, which knows no other rules than its own.
     file = tmp_path / "model/tokenizer_config.json"
-    settings = json.loads(file.read_text())
-    file.write_text(json.dumps({**settings, "strip_accents": False}))
-    assert not huggingface.open_directory(path, "--model").lower_case
-    for change in ({"strip_accents": True}, {"tokenize_chinese_chars": False}):
-        file.write_text(json.dumps({**settings, **change}))
-        with pytest.raises(InputError, match="tokenizer_config.json: expected tokenize_chinese_chars = true"):
-            huggingface.open_directory(path, "--model")
+    file.write_text(json.dumps({"do_lower_case": False, "model_max_length": 1000000000000000019884624838656}))
+    directory = huggingface.open_directory(path, "--model")
+    assert directory.tokenizer == TokenizerConfig(lower_case=False, rules="huggingface")
+    assert directory.max_seq_length == 16
+    file.write_text(json.dumps({"do_lower_case": "yes"}))
+    with pytest.raises(InputError, match="tokenizer_config.json: lower_case: expected bool. Received: 'yes'."):
+        huggingface.open_directory(path, "--model")
+    file.unlink()
+    normalizer = {"type": "BertNormalizer", "lowercase": False, "strip_accents": True, "handle_chinese_chars": False}
+    model = {"type": "WordPiece", "vocab": VOCABULARY.ids, "max_input_chars_per_word": 7}
+    (tmp_path / "model/tokenizer.json").write_text(json.dumps({"normalizer": normalizer, "model": model}))
+    assert huggingface.open_directory(path, "--model").tokenizer == TokenizerConfig(
+        lower_case=False, strip_accents=True, split_cjk=False, max_word_length=7, rules="huggingface"
+    )
+
+
+def test_a_pickle_is_refused_with_the_way_out(small_config, tmp_path):
+    path = saved(tmp_path / "model", built(small_config))
+    (tmp_path / "model/model.safetensors").rename(tmp_path / "model/pytorch_model.bin")
+    with pytest.raises(InputError, match=r"pytorch_model.bin, a pickle, which can run any program .*save_pretrained"):
+        huggingface.open_directory(path, "init_from")
+
+
+def test_weights_in_several_files_load(small_config, tmp_path):
+    model, other = built(small_config), built(small_config, seed=1)
+    path = saved(tmp_path / "model", model)
+    tensors = load_file(f"{path}/model.safetensors")
+    (tmp_path / "model/model.safetensors").unlink()
+    names = sorted(tensors)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    for file, part in parts.items():
+        save_file({name: tensors[name] for name in part}, f"{path}/{file}")
+    index = {"weight_map": {name: file for file, part in parts.items() for name in part}}
+    (tmp_path / "model/model.safetensors.index.json").write_text(json.dumps(index))
+    assert str(open_source(path, "init_from").load_weights(other)) == "46 weights loaded"
+    for a, b in zip(weights_of(model), weights_of(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_source_is_told_apart_by_what_it_holds(small_config, tmp_path):
+    model = built(small_config)
+    saved(tmp_path / "run/model", model)
+    (tmp_path / "run/config.json").write_text('{"train": {}, "optimizer": {}}')
+    (tmp_path / "google").mkdir()
+    write_google_checkpoint(tmp_path / "google", small_config, model)
+    for name in ("run", "run/model", "google"):
+        other = built(small_config, seed=1)
+        assert str(open_source(str(tmp_path / name), "init_from").load_weights(other)) == "46 weights loaded"
+        for a, b in zip(weights_of(model), weights_of(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+    (tmp_path / "run/model").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="run: expected a finished run. Received a workdir without model/."):
+        open_source(str(tmp_path / "run"), "init_from")
+    with pytest.raises(InputError, match="init_from none: expected the folder of a model"):
+        open_source("none", "init_from")
+
+
+def test_weights_of_another_shape_are_named_with_both_shapes(small_config, tmp_path):
+    path = saved(tmp_path / "model", built(small_config))
+    other = BertForPreTraining(dataclasses.replace(small_config, intermediate_size=32))
+    other.build()
+    with pytest.raises(InputError, match=r"dense.weight: expected shape \(8, 32\), .* Received: \(8, 16\)"):
+        open_source(path, "init_from").load_weights(other)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "labels"),
+    [
+        ("BertModel", {}, None),
+        ("BertModel", {"with_pooler": False}, None),
+        ("BertForMaskedLM", {}, None),
+        ("BertForNextSentencePrediction", {}, None),
+        ("BertForSequenceClassification", {"num_labels": 3}, ["a", "b", "ü"]),
+        ("BertForTokenClassification", {"num_labels": 2}, ["O", "B-X"]),
+        ("BertForQuestionAnswering", {}, None),
+        ("BertForMultipleChoice", {}, None),
+    ],
+)
+def test_every_head_converts_to_the_same_bits(small_config, tmp_path, architecture, arguments, labels):
+    keras.utils.set_random_seed(0)
+    model = getattr(heads, architecture, None) or getattr(pretraining, architecture)
+    model = model(small_config, **arguments)
+    model.build()
+    path = saved(tmp_path / "theirs", model, architecture=architecture, labels=labels)
+    convert.run(path, str(tmp_path / "ours"))
+    theirs, ours = (load_file(str(tmp_path / name / "model.safetensors")) for name in ("theirs", "ours"))
+    assert theirs.keys() == ours.keys()
+    assert any(name.startswith("bert.") for name in theirs) == (architecture != "BertModel")
+    for name in theirs:
+        np.testing.assert_array_equal(theirs[name], ours[name])
+    settings = json.loads((tmp_path / "ours/config.json").read_text())
+    assert settings["architectures"] == [architecture]
+    assert settings.get("id2label") == (labels and {str(i): label for i, label in enumerate(labels)})
+
+
+def test_an_unknown_head_is_not_converted(small_config, tmp_path):
+    path = saved(tmp_path / "theirs", built(small_config), architecture="BertLMHeadModel")
+    with pytest.raises(InputError, match="expected one of BertForSequence.* Received: BertLMHeadModel."):
+        convert.run(path, str(tmp_path / "ours"))
 
 
 def test_vocabulary_of_tokenizer_json_is_read(small_config, tmp_path):
@@ -167,7 +270,7 @@ def test_checkpoint_without_heads_is_not_converted(small_config, tmp_path):
     path = saved(tmp_path / "model", built(small_config))
     tensors = load_file(f"{path}/model.safetensors")
     save_file({n: x for n, x in tensors.items() if n.startswith("bert.")}, f"{path}/model.safetensors")
-    with pytest.raises(InputError, match="expected a pretraining checkpoint with both heads"):
+    with pytest.raises(InputError, match="with all weights of a BertForPreTraining. Received one without cls"):
         convert.run(path, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -223,7 +326,7 @@ def test_google_checkpoint_converts_to_the_same_numbers(small_config, tmp_path):
     directory = huggingface.open_directory(str(tmp_path / "ours"), "--model")
     # Google computes "gelu" in its tanh form.
     assert directory.config.hidden_act == "gelu_new"
-    assert directory.lower_case
+    assert directory.tokenizer.lower_case
     other = BertForPreTraining(directory.config)
     other.build()
     huggingface.load_weights(directory.path, other)

@@ -10,8 +10,9 @@ import pytest
 
 from bert_tf.config import BertConfig
 from bert_tf.interop import huggingface
+from bert_tf.modeling import heads
 from bert_tf.modeling.pretraining import BertForPreTraining
-from bert_tf.tasks import classification
+from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 _ON_JAX = """
@@ -19,24 +20,21 @@ import sys
 import keras
 import numpy as np
 from bert_tf.interop import huggingface
-from bert_tf.modeling.pretraining import BertForPreTraining
-from bert_tf.tasks import classification
+from bert_tf.modeling import heads, pretraining
 
 assert keras.backend.backend() == "jax"
 folder = sys.argv[1]
 batch = dict(np.load(f"{folder}/batch.npz"))
 found = {}
-for name in ("pretraining", "classification"):
+for name, arguments in MODELS.items():
     directory = huggingface.open_directory(f"{folder}/{name}", "model")
-    if name == "pretraining":
-        model = BertForPreTraining(directory.config)
-        model.build()
-    else:
-        model = classification.make_model(directory.config, ["a", "b", "c"])
+    model = getattr(heads, name, None) or getattr(pretraining, name)
+    model = model(directory.config, **arguments)
+    model.build()
     huggingface.load_all_weights(directory.path, model)
-    found |= {key: np.asarray(value) for key, value in model(batch).items()}
+    found |= {f"{name}_{key}": np.asarray(value) for key, value in model(batch).items()}
     found |= {f"{name}_{key}": np.asarray(value) for key, value in model.encoder(batch).items()}
-    if name == "pretraining":
+    if name == "BertForPreTraining":
         found |= {key: np.asarray(value) for key, value in model.loss_sums(model(batch), batch).items()}
 np.savez(f"{folder}/jax.npz", **found)
 """
@@ -64,25 +62,33 @@ def test_outputs_are_those_of_tensorflow(pretraining_batch, tmp_path, packed):
     vocabulary = Vocabulary((*SPECIAL_TOKENS, *(f"w{i}" for i in range(45))))
     pretraining = BertForPreTraining(config)
     pretraining.build()
-    models = {"pretraining": pretraining, "classification": classification.make_model(config, ["a", "b", "c"])}
-    expected = {}
+    arguments = {
+        "BertForSequenceClassification": {"num_labels": 3},
+        "BertForTokenClassification": {"num_labels": 3},
+        "BertForQuestionAnswering": {},
+        "BertForEmbedding": {"pooling": "mean"},
+    }
     if packed:  # a packed row has no one label
-        del models["classification"]
+        arguments = {}
+    models = {"BertForPreTraining": pretraining}
+    for name, settings in arguments.items():
+        models[name] = getattr(heads, name)(config, **settings)
+        models[name].build()
+    expected = {}
     for name, model in models.items():
         huggingface.save(
             str(tmp_path / name),
             model,
-            architecture={"pretraining": "BertForPreTraining"}.get(name, classification.ARCHITECTURE),
+            architecture=name,
             vocabulary=vocabulary,
-            lower_case=True,
+            tokenizer=TokenizerConfig(),
             max_seq_length=16,
-            labels=["a", "b", "c"] if name == "classification" else None,
         )
-        expected |= {key: np.asarray(value) for key, value in model(batch).items()}
+        expected |= {f"{name}_{key}": np.asarray(value) for key, value in model(batch).items()}
         expected |= {f"{name}_{key}": np.asarray(value) for key, value in model.encoder(batch).items()}
     expected |= {key: np.asarray(v) for key, v in pretraining.loss_sums(pretraining(batch), batch).items()}
     np.savez(tmp_path / "batch.npz", **batch)
-    script = _ON_JAX.replace('("pretraining", "classification")', repr(tuple(models)))
+    script = _ON_JAX.replace("MODELS", repr({"BertForPreTraining": {}, **arguments}))
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)],
         cwd=pathlib.Path(__file__).parent.parent,

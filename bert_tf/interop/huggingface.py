@@ -3,12 +3,13 @@
 Theirs and ours hold the same numbers; a Dense kernel of ours, [in, out], is the transpose of their Linear weight.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -18,14 +19,16 @@ from safetensors.numpy import save_file
 from bert_tf import config_io
 from bert_tf.config import BertConfig
 from bert_tf.errors import InputError
+from bert_tf.interop import hf_tokenizer
 from bert_tf.interop.weights import LoadReport, assign, weight_names
+from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.vocabulary import Vocabulary
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-_TOKENIZER_CONFIG = "tokenizer_config.json"
-_VOCABULARY = "vocab.txt"
-_FAST_TOKENIZER = "tokenizer.json"
+_INDEX = "model.safetensors.index.json"
+_PICKLED = "pytorch_model.bin"
+_OURS = "bert_tf"  # under task_specific_params of config.json
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class ModelDirectory:
     path: str
     config: BertConfig
     vocabulary: Vocabulary
-    lower_case: bool
+    tokenizer: TokenizerConfig
     max_seq_length: int
     settings: dict
 
@@ -58,6 +61,20 @@ class ModelDirectory:
             place = os.path.join(self.path, CONFIG)
             raise InputError(f"{place}: id2label: expected {{id: label}}. Received: {names!r}.") from None
 
+    @property
+    def task_settings(self) -> dict:
+        """What this project's fine-tuning wrote for predictions; {} in folders of others."""
+        return (self.settings.get("task_specific_params") or {}).get(_OURS, {})
+
+    def load_weights(self, model: keras.Model, fresh: Sequence[str] = ()) -> LoadReport:
+        """See the function of this name."""
+        return load_weights(self.path, model, fresh)
+
+    def has_weight(self, name: str) -> bool:
+        """Whether there is a weight of this name (Hugging Face's, with "bert.")."""
+        with _weights(self.path) as present:
+            return name in present
+
 
 def open_directory(path: str, field: str) -> ModelDirectory:
     """Reads everything but the weights; `field` names the flag or config field in errors.
@@ -65,11 +82,20 @@ def open_directory(path: str, field: str) -> ModelDirectory:
     Raises:
       InputError: a file is missing or is not what it should be.
     """
-    has_fast_tokenizer = os.path.isfile(os.path.join(path, _FAST_TOKENIZER))
-    for name in (CONFIG, WEIGHTS, _VOCABULARY):
-        if not os.path.isfile(os.path.join(path, name)) and not (name == _VOCABULARY and has_fast_tokenizer):
+    if os.path.isfile(os.path.join(path, _PICKLED)) and not _weight_files(path):
+        raise InputError(
+            f"{field} {path}: expected weights in safetensors format. Received {_PICKLED}, a pickle, which can run any "
+            f'program when it is read. Where you trust it and have PyTorch: python -c "import transformers; '
+            f"transformers.AutoModelForPreTraining.from_pretrained('{path}').save_pretrained('{path}')\"."
+        )
+    for name, is_there in (
+        (CONFIG, os.path.isfile(os.path.join(path, CONFIG))),
+        (WEIGHTS, bool(_weight_files(path))),
+        (hf_tokenizer.VOCABULARY, hf_tokenizer.is_there(path)),
+    ):
+        if not is_there:
             raise InputError(
-                f"{field} {path}: expected a model directory with {CONFIG}, {WEIGHTS} and {_VOCABULARY}. "
+                f"{field} {path}: expected a model directory with {CONFIG}, {WEIGHTS} and {hf_tokenizer.VOCABULARY}. "
                 f"Received one without {name}."
             )
     settings = config_io.read_json(os.path.join(path, CONFIG))
@@ -81,7 +107,7 @@ def open_directory(path: str, field: str) -> ModelDirectory:
     settings_config["hidden_act"] = "gelu_new" if activation == "gelu_pytorch_tanh" else activation
     if settings_config["hidden_act"] not in ("gelu", "gelu_new"):
         raise InputError(f"{field} {path}: expected hidden_act gelu or gelu_new. Received: {activation!r}.")
-    vocabulary = _read_vocabulary(path)
+    vocabulary = hf_tokenizer.read_vocabulary(path)
     if settings.get("position_embedding_type", "absolute") != "absolute":
         kind = settings["position_embedding_type"]
         raise InputError(f"{field} {path}: expected position_embedding_type absolute. Received: {kind!r}.")
@@ -90,40 +116,17 @@ def open_directory(path: str, field: str) -> ModelDirectory:
     if len(vocabulary) > config.vocab_size:
         raise InputError(
             f"{field} {path}: expected a vocabulary of at most vocab_size = {config.vocab_size} tokens. "
-            f"Received {len(vocabulary)} in {_VOCABULARY}."
+            f"Received {len(vocabulary)} in {hf_tokenizer.VOCABULARY}."
         )
-    tokenizer_path = os.path.join(path, _TOKENIZER_CONFIG)
-    tokenizer = config_io.read_json(tokenizer_path) if os.path.isfile(tokenizer_path) else {}
-    lower_case = bool(tokenizer.get("do_lower_case", True))
-    # Other ids than the model was trained with would be made in silence.
-    if tokenizer.get("tokenize_chinese_chars") is False or tokenizer.get("strip_accents") not in (None, lower_case):
-        raise InputError(
-            f"{tokenizer_path}: expected tokenize_chinese_chars = true and strip_accents = null or as do_lower_case. "
-            f"Received {tokenizer.get('tokenize_chinese_chars')} and {tokenizer.get('strip_accents')}."
-        )
+    tokenizer, longest = hf_tokenizer.read_settings(path)
     return ModelDirectory(
         path=path,
         config=config,
         vocabulary=vocabulary,
-        lower_case=lower_case,
-        # Released tokenizers say 1e30 where they know no limit.
-        max_seq_length=int(min(tokenizer.get("model_max_length") or 1e30, config.max_position_embeddings)),
+        tokenizer=tokenizer,
+        max_seq_length=int(min(longest, config.max_position_embeddings)),
         settings=settings,
     )
-
-
-def _read_vocabulary(path: str) -> Vocabulary:
-    """vocab.txt, or the vocabulary in tokenizer.json, which is all that transformers 5 writes."""
-    if os.path.isfile(os.path.join(path, _VOCABULARY)):
-        return Vocabulary.load(os.path.join(path, _VOCABULARY))
-    source = os.path.join(path, _FAST_TOKENIZER)
-    model = config_io.read_json(source).get("model")
-    if not isinstance(model, dict) or model.get("type") != "WordPiece" or not isinstance(model.get("vocab"), dict):
-        raise InputError(f"{source}: expected a WordPiece model with its vocabulary. Received another tokenizer.")
-    ids = model["vocab"]
-    if sorted(ids.values()) != list(range(len(ids))):
-        raise InputError(f"{source}: expected the ids 0 to {len(ids) - 1}, each once. Received others.")
-    return Vocabulary(tuple(sorted(ids, key=ids.get)), source)
 
 
 def save(
@@ -132,9 +135,11 @@ def save(
     *,
     architecture: str,
     vocabulary: Vocabulary,
-    lower_case: bool,
+    tokenizer: TokenizerConfig,
     max_seq_length: int,
-    labels: list[str] | None = None,
+    labels: Sequence[str] | None = None,
+    problem_type: str | None = None,
+    task_settings: dict | None = None,
 ) -> None:
     """Writes a model directory under a temporary name and renames it, replacing an older one (see check_output).
 
@@ -143,9 +148,11 @@ def save(
       model: a model with `.config` and `.encoder`.
       architecture: the class of `transformers` that opens it, such as BertForPreTraining.
       vocabulary: of the weights.
-      lower_case: tokenizer setting.
+      tokenizer: its settings.
       max_seq_length: length that the model was trained with, kept as tokenizer setting.
       labels: class names by id.
+      problem_type: of a sequence classification, in transformers' words.
+      task_settings: see ModelDirectory.
     """
     check_output(path, "output")
     parent, name = os.path.split(os.path.abspath(path))
@@ -156,7 +163,9 @@ def save(
         raise InputError(f"{path}: expected a place that can be written. Received: {error.strerror}.") from None
     os.chmod(temporary, 0o755)
     replaced = f"{temporary}.old"
-    tensors = {name: np.ascontiguousarray(value) for name, value in _named_arrays(model)}
+    # transformers saves a bare encoder without the prefix that it has below a head.
+    prefix = "bert." if architecture == "BertModel" else ""
+    tensors = {name.removeprefix(prefix): np.ascontiguousarray(value) for name, value in named_arrays(model)}
     save_file(tensors, os.path.join(temporary, WEIGHTS), metadata={"format": "pt"})
     settings = {
         "architectures": [architecture],
@@ -169,18 +178,12 @@ def save(
     if labels is not None:
         settings["id2label"] = {str(index): label for index, label in enumerate(labels)}
         settings["label2id"] = {label: index for index, label in enumerate(labels)}
+    if problem_type is not None:
+        settings["problem_type"] = problem_type
+    if task_settings is not None:
+        settings["task_specific_params"] = {_OURS: task_settings}
     _write_json(os.path.join(temporary, CONFIG), settings)
-    tokenizer = {
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": lower_case,
-        "strip_accents": None,
-        "tokenize_chinese_chars": True,
-        "model_max_length": max_seq_length,
-        **{f"{token.strip('[]').lower()}_token": token for token in ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")},
-    }
-    _write_json(os.path.join(temporary, _TOKENIZER_CONFIG), tokenizer)
-    with open(os.path.join(temporary, _VOCABULARY), "wb") as file:
-        file.write(vocabulary.serialize())
+    hf_tokenizer.write(temporary, vocabulary, tokenizer, max_seq_length)
     if os.path.isdir(path):
         os.rename(path, replaced)
     os.rename(temporary, path)
@@ -196,39 +199,31 @@ def check_output(path: str, field: str) -> None:
     if os.path.isfile(path):
         raise InputError(f"{field} {path}: expected a folder to write a model to. Received a file.")
     names = os.listdir(path) if os.path.isdir(path) else []
-    foreign = sorted(set(names) - {CONFIG, WEIGHTS, _TOKENIZER_CONFIG, _VOCABULARY})
+    foreign = sorted(set(names) - {CONFIG, WEIGHTS, hf_tokenizer.CONFIG, hf_tokenizer.VOCABULARY})
     if foreign:
         raise InputError(
             f"{field} {path}: expected no folder, or one of an older model. Received one with {foreign[0]}."
         )
 
 
-def load_weights(directory: str, model: keras.Model) -> LoadReport:
+def load_weights(directory: str, model: keras.Model, fresh: Sequence[str] = ()) -> LoadReport:
     """Sets every weight of `model` that the directory holds.
+
+    Args:
+      directory: a model directory.
+      model: anything that weight_names knows.
+      fresh: names of weights that are not to be taken.
 
     Raises:
       InputError: no weight of the encoder is there, or one has another shape.
     """
-    path = os.path.join(directory, WEIGHTS)
-    try:
-        file = safe_open(path, framework="numpy")
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: expected weights in safetensors format. Received: {error}.") from None
-    with file:
-        present = {_canonical(name): name for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
-        # The output matrix is the embedding table, and position_ids is a constant.
-        for tied in (
-            "cls.predictions.decoder.weight",
-            "cls.predictions.decoder.bias",
-            "bert.embeddings.position_ids",
-        ):
-            present.pop(tied, None)
+    with _weights(directory) as present:
         return assign(
             model,
-            present=present,
+            present=[name for name in present if name not in fresh],
             rename=lambda name: name,
-            read=lambda name, transposed: _transposed_if(file.get_tensor(present[name]), transposed),
-            source=path,
+            read=lambda name, transposed: _transposed_if(present[name](), transposed),
+            source=os.path.join(directory, WEIGHTS),
         )
 
 
@@ -241,9 +236,46 @@ def load_all_weights(directory: str, model: keras.Model) -> None:
         )
 
 
-def _named_arrays(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
+def named_arrays(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, value) of every weight as transformers stores it; LoRA is merged."""
     for name, variable, transposed in weight_names(model):
         yield name, _transposed_if(keras.ops.convert_to_numpy(variable), transposed)
+
+
+def _weight_files(directory: str) -> list[str]:
+    """One file, or the several that an index lists."""
+    if os.path.isfile(os.path.join(directory, WEIGHTS)):
+        return [WEIGHTS]
+    index = os.path.join(directory, _INDEX)
+    if not os.path.isfile(index):
+        return []
+    return sorted(set(config_io.read_json(index).get("weight_map", {}).values()))
+
+
+@contextlib.contextmanager
+def _weights(directory: str) -> Iterator[dict]:
+    """{canonical name: function that reads the array} of all weights but those that follow from others."""
+    with contextlib.ExitStack() as stack:
+        present = {}
+        for name in _weight_files(directory):
+            path = os.path.join(directory, name)
+            try:
+                file = stack.enter_context(safe_open(path, framework="numpy"))
+            except (OSError, SafetensorError) as error:
+                raise InputError(f"{path}: expected weights in safetensors format. Received: {error}.") from None
+            present |= {_canonical(key): _reader(file, key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+        # The output matrix is the embedding table, and position_ids is a constant.
+        for tied in (
+            "cls.predictions.decoder.weight",
+            "cls.predictions.decoder.bias",
+            "bert.embeddings.position_ids",
+        ):
+            present.pop(tied, None)
+        yield present
+
+
+def _reader(file, key: str):
+    return lambda: file.get_tensor(key)
 
 
 def _transposed_if(value: np.ndarray, transposed: bool) -> np.ndarray:

@@ -52,7 +52,8 @@ def assign(
         value = read(name, transposed)
         if tuple(value.shape) != tuple(variable.shape):
             raise InputError(
-                f"{source}: {name}: expected shape {tuple(variable.shape)}. Received: {tuple(value.shape)}."
+                f"{source}: {name}: expected shape {tuple(variable.shape)}, as the model has it. "
+                f"Received: {tuple(value.shape)}."
             )
         variable.assign(value.astype(np.float32))
         loaded.append(name)
@@ -78,15 +79,21 @@ def weight_names(model: keras.Model) -> Iterator[tuple[str, keras.Variable, bool
         yield from _linear(f"{prefix}.intermediate.dense", block.intermediate)
         yield from _linear(f"{prefix}.output.dense", block.output_dense)
         yield from _norm(f"{prefix}.output.LayerNorm", block.output_norm)
+        # transformers knows no adapters; these names are ours.
+        for place, adapter in zip(("attention.output", "output"), block.adapters, strict=False):
+            yield from _linear(f"{prefix}.{place}.adapter.down", adapter.down)
+            yield from _linear(f"{prefix}.{place}.adapter.up", adapter.up)
     if encoder.pooler is not None:
         yield from _linear("bert.pooler.dense", encoder.pooler)
     if hasattr(model, "masked_lm"):
         yield from _linear("cls.predictions.transform.dense", model.masked_lm.transform)
         yield from _norm("cls.predictions.transform.LayerNorm", model.masked_lm.transform_norm)
         yield "cls.predictions.bias", model.masked_lm.bias, False
+    if hasattr(model, "next_sentence"):
         yield from _linear("cls.seq_relationship", model.next_sentence)
-    if hasattr(model, "classifier"):
-        yield from _linear("classifier", model.classifier)
+    for name in ("classifier", "qa_outputs"):
+        if hasattr(model, name):
+            yield from _linear(name, getattr(model, name))
 
 
 def _linear(prefix: str, layer: keras.layers.Dense):

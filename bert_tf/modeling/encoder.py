@@ -13,6 +13,7 @@ class BertEncoder(keras.layers.Layer):
     Args:
       config: the network's sizes.
       with_pooler: leave it out for heads that do not use the pooled output.
+      adapter_size: width of adapters in every block; None for none.
 
     Call with a dict of int32 [batch, length]: input_word_ids, input_mask (1 for tokens), input_type_ids. Packed rows
     have besides: position_ids, sequence_ids (1, 2, ... for the sequences of a row, none of which attends to another; 0
@@ -20,16 +21,18 @@ class BertEncoder(keras.layers.Layer):
 
     Returns:
       {"sequence_output": [batch, length, hidden], "pooled_output": [batch, hidden]}, [batch, sequences, hidden] of
-      packed rows; the second only with the pooler.
+      packed rows; the second only with the pooler. And "hidden_states", a list of [batch, length, hidden]: of the
+      embeddings, then of each block, the last of which is the sequence_output.
     """
 
-    def __init__(self, config: BertConfig, with_pooler: bool = True, **kwargs):
+    def __init__(self, config: BertConfig, with_pooler: bool = True, adapter_size: int | None = None, **kwargs):
         super().__init__(**{"name": "bert", **kwargs})
         self.config = config
         policy = self.dtype_policy
         self.embeddings = Embeddings(config, name="embeddings", dtype=policy)
         self.blocks = [
-            TransformerBlock(config, name=f"layer_{i}", dtype=policy) for i in range(config.num_hidden_layers)
+            TransformerBlock(config, adapter_size, name=f"layer_{i}", dtype=policy)
+            for i in range(config.num_hidden_layers)
         ]
         self.pooler = dense(config, config.hidden_size, "pooler", policy) if with_pooler else None
 
@@ -46,9 +49,11 @@ class BertEncoder(keras.layers.Layer):
             inputs["input_word_ids"], inputs["input_type_ids"], inputs.get("position_ids"), training=training
         )
         visible = _visible(inputs["input_mask"], inputs.get("sequence_ids"))
+        states = [x]
         for block in self.blocks:
             x = block(x, visible, training=training)
-        outputs = {"sequence_output": x}
+            states.append(x)
+        outputs = {"sequence_output": x, "hidden_states": states}
         if self.pooler is not None:
             positions = inputs.get("next_sentence_positions")
             first = x[:, 0] if positions is None else gather_positions(x, positions)

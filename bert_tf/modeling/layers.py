@@ -102,10 +102,31 @@ class SelfAttention(keras.layers.Layer):
         return self.output_dense(ops.reshape(context, (batch, length, heads * head_size)))
 
 
-class TransformerBlock(keras.layers.Layer):
-    """Attention and feed-forward, each with dropout, residual and LayerNorm after it (post-LayerNorm)."""
+class Adapter(keras.layers.Layer):
+    """A bottleneck with GELU and a way around it (Houlsby et al. 2019, figure 2); at first it changes nothing."""
 
-    def __init__(self, config: BertConfig, **kwargs):
+    def __init__(self, config: BertConfig, size: int, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.down = dense(config, size, "down", self.dtype_policy)
+        self.up = keras.layers.Dense(config.hidden_size, kernel_initializer="zeros", name="up", dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        self.down.build(input_shape)
+        self.up.build((*input_shape[:-1], self.down.units))
+
+    def call(self, x):
+        """[batch, length, hidden] -> the same."""
+        return x + self.up(activation(self.config, self.down(x)))
+
+
+class TransformerBlock(keras.layers.Layer):
+    """Attention and feed-forward, each with dropout, residual and LayerNorm after it (post-LayerNorm).
+
+    adapter_size: width of an adapter after each of the two; None for none.
+    """
+
+    def __init__(self, config: BertConfig, adapter_size: int | None = None, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         policy = self.dtype_policy
@@ -117,8 +138,12 @@ class TransformerBlock(keras.layers.Layer):
         self.dropouts = [
             keras.layers.Dropout(config.hidden_dropout_prob, name=f"dropout_{i}", dtype=policy) for i in range(2)
         ]
+        names = ("attention_adapter", "output_adapter") if adapter_size else ()
+        self.adapters = [Adapter(config, adapter_size, name=name, dtype=policy) for name in names]
 
     def build(self, input_shape):
+        for adapter in self.adapters:
+            adapter.build(input_shape)
         self.attention.build(input_shape)
         self.attention_norm.build(input_shape)
         self.intermediate.build(input_shape)
@@ -127,6 +152,10 @@ class TransformerBlock(keras.layers.Layer):
 
     def call(self, x, visible, training=False):
         attended = self.attention(x, visible, training=training)
+        if self.adapters:
+            attended = self.adapters[0](attended)
         x = self.attention_norm(x + self.dropouts[0](attended, training=training))
         hidden = self.output_dense(activation(self.config, self.intermediate(x)))
+        if self.adapters:
+            hidden = self.adapters[1](hidden)
         return self.output_norm(x + self.dropouts[1](hidden, training=training))

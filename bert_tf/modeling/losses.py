@@ -9,6 +9,20 @@ def cross_entropy(logits, labels):
     return ops.sparse_categorical_crossentropy(labels, ops.cast(logits, "float32"), from_logits=True)
 
 
+def smoothed_cross_entropy(logits, labels, smoothing=None):
+    """The same against (1 - smoothing) of the label and `smoothing` of all classes alike (Szegedy et al. 2016, 7)."""
+    loss = cross_entropy(logits, labels)
+    if smoothing is None:
+        return loss
+    everywhere = -ops.mean(ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+    return (1.0 - smoothing) * loss + smoothing * everywhere
+
+
+def binary_cross_entropy(logits, labels):
+    """float32 [...] each -> float32 [...]: -label log p - (1 - label) log(1 - p), p the sigmoid of the logit."""
+    return ops.relu(logits) - logits * labels + ops.softplus(-ops.abs(logits))
+
+
 def correct(logits, labels):
     """float32 [...]: 1 where the largest logit is the label's."""
     # top_k rather than argmax: Keras' argmax on TensorFlow first rewrites every logit to tell -0.0 from 0.0.

@@ -119,3 +119,71 @@ class BertForPreTraining(keras.Model):
 def _by_sequence(logits):
     """[batch, 2] of rows that are not packed -> [batch, 1, 2]; [batch, sequences, 2] stays."""
     return logits[:, None] if len(logits.shape) == 2 else logits
+
+
+class BertForMaskedLM(keras.Model):
+    """An encoder without pooler, and the masked-LM head: to answer with, and to pass on.
+
+    Call with input_word_ids, input_mask and input_type_ids, int32 [batch, length], and masked_lm_positions int32
+    [batch, predictions].
+
+    Returns:
+      {"masked_lm_logits": float32 [batch, predictions, vocab]}.
+    """
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.encoder = BertEncoder(config, with_pooler=False, dtype=self.dtype_policy)
+        self.masked_lm = MaskedLMHead(config, name="masked_lm", dtype=self.dtype_policy)
+
+    def build(self, input_shape=None):
+        self.encoder.build()
+        self.masked_lm.build()
+        self.built = True
+
+    def call(self, inputs, training=False):
+        sequence = self.encoder(inputs, training=training)["sequence_output"]
+        table = self.encoder.embeddings.word_embeddings
+        return {"masked_lm_logits": self.masked_lm(sequence, inputs["masked_lm_positions"], table)}
+
+
+class BertForNextSentencePrediction(keras.Model):
+    """An encoder and the next-sentence head: to answer with, and to pass on.
+
+    Call with input_word_ids, input_mask and input_type_ids, int32 [batch, length].
+
+    Returns:
+      {"next_sentence_logits": float32 [batch, 2]}, 0 for the next sentence and 1 for another one.
+    """
+
+    def __init__(self, config: BertConfig, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.encoder = BertEncoder(config, dtype=self.dtype_policy)
+        self.next_sentence = dense(config, 2, "next_sentence", self.dtype_policy)
+
+    def build(self, input_shape=None):
+        self.encoder.build()
+        self.next_sentence.build((None, self.config.hidden_size))
+        self.built = True
+
+    def call(self, inputs, training=False):
+        pooled = self.encoder(inputs, training=training)["pooled_output"]
+        return {"next_sentence_logits": ops.cast(self.next_sentence(pooled), "float32")}
+
+
+class BertModel(keras.Model):
+    """The encoder alone, as a model; see BertEncoder."""
+
+    def __init__(self, config: BertConfig, *, with_pooler: bool = True, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.encoder = BertEncoder(config, with_pooler=with_pooler, dtype=self.dtype_policy)
+
+    def build(self, input_shape=None):
+        self.encoder.build()
+        self.built = True
+
+    def call(self, inputs, training=False):
+        return self.encoder(inputs, training=training)

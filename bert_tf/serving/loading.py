@@ -1,36 +1,81 @@
-"""A fine-tuned model directory -> the functions that answer."""
+"""A model directory -> what answers."""
 
-from types import ModuleType
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import keras
+import tensorflow as tf
 
+from bert_tf import config_io
+from bert_tf.config_finetune import FinetuneDataConfig, HeadConfig
+from bert_tf.errors import InputError
 from bert_tf.interop import huggingface
-from bert_tf.tasks import task_of
+from bert_tf.tasks import make_task, name_for, task_named
+from bert_tf.tasks.task import Task, caller, outputs_of
 from bert_tf.tokenizer import Tokenizer
 
+_POOLER = "bert.pooler.dense.weight"
 
-class Loaded(NamedTuple):
-    """What a SavedModel or a prediction needs."""
 
-    task: ModuleType
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A task with its model and tokenizer.
+
+    Attributes:
+      task: knows labels and settings.
+      model: built, with all its weights.
+      tokenizer: of the model.
+      directory: where it came from.
+      call: the model as a graph.
+    """
+
+    task: Task
     model: keras.Model
     tokenizer: Tokenizer
-    signatures: dict
+    directory: huggingface.ModelDirectory
+    call: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+    def answers(self, examples: Sequence[dict], *, batch_size: int = 64) -> list[dict]:
+        """One answer an example; see the task."""
+        rows = self.task.rows(examples, self.tokenizer, labelled=False)
+        return self.task.answers(examples, rows, outputs_of(self.call, rows.arrays, batch_size=batch_size))
 
 
-def load(path: str, field: str = "--model") -> Loaded:
+def load(path: str, field: str = "--model", task: str | None = None, **columns) -> Loaded:
     """Loads a model directory.
+
+    Args:
+      path: the directory.
+      field: the flag that names it.
+      task: name of the task; None for the one that the model was made for.
+      **columns: fields of FinetuneDataConfig that differ from those of the fine-tuning.
 
     Raises:
       InputError: not a model directory, without a task's head, or with a weight missing.
     """
     directory = huggingface.open_directory(path, field)
-    task = task_of(directory.architecture, path)
+    kept = directory.task_settings
+    name = task or kept.get("task") or name_for(directory.architecture, directory.settings, path)
+    task_class = task_named(name)
+    place = f"{path}/{huggingface.CONFIG}"
+    same = kept.get("task") == name
+    data = config_io.from_dict(FinetuneDataConfig, kept.get("data", {}) if same else {}, place)
+    head = config_io.from_dict(HeadConfig, kept.get("head", {}) if same else {}, place)
+    length = data.max_seq_length if same else directory.max_seq_length
+    if length > directory.config.max_position_embeddings:
+        raise InputError(
+            f"{place}: max_seq_length: expected at most {directory.config.max_position_embeddings}. Received {length}."
+        )
+    given = {name: value for name, value in columns.items() if value is not None}
+    data = dataclasses.replace(data, **{"max_seq_length": length, **given})
     # transformers leaves the names out where they are its own default, which has two classes.
     labels = directory.labels or ["LABEL_0", "LABEL_1"]
-    model = task.make_model(directory.config, labels)
+    task = make_task(name, labels=labels, data=data, head=head)
+    # The bare encoder may come with a pooler or without.
+    more = {"with_pooler": directory.has_weight(_POOLER)} if task_class.architecture == "BertModel" else {}
+    model = task.make_model(directory.config, adapter_size=kept.get("adapter_size"), **more)
     huggingface.load_all_weights(path, model)
-    tokenizer = Tokenizer(directory.vocabulary, lower_case=directory.lower_case)
-    signatures = task.signatures(model, tokenizer, labels=labels, max_seq_length=directory.max_seq_length)
-    return Loaded(task, model, tokenizer, signatures)
+    tokenizer = Tokenizer(
+        directory.vocabulary, **dataclasses.asdict(directory.tokenizer), keep_special_tokens=name == "fill_mask"
+    )
+    return Loaded(task, model, tokenizer, directory, caller(model))

@@ -8,6 +8,7 @@ import keras
 
 from bert_tf.errors import InputError
 from bert_tf.serving.loading import load
+from bert_tf.serving.signatures import signatures
 
 
 def export(model_directory: str, output: str) -> str:
@@ -20,13 +21,14 @@ def export(model_directory: str, output: str) -> str:
     except OSError as error:
         raise InputError(f"--output {output}: expected a folder for versions. Received: {error.strerror}.") from None
     loaded = load(model_directory)
+    functions = signatures(loaded.task, loaded.model, loaded.tokenizer)
     version = max([0, *versions(output)]) + 1
     temporary = tempfile.mkdtemp(prefix=f".{version}.", suffix=".tmp", dir=output)
     try:
         archive = keras.export.ExportArchive()
         archive.track(loaded.model)
         archive.tokenizer = loaded.tokenizer
-        for name, function in loaded.signatures.items():
+        for name, function in functions.items():
             function.get_concrete_function()
             archive.add_endpoint(name, function)
         archive.write_out(temporary, verbose=False)

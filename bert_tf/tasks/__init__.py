@@ -1,30 +1,72 @@
-"""The table of tasks: a name in configs and the architecture in a model directory -> the task's module."""
+"""The table of tasks: a name in configs and, where another project made the model, what it says of itself -> a Task."""
 
 import importlib
-from types import ModuleType
 
+from bert_tf.config_finetune import FinetuneDataConfig, HeadConfig
 from bert_tf.errors import InputError
+from bert_tf.tasks.task import Task
 
-TASKS = {"classification": "BertForSequenceClassification"}
+TASKS = {
+    "classification": "Classification",
+    "multi_label": "MultiLabel",
+    "regression": "Regression",
+    "token_classification": "TokenClassification",
+    "question_answering": "QuestionAnswering",
+    "multiple_choice": "MultipleChoice",
+    "embedding": "Embedding",
+    "fill_mask": "FillMask",
+    "next_sentence": "NextSentence",
+}
+# (architecture, problem_type) of a model directory -> the task that it was made for.
+_MADE_FOR = {
+    ("BertForSequenceClassification", None): "classification",
+    ("BertForSequenceClassification", "single_label_classification"): "classification",
+    ("BertForSequenceClassification", "multi_label_classification"): "multi_label",
+    ("BertForSequenceClassification", "regression"): "regression",
+    ("BertForTokenClassification", None): "token_classification",
+    ("BertForQuestionAnswering", None): "question_answering",
+    ("BertForMultipleChoice", None): "multiple_choice",
+    ("BertForMaskedLM", None): "fill_mask",
+    ("BertForNextSentencePrediction", None): "next_sentence",
+    ("BertForPreTraining", None): "fill_mask",
+}
 
 
-def task_named(name: str) -> ModuleType:
-    """The module of a task."""
+def task_named(name: str) -> type[Task]:
+    """The class of a task."""
     if name not in TASKS:
         raise InputError(f"task={name}: expected one of {', '.join(TASKS)}.")
-    return importlib.import_module(f"bert_tf.tasks.{name}")
+    return getattr(importlib.import_module(f"bert_tf.tasks.{name}"), TASKS[name])
 
 
-def task_of(architecture: str, path: str) -> ModuleType:
-    """The module of the task that a model directory was fine-tuned for.
+def name_for(architecture: str, settings: dict, path: str) -> str:
+    """The name of the task that a model directory is for.
+
+    Args:
+      architecture: of its config.json.
+      settings: config.json.
+      path: the directory, for errors.
 
     Raises:
-      InputError: the directory holds a model without a task's head.
+      InputError: it holds an encoder without a head.
     """
-    for name, of_task in TASKS.items():
-        if of_task == architecture:
-            return task_named(name)
-    raise InputError(
-        f"--model {path}: expected a fine-tuned model, one of {', '.join(TASKS.values())}. Received: {architecture}. "
-        "Fine-tune it first with bert_tf.finetune --set init_from=MODEL."
-    )
+    problem = settings.get("problem_type")
+    if (
+        architecture == "BertForSequenceClassification"
+        and problem is None
+        and len(settings.get("id2label") or "ab") == 1
+    ):
+        problem = "regression"  # as transformers takes a single output
+    name = _MADE_FOR.get((architecture, problem))
+    if name is None:
+        known = sorted({architecture for architecture, _ in _MADE_FOR})
+        raise InputError(
+            f"--model {path}: expected a model with a head, one of {', '.join(known)}. Received: {architecture}. "
+            "Fine-tune it first with bert_tf.finetune --set init_from=MODEL, or name a task with --task."
+        )
+    return name
+
+
+def make_task(name: str, *, labels: list[str], data: FinetuneDataConfig, head: HeadConfig) -> Task:
+    """A task."""
+    return task_named(name)(labels=labels, data=data, head=head)

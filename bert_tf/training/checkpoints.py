@@ -78,6 +78,7 @@ class Checkpoints:
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self._best: float | None = None
+        self.best_step: int | None = None  # of the best evaluation
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints, ascending."""
@@ -92,10 +93,11 @@ class Checkpoints:
             for name in os.listdir(self._folder):
                 if name.endswith(".tmp"):  # of a process that was killed while writing
                     os.remove(os.path.join(self._folder, name))
-        best, self._best = os.path.join(self._folder, _BEST), None
+        best, self._best, self.best_step = os.path.join(self._folder, _BEST), None, None
         if os.path.exists(best):
             try:
-                self._best = float(_read(best, ())[1]["loss"])
+                metadata = _read(best, ())[1]
+                self._best, self.best_step = float(metadata["loss"]), int(metadata["step"])
             except _READ_ERRORS as error:
                 self._put_aside(best, error)
         for step in reversed(self.steps()):
@@ -143,14 +145,29 @@ class Checkpoints:
             self._write_aside(self._path(state.step), self._copy(state), state.metadata(), self._remove_old)
 
     def save_if_best(self, state: State, loss: float) -> None:
-        """Keeps the state as `best.safetensors` if no evaluation had a smaller loss."""
+        """Keeps the state as `best.safetensors` if no evaluation had a smaller loss, or whatever is to be small."""
         if math.isnan(loss) or (self._best is not None and loss >= self._best):
             return
-        self._best = loss
+        self._best, self.best_step = loss, state.step
         self.wait()
         if self._is_writer:
             metadata = {**state.metadata(), "loss": repr(loss)}
             self._write_aside(os.path.join(self._folder, _BEST), self._copy(state), metadata, lambda: None)
+
+    def restore_best(self) -> int | None:
+        """Sets all variables to the best state and returns its step; None if no evaluation was ever good enough."""
+        self.wait()
+        path = os.path.join(self._folder, _BEST)
+        if not os.path.exists(path):
+            return None
+        try:
+            tensors, metadata = _read(path, list(self._variables))
+        except _READ_ERRORS as error:
+            raise StorageError(
+                f"{path}: expected the best checkpoint. Received one that cannot be read: {error}."
+            ) from None
+        self._assign(path, tensors)
+        return int(metadata["step"])
 
     def wait(self) -> None:
         """Returns when what was saved is on the disk.

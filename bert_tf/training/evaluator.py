@@ -1,5 +1,6 @@
 """Losses and metrics of a model over a finite stream of batches, under any strategy."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import keras
@@ -7,16 +8,46 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.training.step import Step
+from bert_tf.errors import InputError
+from bert_tf.training.step import Step, frozen_variables
 from bert_tf.training.strategy import Worker, distributed
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which evaluation is the best one.
+
+    Attributes:
+      metric: name of a metric.
+      minimizes: whether less of it is better.
+      patience: evaluations without a better one after which a run ends; None for no end before the last step.
+      score: the model's outputs for all validation rows, {name: [rows, ...]} in their order -> more metrics. None: the
+        outputs are not even gathered.
+    """
+
+    metric: str = "loss"
+    minimizes: bool = True
+    patience: int | None = None
+    score: Callable[[dict[str, np.ndarray]], dict[str, float]] | None = None
+
+    def cost(self, metrics: dict[str, float]) -> float:
+        """The metric, so that less is better.
+
+        Raises:
+          InputError: there is none of this name.
+        """
+        if self.metric not in metrics:
+            raise InputError(f"tuning.metric={self.metric}: expected one of {', '.join(metrics)}.")
+        return metrics[self.metric] if self.minimizes else -metrics[self.metric]
 
 
 class Evaluator:
     """Evaluates a model that has metric_names, loss_weights, loss_sums and metric_sums (see BertForPreTraining)."""
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy):
-        self._model, self._strategy = model, strategy
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy, selection: Selection = Selection()):  # noqa: B008 - it is immutable
+        self._model, self._strategy, self._score = model, strategy, selection.score
         self._weights = [variable.value for variable in model.trainable_variables]
+        self._frozen = [variable.value for variable in frozen_variables(model)]
         self._step = Step(model, train=TrainConfig(), optimizer_config=OptimizerConfig())
 
     def evaluate(
@@ -32,23 +63,35 @@ class Evaluator:
           {name: mean}, None if it was given up.
         """
         totals = np.zeros((len(self._model.metric_names), 2))
+        gathered: list[dict[str, np.ndarray]] = []
         dataset, _ = distributed(self._strategy, batches)
         for batch in dataset:
+            sums, outputs = self._batch_sums(batch, tf.constant(float(is_stopped())))
             # float64: thousands of batches are added up.
-            *sums, stops = self._batch_sums(batch, tf.constant(float(is_stopped()))).numpy()
+            *sums, stops = sums.numpy()
             if stops[0]:
                 return None
             totals += sums
+            gathered.append({name: x.numpy() for name, x in outputs.items()})
         means = summarize(self._model.metric_names, totals)
-        return {**means, **self._model.derived_metrics(means)}
+        means |= self._model.derived_metrics(means)
+        if self._score is not None and gathered:
+            means |= self._score({name: np.concatenate([part[name] for part in gathered]) for name in gathered[0]})
+        return means
 
     @tf.function
     def _batch_sums(self, batch, stop):
         def replica(batch, stop):
-            sums = self._step.metrics([tf.convert_to_tensor(v) for v in self._weights], batch)
-            return tf.concat([sums, [[stop, 1.0]]], axis=0)
+            weights, frozen = ([tf.convert_to_tensor(v) for v in part] for part in (self._weights, self._frozen))
+            sums, outputs = self._step.metrics(weights, batch, frozen)
+            return tf.concat([sums, [[stop, 1.0]]], axis=0), outputs
 
-        return self._strategy.reduce("SUM", self._strategy.run(replica, args=(batch, stop)), axis=None)
+        sums, outputs = self._strategy.run(replica, args=(batch, stop))
+        if self._score is None:
+            outputs = {}
+        # Replicas hold consecutive rows, so the gathered rows are in the order of the batch.
+        gathered = {name: self._strategy.gather(x, axis=0) for name, x in outputs.items()}
+        return self._strategy.reduce("SUM", sums, axis=None), gathered
 
 
 def summarize(names: Sequence[str], sums: np.ndarray) -> dict[str, float]:

@@ -4,11 +4,11 @@
   m    = beta_1 m + (1 - beta_1) g
   v    = beta_2 v + (1 - beta_2) g^2
   u    = m / (sqrt(v) + epsilon) + decay w
-  w    = w - rate(step) ratio u                     ratio: AdamW 1, LAMB |w| / |u| of each weight
+  w    = w - share rate(step) ratio u               ratio: AdamW 1, LAMB |w| / |u| of each weight
 
 Devlin et al. 2018, A.2; Loshchilov and Hutter 2017 for the decoupled decay; You et al. 2020, algorithm 2, for LAMB.
 Without bias correction, as google-research/bert; with it, m and v are divided by 1 - beta^(step + 1). Biases and
-LayerNorm neither decay nor, in LAMB, adapt: their ratio is 1.
+LayerNorm neither decay nor, in LAMB, adapt: their ratio is 1. A weight's share of the rate is 1 unless given.
 """
 
 from collections.abc import Sequence
@@ -75,6 +75,7 @@ def update(
     gradients: Sequence[tf.Tensor],
     step: tf.Tensor,
     scaled: bool = False,
+    rate_shares: Sequence[float] | None = None,
 ) -> tuple[list[tf.Tensor], Slots, dict[str, tf.Tensor]]:
     """One optimizer step.
 
@@ -88,6 +89,7 @@ def update(
       step: scalar integer, 0 for the first step.
       scaled: the gradients are slots.scale[0] times too large; where one of them is no number, weights and moments stay
         as they are and the scale is halved. The step counts all the same.
+      rate_shares: one factor of the rate a weight; None for 1.
 
     Returns:
       New weights, new slots, and {"learning_rate", "gradient_norm" (before clipping), "loss_scale"}.
@@ -105,7 +107,10 @@ def update(
         count = tf.cast(step, tf.float32) + 1.0
         correction = [1.0 - tf.pow(beta, count) for beta in (config.beta_1, config.beta_2)]
     new_weights, first, second = [], [], []
-    for weight, m, v, gradient, decay in zip(weights, slots.first, slots.second, gradients, decay_mask, strict=True):
+    shares = [1.0] * len(weights) if rate_shares is None else rate_shares
+    for weight, m, v, gradient, decay, share in zip(
+        weights, slots.first, slots.second, gradients, decay_mask, shares, strict=True
+    ):
         m = config.beta_1 * m + (1.0 - config.beta_1) * gradient
         v = config.beta_2 * v + (1.0 - config.beta_2) * tf.square(gradient)
         change = (m / correction[0]) / (tf.sqrt(v / correction[1]) + config.epsilon)
@@ -113,7 +118,7 @@ def update(
             change += config.weight_decay * weight
             if config.name == "lamb":
                 change *= _trust_ratio(weight, change)
-        new_weights.append(weight - rate * change)
+        new_weights.append(weight - (rate if share == 1.0 else share * rate) * change)
         first.append(m)
         second.append(v)
     told = {"learning_rate": rate, "gradient_norm": norm, "loss_scale": scale}

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from bert_tf import record_files, records
 from bert_tf.errors import InputError
+from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.vocabulary import Vocabulary
 
 _RECORDS_AT_ONCE = 4096
@@ -121,13 +122,18 @@ def check_vocabulary(folder: ShardFolder, field: str, expected: Vocabulary, sour
         )
 
 
-def check_lower_case(folder: ShardFolder, field: str, lower_case: bool, source: str) -> None:
-    """Refuses shards whose text was tokenized in another case than that of `source`."""
-    if folder.lower_case != lower_case:
+def check_tokenizer(folder: ShardFolder, field: str, tokenizer: TokenizerConfig, source: str) -> None:
+    """Refuses shards whose text was tokenized in another case than that of `source`, or with accents or CJK apart."""
+    if folder.lower_case != tokenizer.lower_case:
         words = {True: "lower-cased", False: "cased"}
         raise InputError(
-            f"{field}={folder.path}: expected {words[lower_case]} text, as {source} has it. "
+            f"{field}={folder.path}: expected {words[tokenizer.lower_case]} text, as {source} has it. "
             f"Received {words[folder.lower_case]}."
+        )
+    if tokenizer.strips_accents != folder.lower_case or not tokenizer.split_cjk:
+        raise InputError(
+            f"{field}={folder.path}: expected a tokenizer with BERT's strip_accents and split_cjk, as shards are made. "
+            f"{source} has {tokenizer.strip_accents} and {tokenizer.split_cjk}."
         )
 
 

@@ -5,6 +5,8 @@ over replicas first; each replica then differentiates its sums divided by the gl
 to those of the global batch, whatever the number of replicas or microbatches.
 """
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -12,15 +14,40 @@ from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.training import optimizer
 
 
-class Step:
-    """The functions of a built model that has metric_names, loss_weights, loss_sums and metric_sums."""
+def frozen_variables(model: keras.Model) -> list[keras.Variable]:
+    """Weights that do not learn."""
+    return [variable for variable in model.non_trainable_variables if _is_weight(variable)]
 
-    def __init__(self, model: keras.Model, *, train: TrainConfig, optimizer_config: OptimizerConfig):
+
+def _is_weight(variable: keras.Variable) -> bool:
+    # What else is not trainable are the states of dropout, which are whole numbers.
+    return "float" in variable.dtype
+
+
+class Step:
+    """The functions of a built model that has metric_names, loss_weights, loss_sums and metric_sums.
+
+    Args:
+      model: its trainable variables learn.
+      train: microbatches, seed and precision count here.
+      optimizer_config: rates and decays.
+      rate_shares: by which each trainable variable's rate is multiplied; None for 1.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        train: TrainConfig,
+        optimizer_config: OptimizerConfig,
+        rate_shares: Sequence[float] | None = None,
+    ):
         self._model, self._train, self._optimizer = model, train, optimizer_config
+        self._rate_shares = rate_shares
         self._decay_mask = [optimizer.decays(variable.path) for variable in model.trainable_variables]
         self._scaled = train.precision == "mixed_float16"
 
-    def gradients(self, weights, batch, totals, step, replica, scale=1.0):
+    def gradients(self, weights, batch, totals, step, replica, scale=1.0, frozen=()):
         """Gradients of this replica's loss sums divided by the global weights, over all microbatches.
 
         Args:
@@ -30,6 +57,7 @@ class Step:
           step: scalar int64, the optimizer step.
           replica: scalar int32.
           scale: what the loss is multiplied by; `update` divides by it again. Used with mixed_float16 only.
+          frozen: the values of frozen_variables(model).
 
         Returns:
           Dense gradients, and float32 [metrics, 2] of (sum, weight).
@@ -38,13 +66,13 @@ class Step:
         seed = tf.random.experimental.stateless_fold_in(seed, replica)
         pieces = self._train.microbatches
         if pieces == 1:
-            return self._microbatch_gradients(weights, batch, totals, seed, scale)
+            return self._microbatch_gradients(weights, frozen, batch, totals, seed, scale)
         split = {name: tf.reshape(x, [pieces, -1, *x.shape[1:]]) for name, x in batch.items()}
 
         def body(index, gradients, sums):
             piece = {name: x[index] for name, x in split.items()}
             piece_seed = tf.random.experimental.stateless_fold_in(seed, index)
-            more_gradients, more_sums = self._microbatch_gradients(weights, piece, totals, piece_seed, scale)
+            more_gradients, more_sums = self._microbatch_gradients(weights, frozen, piece, totals, piece_seed, scale)
             return (
                 index + 1,
                 [a + b for a, b in zip(gradients, more_gradients, strict=True)],
@@ -59,10 +87,10 @@ class Step:
         )
         return gradients, sums
 
-    def _microbatch_gradients(self, weights, batch, totals, seed, scale):
+    def _microbatch_gradients(self, weights, frozen, batch, totals, seed, scale):
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            outputs = self._call(weights, batch, training=True, seed=seed)
+            outputs = self._call(weights, frozen, batch, training=True, seed=seed)
             losses = self._model.loss_sums(outputs, batch)
             loss = tf.add_n([tf.math.divide_no_nan(losses[name], totals[name]) for name in losses])
             if self._scaled:
@@ -70,16 +98,18 @@ class Step:
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
         return gradients, self._metric_sums(outputs, batch, losses)
 
-    def _call(self, weights, batch, *, training, seed=None):
+    def _call(self, weights, frozen, batch, *, training, seed=None):
         """The model as a function of its weights: nothing is read from or written to a variable.
 
         Dropout draws from seeds that depend on (seed, step, replica, microbatch), so they need no state of their own.
         """
-        count = len(self._model.non_trainable_variables)
-        if seed is None:
-            states = [tf.convert_to_tensor(variable.value) for variable in self._model.non_trainable_variables]
+        drawing = [variable for variable in self._model.non_trainable_variables if not _is_weight(variable)]
+        if seed is None or not drawing:
+            drawn = [tf.convert_to_tensor(variable.value) for variable in drawing]
         else:
-            states = tf.unstack(tf.random.stateless_uniform([count, 2], seed, 0, 2**31 - 2, tf.int64)) if count else []
+            drawn = tf.unstack(tf.random.stateless_uniform([len(drawing), 2], seed, 0, 2**31 - 2, tf.int64))
+        frozen, drawn = iter(frozen), iter(drawn)
+        states = [next(frozen if _is_weight(v) else drawn) for v in self._model.non_trainable_variables]
         return self._model.stateless_call(weights, states, batch, training=training)[0]
 
     def _metric_sums(self, outputs, batch, losses):
@@ -100,9 +130,10 @@ class Step:
             gradients=gradients,
             step=step,
             scaled=self._scaled,
+            rate_shares=self._rate_shares,
         )
 
-    def metrics(self, weights, batch):
-        """float32 [metrics, 2] of (sum, weight), without dropout."""
-        outputs = self._call(weights, batch, training=False)
-        return self._metric_sums(outputs, batch, self._model.loss_sums(outputs, batch))
+    def metrics(self, weights, batch, frozen=()):
+        """float32 [metrics, 2] of (sum, weight), without dropout, and the model's outputs."""
+        outputs = self._call(weights, frozen, batch, training=False)
+        return self._metric_sums(outputs, batch, self._model.loss_sums(outputs, batch)), outputs

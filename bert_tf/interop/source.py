@@ -1,0 +1,83 @@
+"""What a model may start from, told apart by what the folder holds."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+
+from bert_tf import config_io
+from bert_tf.config import BertConfig
+from bert_tf.errors import InputError
+from bert_tf.interop import google, huggingface
+from bert_tf.interop.weights import LoadReport
+from bert_tf.tokenizer_config import TokenizerConfig
+from bert_tf.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """A checkpoint that is not loaded yet.
+
+    Attributes:
+      path: the folder that holds the weights.
+      config: the network.
+      vocabulary: of the weights.
+      tokenizer: its settings.
+      max_seq_length: tokens that a text is cut to.
+      load_weights: (model, names to leave fresh) -> report of loaded, fresh and unused weights.
+      directory: the model directory; None for a checkpoint of Google's.
+    """
+
+    path: str
+    config: BertConfig
+    vocabulary: Vocabulary
+    tokenizer: TokenizerConfig
+    max_seq_length: int
+    load_weights: Callable[..., LoadReport]
+    directory: huggingface.ModelDirectory | None = None
+
+
+def open_source(path: str, field: str) -> Source:
+    """A Google TF1 checkpoint's folder, a Hugging Face or model directory, or the workdir of a finished run.
+
+    Args:
+      path: the folder.
+      field: the flag or config field that names it, for errors.
+
+    Raises:
+      InputError: none of these.
+    """
+    if not os.path.isdir(path):
+        raise InputError(
+            f"{field} {path}: expected the folder of a model: a workdir or model directory of this project, a Hugging "
+            "Face folder, or a Google TF1 checkpoint. Received: no such folder."
+        )
+    if google.is_checkpoint(path):
+        config, vocabulary, tokenizer = google.read_config(path)
+        return Source(
+            path=path,
+            config=config,
+            vocabulary=vocabulary,
+            tokenizer=tokenizer,
+            max_seq_length=config.max_position_embeddings,
+            load_weights=lambda model, fresh=(): google.load_weights(path, model, fresh),
+        )
+    if _is_workdir(path):
+        if not os.path.isdir(os.path.join(path, "model")):
+            raise InputError(f"{field} {path}: expected a finished run. Received a workdir without model/.")
+        path = os.path.join(path, "model")
+    directory = huggingface.open_directory(path, field)
+    return Source(
+        path=path,
+        config=directory.config,
+        vocabulary=directory.vocabulary,
+        tokenizer=directory.tokenizer,
+        max_seq_length=directory.max_seq_length,
+        load_weights=directory.load_weights,
+        directory=directory,
+    )
+
+
+def _is_workdir(path: str) -> bool:
+    config = os.path.join(path, huggingface.CONFIG)
+    # Both have a config.json; that of a run has the run's sections.
+    return os.path.isfile(config) and {"train", "optimizer"} <= set(config_io.read_json(config))

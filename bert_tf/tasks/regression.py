@@ -1,0 +1,78 @@
+"""A number for a text or a pair: similarity (STS-B), rating."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from bert_tf.config_finetune import FinetuneDataConfig
+from bert_tf.errors import InputError
+from bert_tf.tasks.rows_of_files import text_of
+from bert_tf.tasks.sequences import SequenceTask, told
+from bert_tf.tasks.task import Rows
+
+
+class Regression(SequenceTask):
+    """Examples have "label" as a number. Answers: {"text", "value": float}."""
+
+    name = "regression"
+    problem_type = "regression"
+    metric = "spearman"
+
+    @classmethod
+    def read_label(cls, row: dict, data: FinetuneDataConfig, place: str) -> float:
+        """A finite number."""
+        return number_of(row, data.label_field, place)
+
+    def label_arrays(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
+        """label_values float32 [examples, 1]."""
+        return {"label_values": np.array([[example["label"]] for example in examples], np.float32)}
+
+    def outputs(self) -> int:
+        """One number."""
+        return 1
+
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+        """See Task."""
+        return [
+            {**told(example), "value": float(logits[0])}
+            for example, logits in zip(examples, outputs["logits"], strict=True)
+        ]
+
+    def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
+        """Pearson's and Spearman's correlation, 0 where the answers are all alike, and the mean squared error."""
+        truth, found = [e["label"] for e in examples], [a["value"] for a in answers]
+        error = float(np.mean(np.square(np.subtract(truth, found))))
+        return {"examples": len(truth), **correlations(truth, found), "mean_squared_error": error}
+
+    def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
+        """The mean squared error of training's mean."""
+        mean = np.mean([example["label"] for example in training])
+        return {"mean_baseline_squared_error": float(np.mean([(example["label"] - mean) ** 2 for example in examples]))}
+
+
+def correlations(truth: Sequence[float], found: Sequence[float]) -> dict[str, float]:
+    """Pearson's and Spearman's, 0 where one side does not vary and they are not defined."""
+    if len(truth) < 2 or np.ptp(truth) == 0 or np.ptp(found) == 0:
+        return {"pearson": 0.0, "spearman": 0.0}
+    return {
+        "pearson": float(stats.pearsonr(truth, found).statistic),
+        "spearman": float(stats.spearmanr(truth, found).statistic),
+    }
+
+
+def number_of(row: dict, column: str, place: str) -> float:
+    """A value as a finite number.
+
+    Raises:
+      InputError: it is none.
+    """
+    text = text_of(row, column, place)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{place}: {column}: expected a number. Received: {text!r}.")
+    return value

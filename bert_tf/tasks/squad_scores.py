@@ -1,0 +1,83 @@
+"""Exact match and F1 as SQuAD's official evaluation scripts define them (Rajpurkar et al. 2016 and 2018)."""
+
+import collections
+import re
+import string
+from collections.abc import Sequence
+
+import numpy as np
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalized(text: str) -> str:
+    """Lower case, without ASCII punctuation, English articles and superfluous white space."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(truth: str, found: str) -> float:
+    """1 if both are the same once they are normalized, else 0."""
+    return float(normalized(truth) == normalized(found))
+
+
+def f1(truth: str, found: str) -> float:
+    """Of the words that both share; where one side has none, 1 if the other has none either."""
+    expected, given = normalized(truth).split(), normalized(found).split()
+    if not expected or not given:
+        return float(expected == given)
+    shared = sum((collections.Counter(expected) & collections.Counter(given)).values())
+    return 2.0 * shared / (len(expected) + len(given))
+
+
+def scores(truth: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, float]:
+    """Means over questions of the best score against any of a question's answers, in 0 to 1.
+
+    Args:
+      truth: answers of each question; none where it cannot be answered, and then only "" is right.
+      found: one answer a question, "" for none.
+
+    Returns:
+      examples, exact_match, f1; and where some questions have no answer both for either kind of question.
+    """
+    golds = [[answer for answer in answers if normalized(answer)] or [""] for answers in truth]
+    table = np.array(
+        [
+            [max(metric(gold, answer) for gold in answers) for metric in (exact_match, f1)]
+            for answers, answer in zip(golds, found, strict=True)
+        ]
+    ).reshape(-1, 2)
+    result = {"examples": len(table), **_means("", table)}
+    has_answer = np.array([answers != [""] for answers in golds], bool)
+    if not has_answer.all():
+        result |= {**_means("answerable_", table[has_answer]), **_means("unanswerable_", table[~has_answer])}
+    return result
+
+
+def _means(prefix: str, table: np.ndarray) -> dict[str, float]:
+    if not len(table):
+        return {}
+    return {f"{prefix}exact_match": float(table[:, 0].mean()), f"{prefix}f1": float(table[:, 1].mean())}
+
+
+def best_threshold(
+    truth: Sequence[Sequence[str]], spans: Sequence[str], no_answer_scores: Sequence[float]
+) -> dict[str, float]:
+    """The head.no_answer_threshold that gives the highest F1 on these questions, and that F1.
+
+    Args:
+      truth: as in `scores`.
+      spans: the best answer of each question that is none of "".
+      no_answer_scores: by how much no answer scores better than it.
+    """
+    golds = [[answer for answer in answers if normalized(answer)] for answers in truth]
+    # Nothing is answered at first; then, by ascending score, one question after the other.
+    order = np.argsort(no_answer_scores, kind="stable")
+    gains = []
+    for index in order:
+        silent = float(not golds[index])
+        gains.append(max((f1(gold, spans[index]) for gold in golds[index]), default=0.0) - silent)
+    total = np.cumsum([sum(float(not answers) for answers in golds), *gains])
+    best = int(np.argmax(total))
+    threshold = float(no_answer_scores[order[best - 1]]) if best else float(min(no_answer_scores)) - 1.0
+    return {"best_f1": float(total[best] / len(golds)), "best_no_answer_threshold": threshold}

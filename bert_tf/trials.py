@@ -1,0 +1,142 @@
+"""Several fine-tuning runs and a table: a search, several seeds, or folds. Each run is resumable on its own."""
+
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+import statistics
+from collections.abc import Sequence
+
+import keras
+
+from bert_tf import config_io, finetuning
+from bert_tf.config_finetune import FinetuneConfig
+from bert_tf.errors import InputError
+from bert_tf.tasks import task_named
+
+_SHORT = {
+    "learning_rate": "optimizer.learning_rate",
+    "batch_size": "train.global_batch_size",
+    "steps": "train.steps",
+    "seed": "train.seed",
+}
+
+
+def run(config: FinetuneConfig, workdir: str, search: Sequence[str], *, seeds: int = 1, folds: int = 1) -> str:
+    """Runs all that are not finished, and writes workdir/trials.json and, of a search, workdir/model.
+
+    Args:
+      config: what they share.
+      workdir: each run has a folder of its own in it.
+      search: "FIELD=VALUE,VALUE" each.
+      seeds: runs of each combination.
+      folds: parts of the training data; 1 for none, then data.validation is what is held out.
+
+    Returns:
+      The table.
+
+    Raises:
+      InputError: see finetuning.run; a field without values; both seeds and folds.
+    """
+    if seeds > 1 and folds > 1:
+        raise InputError(f"--seeds {seeds} --folds {folds}: expected one of them.")
+    metric = config.tuning.metric
+    results = []
+    combinations = _combinations(search)
+    repetitions = max(seeds, folds)
+    examples = _folded(config, folds) if folds > 1 else [None] * repetitions
+    for combination in combinations:
+        scores = []
+        for number in range(repetitions):
+            changed = config_io.override(config, [f"{name}={value}" for name, value in combination])
+            if seeds > 1:
+                seed = (changed.train.seed + number) % 2**32
+                changed = dataclasses.replace(changed, train=dataclasses.replace(changed.train, seed=seed))
+            folder = os.path.join(workdir, "trials", _name(combination, number, seeds=seeds, folds=folds))
+            scores.append(_scores_of(changed, folder, examples[number]))
+        metric = metric or _metric_of(config, folder)
+        results.append({"values": dict(combination), "scores": _spread(scores), "folder": folder})
+    lower = metric.endswith(("loss", "error"))
+    best = (min if lower else max)(results, key=lambda result: result["scores"][metric]["mean"])
+    with open(os.path.join(workdir, "trials.json.tmp"), "w", encoding="utf-8") as file:
+        json.dump({"metric": metric, "best": best["values"], "trials": results}, file, indent=2)
+    os.replace(os.path.join(workdir, "trials.json.tmp"), os.path.join(workdir, "trials.json"))
+    table = _table(results, metric, best)
+    if repetitions == 1:
+        model = os.path.join(workdir, "model")
+        shutil.copytree(os.path.join(best["folder"], "model"), model + ".tmp", dirs_exist_ok=True)
+        shutil.rmtree(model, ignore_errors=True)
+        os.rename(model + ".tmp", model)
+        table += f"\nThe best one's model is in {model}."
+    return table
+
+
+def _scores_of(config: FinetuneConfig, folder: str, examples: dict[str, list[dict]] | None) -> dict[str, float]:
+    path = os.path.join(folder, "evaluation.json")
+    if os.path.exists(path) and os.path.exists(os.path.join(folder, "config.json")):
+        print(f"{folder}: finished before", flush=True)
+        return config_io.read_json(path)
+    print(f"{folder} ...", flush=True)
+    scores = finetuning.run(config, folder, examples)
+    keras.backend.clear_session()
+    return scores
+
+
+def _combinations(search: Sequence[str]) -> list[tuple[tuple[str, str], ...]]:
+    axes = []
+    for field in search:
+        name, separator, values = field.partition("=")
+        found = [value for value in values.split(",") if value]
+        if not separator or not found:
+            raise InputError(f"--search {field}: expected FIELD=VALUE,VALUE. Received no value.")
+        axes.append([(_SHORT.get(name, name), value) for value in found])
+    return list(itertools.product(*axes))
+
+
+def _name(combination: Sequence[tuple[str, str]], number: int, *, seeds: int, folds: int) -> str:
+    parts = [f"{name.rsplit('.', 1)[-1]}={value}" for name, value in combination]
+    if seeds > 1:
+        parts.append(f"seed+{number}")
+    if folds > 1:
+        parts.append(f"fold{number}")
+    return ",".join(parts).replace("/", "_")
+
+
+def _folded(config: FinetuneConfig, folds: int) -> list[dict[str, list[dict]]]:
+    """Each part of the training examples held out once: every `folds`-th example, as the file has them."""
+    every = task_named(config.task).read(config.data, config.data.train, "data.train", labelled=True)
+    if len(every) < folds:
+        raise InputError(f"--folds {folds}: expected at least as many examples. data.train has {len(every)}.")
+    return [
+        {"train": [e for i, e in enumerate(every) if i % folds != part], "validation": every[part::folds]}
+        for part in range(folds)
+    ]
+
+
+def _metric_of(config: FinetuneConfig, folder: str) -> str:
+    labels = config_io.read_json(os.path.join(folder, "labels.json"))["labels"]
+    return task_named(config.task)(labels=labels, data=config.data, head=config.head).metric
+
+
+def _spread(scores: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """{name: {"mean", "sd"}}; sd of the sample, 0 of a single run."""
+    return {
+        name: {
+            "mean": statistics.fmean(one[name] for one in scores),
+            "sd": statistics.stdev(one[name] for one in scores) if len(scores) > 1 else 0.0,
+        }
+        for name in scores[0]
+        if all(name in one for one in scores)
+    }
+
+
+def _table(results: Sequence[dict], metric: str, best: dict) -> str:
+    names = list(results[0]["values"])
+    lines = ["".join(f"{name.rsplit('.', 1)[-1]:<20}" for name in names) + f"{metric:>20}"]
+    for result in results:
+        score = result["scores"][metric]
+        told = f"{score['mean']:.4f}" + (f" +- {score['sd']:.4f}" if score["sd"] else "")
+        mark = "  <- best" if result is best and len(results) > 1 else ""
+        lines.append("".join(f"{result['values'][name]:<20}" for name in names) + f"{told:>20}{mark}")
+    return "\n".join(lines)

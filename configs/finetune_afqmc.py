@@ -1,0 +1,27 @@
+"""Do two Chinese questions about finance ask the same (CLUE; Xu et al. 2020)?
+
+python -m bert_tf.finetune --config configs/finetune_afqmc.py --workdir runs/afqmc \
+    --set init_from=bert-base-chinese
+
+Data: CLUE's files, JSON lines: --set data.train=afqmc/train.json --set data.validation=afqmc/dev.json. A Chinese
+model.
+
+Hardware: one GPU or TPU core. Published: BERT-base 73.70 accuracy on the test set (Xu et al. 2020, table 3). Not run
+here: it takes a network for the data and published weights.
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="classification",
+        data=FinetuneDataConfig(
+            text_field="sentence1",
+            second_text_field="sentence2",
+        ),
+        optimizer=OptimizerConfig(learning_rate=2e-5),
+        train=TrainConfig(global_batch_size=16, steps_per_loop=20, log_every=20),
+        epochs=3.0,
+    )

@@ -1,0 +1,30 @@
+"""Is a sentence acceptable English (Warstadt et al. 2018)?
+
+python -m bert_tf.finetune --config configs/finetune_cola.py --workdir runs/cola \
+    --set init_from=bert-base-uncased
+
+Data: GLUE by TensorFlow Datasets, which downloads it. BERT paper's settings: batch 16 or 32, 2 to 4 epochs, rates
+2e-5 to 5e-5; search them with --search learning_rate=2e-5,3e-5,5e-5 epochs=2,3,4.
+
+Hardware: one GPU or TPU core. Published: BERT-base 52.1 Matthews' correlation on the test set (Devlin et al. 2018,
+table 1). Not run here: it takes a network for the data and published weights.
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, TuningConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="classification",
+        data=FinetuneDataConfig(
+            train="tfds:glue/cola",
+            validation="tfds:glue/cola",
+            text_field="sentence",
+            max_seq_length=64,
+        ),
+        tuning=TuningConfig(metric="matthews"),
+        optimizer=OptimizerConfig(learning_rate=3e-5),
+        train=TrainConfig(global_batch_size=32, steps_per_loop=20, log_every=20),
+        epochs=3.0,
+    )

@@ -1,0 +1,29 @@
+"""Entities of news: persons, organizations, places and others (Tjong Kim Sang and De Meulder 2003).
+
+python -m bert_tf.finetune --config configs/finetune_conll2003.py --workdir runs/conll2003 \
+    --set init_from=bert-base-cased
+
+Data: CoNLL-2003 by TensorFlow Datasets, which downloads it, or the files: --set data.train=eng.train.conll and so on.
+A cased model.
+
+Hardware: one GPU or TPU core. Published: BERT-base 96.4 F1 on the development set and 92.4 on the test set (Devlin et
+al. 2018, table 7). Not run here: it takes a network for the data and published weights.
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="token_classification",
+        data=FinetuneDataConfig(
+            train="tfds:conll2003",
+            validation="tfds:conll2003:dev",
+            text_field="tokens",
+            label_field="ner",
+        ),
+        optimizer=OptimizerConfig(learning_rate=5e-5),
+        train=TrainConfig(global_batch_size=32, steps_per_loop=20, log_every=20),
+        epochs=3.0,
+    )

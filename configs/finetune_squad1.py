@@ -1,0 +1,30 @@
+"""Questions whose answer is a span of a paragraph (Rajpurkar et al. 2016).
+
+python -m bert_tf.finetune --config configs/finetune_squad1.py --workdir runs/squad1 \
+    --set init_from=bert-base-uncased
+
+Data: SQuAD by TensorFlow Datasets, which downloads it, or the published files: --set data.train=train-v1.1.json --set
+data.validation=dev-v1.1.json. Length, stride and the rest are those of google-research/bert's run_squad.
+
+Hardware: one GPU or TPU core. Published: BERT-base 80.8 exact match and 88.5 F1 on the development set (Devlin et al.
+2018, table 2). Not run here: it takes a network for the data and published weights.
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="question_answering",
+        data=FinetuneDataConfig(
+            train="tfds:squad/v1.1",
+            validation="tfds:squad/v1.1",
+            max_seq_length=384,
+            doc_stride=128,
+            max_query_length=64,
+        ),
+        optimizer=OptimizerConfig(learning_rate=3e-5),
+        train=TrainConfig(global_batch_size=32, steps_per_loop=20, log_every=20),
+        epochs=2.0,
+    )

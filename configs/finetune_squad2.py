@@ -1,0 +1,32 @@
+"""Questions, half of which have no answer in their paragraph (Rajpurkar et al. 2018).
+
+python -m bert_tf.finetune --config configs/finetune_squad2.py --workdir runs/squad2 \
+    --set init_from=bert-base-uncased
+
+Data: SQuAD by TensorFlow Datasets, which downloads it, or the published files: --set data.train=train-v2.0.json --set
+data.validation=dev-v2.0.json. Length, stride and the rest are those of google-research/bert's run_squad.
+evaluation.json tells best_no_answer_threshold, to be set as head.no_answer_threshold in the model's config.json.
+
+Hardware: one GPU or TPU core. Published: BERT-large 78.7 exact match and 81.9 F1 on the development set (Devlin et
+al. 2018, table 3). Not run here: it takes a network for the data and published weights.
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="question_answering",
+        data=FinetuneDataConfig(
+            train="tfds:squad/v2.0",
+            validation="tfds:squad/v2.0",
+            max_seq_length=384,
+            doc_stride=128,
+            max_query_length=64,
+        ),
+        head=HeadConfig(no_answer_threshold=0.0),
+        optimizer=OptimizerConfig(learning_rate=5e-5),
+        train=TrainConfig(global_batch_size=48, steps_per_loop=20, log_every=20),
+        epochs=2.0,
+    )

@@ -1,0 +1,27 @@
+"""Topics of Chinese news titles, 15 classes (CLUE; Xu et al. 2020).
+
+python -m bert_tf.finetune --config configs/finetune_tnews.py --workdir runs/tnews \
+    --set init_from=bert-base-chinese
+
+Data: CLUE's files, JSON lines: --set data.train=tnews/train.json --set data.validation=tnews/dev.json. A Chinese
+model.
+
+Hardware: one GPU or TPU core. Published: BERT-base 56.58 accuracy on the test set (Xu et al. 2020, table 3). Not run
+here: it takes a network for the data and published weights.
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="classification",
+        data=FinetuneDataConfig(
+            text_field="sentence",
+            label_field="label_desc",
+        ),
+        optimizer=OptimizerConfig(learning_rate=2e-5),
+        train=TrainConfig(global_batch_size=32, steps_per_loop=20, log_every=20),
+        epochs=3.0,
+    )

@@ -1,0 +1,26 @@
+"""Which sections a docstring has, told from its text.
+
+python -m quickstart.tasks --output runs/tasks
+python -m bert_tf.finetune --config configs/offline_multi_label.py --workdir runs/multi_label
+
+Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
+--set init_from=DIR. EXPECTED
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="multi_label",
+        data=FinetuneDataConfig(
+            train="runs/tasks/multi_label-train.jsonl",
+            validation="runs/tasks/multi_label-validation.jsonl",
+            max_seq_length=64,
+        ),
+        optimizer=OptimizerConfig(learning_rate=1e-4),
+        train=TrainConfig(global_batch_size=16, steps_per_loop=20, log_every=20),
+        epochs=3.0,
+        init_from="runs/quickstart/pretrain/model",
+    )

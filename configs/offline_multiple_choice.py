@@ -1,0 +1,26 @@
+"""Which of four sentences goes on from a docstring's first one.
+
+python -m quickstart.tasks --output runs/tasks
+python -m bert_tf.finetune --config configs/offline_multiple_choice.py --workdir runs/multiple_choice
+
+Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
+--set init_from=DIR. EXPECTED
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="multiple_choice",
+        data=FinetuneDataConfig(
+            train="runs/tasks/multiple_choice-train.jsonl",
+            validation="runs/tasks/multiple_choice-validation.jsonl",
+            max_seq_length=64,
+        ),
+        optimizer=OptimizerConfig(learning_rate=1e-4),
+        train=TrainConfig(global_batch_size=16, steps_per_loop=20, log_every=20),
+        epochs=3.0,
+        init_from="runs/quickstart/pretrain/model",
+    )

@@ -1,0 +1,28 @@
+"""What an argument is, answered by its line in a docstring.
+
+python -m quickstart.tasks --output runs/tasks
+python -m bert_tf.finetune --config configs/offline_question_answering.py --workdir runs/question_answering
+
+Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
+--set init_from=DIR. EXPECTED
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="question_answering",
+        data=FinetuneDataConfig(
+            train="runs/tasks/question_answering-train.jsonl",
+            validation="runs/tasks/question_answering-validation.jsonl",
+            max_seq_length=96,
+            doc_stride=32,
+            max_query_length=16,
+        ),
+        optimizer=OptimizerConfig(learning_rate=1e-4),
+        train=TrainConfig(global_batch_size=16, steps_per_loop=20, log_every=20),
+        epochs=3.0,
+        init_from="runs/quickstart/pretrain/model",
+    )

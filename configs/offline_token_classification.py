@@ -1,0 +1,26 @@
+"""Which words of a docstring are code.
+
+python -m quickstart.tasks --output runs/tasks
+python -m bert_tf.finetune --config configs/offline_token_classification.py --workdir runs/token_classification
+
+Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
+--set init_from=DIR. EXPECTED
+"""
+
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+
+
+def get_config() -> FinetuneConfig:
+    return FinetuneConfig(
+        task="token_classification",
+        data=FinetuneDataConfig(
+            train="runs/tasks/token_classification-train.jsonl",
+            validation="runs/tasks/token_classification-validation.jsonl",
+            max_seq_length=64,
+        ),
+        optimizer=OptimizerConfig(learning_rate=1e-4),
+        train=TrainConfig(global_batch_size=16, steps_per_loop=20, log_every=20),
+        epochs=3.0,
+        init_from="runs/quickstart/pretrain/model",
+    )

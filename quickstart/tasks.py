@@ -1,0 +1,225 @@
+"""Examples for every kind of task from the docstrings on this machine: real text, with answers its authors gave.
+
+python -m quickstart.tasks --output runs/tasks
+
+Writes KIND-train and KIND-validation for each kind; configs/offline_KIND.py trains on them.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import random
+import re
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from bert_tf import command
+from quickstart import corpus
+
+PACKAGES = ("apache_beam", "django", "jax", "keras", "matplotlib", "numpy", "python", "scipy", "sklearn", "tensorflow")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+_CODE = re.compile(r"``([^`\n]{1,40})``|`([^`\n]{1,40})`")
+_SECTION = re.compile(r"^\s*(Args|Arguments|Returns|Raises|Yields|Examples?|Notes?|Parameters|References)\s*:?\s*$")
+_ARGUMENT = re.compile(r"^ {2,6}`?\*{0,2}([A-Za-z_]\w*)`?(?: \([^)]*\))?: (\S.*)$")
+_SECTIONS = {"Args": "arguments", "Arguments": "arguments", "Parameters": "arguments", "Returns": "returns"} | {
+    "Raises": "raises",
+    "Example": "examples",
+    "Examples": "examples",
+    "References": "references",
+}
+
+
+def documents(packages: Sequence[str] = PACKAGES) -> list[tuple[str, str]]:
+    """(package, docstring as it stands) of some packages, each text once, in the order of a hash of the text."""
+    files = [(package, path) for package, path in corpus.python_files() if package in packages]
+    with concurrent.futures.ProcessPoolExecutor() as pool:
+        results = pool.map(corpus.docstrings_of, [path for _, path in files], chunksize=64)
+        unique: dict[str, str] = {}
+        for (package, _), texts in zip(files, results, strict=True):
+            for text in texts:
+                unique.setdefault(text, package)
+    return sorted(((package, text) for text, package in unique.items()), key=lambda item: _hash(item[1]))
+
+
+def classification(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
+    """Which package wrote the docstring, as many of each."""
+    counts: dict[str, int] = {}
+    examples = []
+    share = limit // len({package for package, _ in found})
+    for package, text in found:
+        if counts.get(package, 0) < share:
+            counts[package] = counts.get(package, 0) + 1
+            examples.append({"text": _line(text), "label": package})
+    return examples
+
+
+def multi_label(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
+    """Which sections it has, from its text without their headings."""
+    examples = []
+    for _, text in found[: 2 * limit]:
+        lines = text.split("\n")
+        headings = [_SECTION.match(line) for line in lines]
+        sections = sorted({_SECTIONS[m.group(1)] for m in headings if m and m.group(1) in _SECTIONS})
+        body = " ".join(line.strip() for line, heading in zip(lines, headings, strict=True) if not heading)
+        if sections:
+            examples.append({"text": " ".join(body.split()), "label": sections})
+    return examples[:limit]
+
+
+def regression(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
+    """How much of a sentence another one shares: 5 for all of it, 0 for nothing; words were exchanged for others."""
+    sentences = [s for s in _sentences(found) if 8 <= len(s.split()) <= 25]
+    examples = []
+    for number, sentence in enumerate(sentences[:limit]):
+        rng = random.Random(number)
+        words, others = sentence.split(), sentences[-1 - number % len(sentences)].split()
+        kept = rng.random()
+        second = [word if rng.random() < kept else rng.choice(others) for word in words]
+        same = sum(a == b for a, b in zip(words, second, strict=True))
+        label = round(5.0 * same / len(words), 2)
+        examples.append({"text": sentence, "second_text": " ".join(second), "label": label})
+    return examples
+
+
+def pair_classification(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
+    """Whether two sentences come from one docstring."""
+    pairs = [s for _, text in found if len(s := _SENTENCE_END.split(_line(text))) >= 2 and len(s[1].split()) >= 5]
+    examples = []
+    for number, sentences in enumerate(pairs[:limit]):
+        is_same = number % 2 == 0
+        second = sentences[1] if is_same else pairs[(number + 7) % len(pairs)][1]
+        examples.append({"text": sentences[0], "second_text": second, "label": "same" if is_same else "other"})
+    return examples
+
+
+def token_classification(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
+    """Which words their authors marked as code, once the marks are gone: B-CODE, I-CODE, O."""
+    examples = []
+    for _, text in found:
+        for paragraph in text.split("\n\n"):
+            line = " ".join(paragraph.split())
+            if not _CODE.search(line) or ">>>" in line or not 5 <= len(line.split()) <= 60:
+                continue
+            words, tags, end = [], [], 0
+            for match in [*_CODE.finditer(line), None]:
+                plain = _pieces(line[end : match.start() if match else None].replace("`", " "))
+                words += plain
+                tags += ["O"] * len(plain)
+                if match:
+                    code = _pieces(match.group(1) or match.group(2))
+                    words += code
+                    tags += ["B-CODE"] * bool(code) + ["I-CODE"] * (len(code) - 1)
+                    end = match.end()
+            examples.append({"text": words, "label": tags})
+            break
+        if len(examples) == limit:
+            break
+    return examples
+
+
+def question_answering(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
+    """What an argument is, answered by its own line among those of the other arguments."""
+    examples = []
+    for number, (_, text) in enumerate(found):
+        arguments = {m.group(1): m.group(2).strip() for m in map(_ARGUMENT.match, text.split("\n")) if m}
+        arguments = {name: words for name, words in arguments.items() if len(words.split()) >= 3}
+        if not 2 <= len(arguments) <= 6:
+            continue
+        context, starts = "", {}
+        for name, words in arguments.items():
+            starts[name] = len(context) + len(name) + 2
+            context += f"{name}: {words} "
+        name = sorted(arguments)[number % len(arguments)]
+        answers = {"text": [arguments[name]], "answer_start": [starts[name]]}
+        question = f"What is {name}?"
+        examples.append({"id": str(number), "question": question, "context": context.strip(), "answers": answers})
+        if len(examples) == limit:
+            break
+    return examples
+
+
+def multiple_choice(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
+    """Which of four sentences goes on from a docstring's first one."""
+    pairs = [s for _, text in found if len(s := _SENTENCE_END.split(_line(text))) >= 2 and len(s[1].split()) >= 5]
+    examples = []
+    for number, sentences in enumerate(pairs[:limit]):
+        choices = [pairs[(number + 7 * k) % len(pairs)][1] for k in range(1, 4)]
+        label = number % 4
+        choices.insert(label, sentences[1])
+        examples.append({"text": sentences[0], "choices": choices, "label": label})
+    return examples
+
+
+def embedding(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
+    """A docstring's first sentence and the rest of it."""
+    examples = []
+    for _, text in found:
+        first, *rest = _SENTENCE_END.split(_line(text))
+        if len(first.split()) >= 4 and len(" ".join(rest).split()) >= 8:
+            examples.append({"text": first, "second_text": " ".join(rest)})
+    return examples[:limit]
+
+
+KINDS: dict[str, Callable[[Sequence[tuple[str, str]], int], list[dict]]] = {
+    "classification": classification,
+    "pair_classification": pair_classification,
+    "multi_label": multi_label,
+    "regression": regression,
+    "token_classification": token_classification,
+    "question_answering": question_answering,
+    "multiple_choice": multiple_choice,
+    "embedding": embedding,
+}
+
+
+def write(
+    output: str, packages: Sequence[str], train: int, validation: int, kinds: Sequence[str] = ()
+) -> dict[str, int]:
+    """Writes OUTPUT/KIND-{train,validation}.jsonl and returns how many examples each has. No docstring is in both."""
+    found = documents(packages)
+    held_out = [item for item in found if _hash("held out/" + item[1]) < 0.2]
+    learned = [item for item in found if _hash("held out/" + item[1]) >= 0.2]
+    os.makedirs(output, exist_ok=True)
+    counts = {}
+    for kind in kinds or KINDS:
+        for split, part, limit in (("train", learned, train), ("validation", held_out, validation)):
+            name = f"{kind}-{split}.jsonl"
+            examples = KINDS[kind](part, limit)
+            with open(os.path.join(output, name), "w", encoding="utf-8") as file:
+                file.writelines(json.dumps(example) + "\n" for example in examples)
+            counts[name] = len(examples)
+    return counts
+
+
+def _sentences(found: Sequence[tuple[str, str]]) -> list[str]:
+    return list(dict.fromkeys(sentence for _, text in found for sentence in _SENTENCE_END.split(_line(text))))
+
+
+def _line(text: str) -> str:
+    return corpus.prose(text).replace("\n", " ")
+
+
+def _pieces(text: str) -> list[str]:
+    """Words, with the marks behind and around them apart."""
+    return re.findall(r"\w[\w.\-/]*\w|\w|[^\w\s]", text)
+
+
+def _hash(text: str) -> float:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
+
+
+def main(_) -> None:
+    for name, count in write(
+        flags.FLAGS.output, PACKAGES, flags.FLAGS.train, flags.FLAGS.validation, flags.FLAGS.kinds
+    ).items():
+        print(f"{name:<40}{count:>8,}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("output", None, "Folder for the files.", required=True)
+    flags.DEFINE_integer("train", 4000, "Most training examples of a kind.")
+    flags.DEFINE_integer("validation", 500, "Most held-out examples of a kind.")
+    flags.DEFINE_list("kinds", list(KINDS), "Kinds to make.")
+    command.run(main)

@@ -1,0 +1,237 @@
+"""Fine-tuning runs by the function that the command calls: selection, early end, resumption, LoRA, several runs."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from bert_tf import evaluate, finetuning, trials
+from bert_tf.config import BertConfig, OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
+from bert_tf.errors import InputError
+from bert_tf.interop import huggingface
+from bert_tf.metrics_file import read_metrics
+from bert_tf.modeling.pretraining import BertForPreTraining
+from bert_tf.serving import loading
+from bert_tf.tokenizer_config import TokenizerConfig
+from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+WORDS = ("cat", "dog", "sun", "sea", "tree", "road", "bird", "fish")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A small model with random weights, and texts whose label is that they hold "cat"."""
+    path = tmp_path_factory.mktemp("finetuning")
+    config = BertConfig(
+        vocab_size=13,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=16,
+        initializer_range=0.1,
+    )
+    keras.utils.set_random_seed(0)
+    model = BertForPreTraining(config)
+    model.build()
+    huggingface.save(
+        str(path / "start"),
+        model,
+        architecture="BertForPreTraining",
+        vocabulary=Vocabulary((*SPECIAL_TOKENS, *WORDS)),
+        tokenizer=TokenizerConfig(),
+        max_seq_length=16,
+    )
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 256), ("validation", 64)):
+        texts = [" ".join(rng.choice(WORDS, 5)) for _ in range(count)]
+        rows = "".join(f"{text}\t{'yes' if 'cat' in text else 'no'}\n" for text in texts)
+        (path / f"{split}.tsv").write_text("text\tlabel\n" + rows)
+    return path
+
+
+def config_of(folder, **changes) -> FinetuneConfig:
+    train = {"steps": 40, "global_batch_size": 32, "steps_per_loop": 5, "log_every": 5, "evaluate_every": 10}
+    train |= {"checkpoint_every": 5} | changes.pop("train", {})
+    return FinetuneConfig(
+        data=FinetuneDataConfig(
+            train=str(folder / "train.tsv"), validation=str(folder / "validation.tsv"), max_seq_length=8
+        ),
+        optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=4),
+        train=TrainConfig(**train),
+        init_from=str(folder / "start"),
+        **changes,
+    )
+
+
+def validation(workdir) -> list[dict]:
+    return [line for line in read_metrics(str(workdir)) if line["split"] == "validation"]
+
+
+def test_a_run_learns_and_tells_what_it_knows(folder, tmp_path, capsys):
+    scores = finetuning.run(config_of(folder, epochs=6.0), str(tmp_path / "run"))
+    out = capsys.readouterr().out
+    assert "data.train=" in out and "256 examples, 256 rows" in out
+    assert "fresh: classifier.weight, classifier.bias" in out
+    assert scores["accuracy"] > scores["majority_baseline"] + 0.15
+    # 6 epochs of 8 steps, one evaluation each, and one before the first.
+    assert [line["step"] for line in validation(tmp_path / "run")] == [0, 8, 16, 24, 32, 40, 48]
+    told = json.loads((tmp_path / "run/config.json").read_text())
+    assert (told["train"]["steps"], told["optimizer"]["warmup_steps"]) == (48, 5)
+    best = max(line["accuracy"] for line in validation(tmp_path / "run"))
+    assert scores["accuracy"] == pytest.approx(best)  # the best evaluation's weights
+    predictions = [json.loads(line) for line in (tmp_path / "run/predictions.jsonl").read_text().splitlines()]
+    hits = [row["label"] == row["example"]["label"] for row in predictions]
+    assert np.mean(hits) == pytest.approx(scores["accuracy"])
+    assert "macro avg" in (tmp_path / "run/report.txt").read_text()
+    assert (tmp_path / "run/confusion.png").read_bytes()[:4] == b"\x89PNG"
+    assert evaluate.run(str(tmp_path / "run")) == scores
+
+
+def test_it_goes_on_from_its_own_head_only_with_the_same_labels(folder, tmp_path, capsys):
+    first = config_of(folder, train={"steps": 5})
+    finetuning.run(first, str(tmp_path / "first"))
+    finetuning.run(dataclasses.replace(first, init_from=str(tmp_path / "first")), str(tmp_path / "second"))
+    assert "fresh" not in capsys.readouterr().out.split("init_from=")[-1].splitlines()[0]
+    renamed = (folder / "train.tsv").read_text().replace("\tyes", "\tsure")
+    (tmp_path / "train.tsv").write_text(renamed)
+    other = dataclasses.replace(first.data, train=str(tmp_path / "train.tsv"), validation=str(tmp_path / "train.tsv"))
+    third = dataclasses.replace(first, init_from=str(tmp_path / "first"), data=other)
+    finetuning.run(third, str(tmp_path / "third"))
+    assert "fresh: classifier.weight" in capsys.readouterr().out.split("init_from=")[-1]
+
+
+def test_an_unknown_label_in_validation_is_named(folder, tmp_path):
+    (tmp_path / "bad.tsv").write_text("text\tlabel\ncat\tyes\ndog\tmaybe\n")
+    config = config_of(folder)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, validation=str(tmp_path / "bad.tsv")))
+    with pytest.raises(InputError, match="bad.tsv:3: expected a label of no, yes. Received: 'maybe'."):
+        finetuning.run(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_lora_run_is_resumed_and_keeps_the_adapter_alone(folder, tmp_path, monkeypatch):
+    config = config_of(folder, tuning=TuningConfig(method="lora", lora_rank=2, select="last"), train={"steps": 20})
+    whole = finetuning.run(config, str(tmp_path / "whole"))
+
+    from bert_tf.training import trainer
+
+    class Killed(Exception):
+        pass
+
+    run = trainer.DeviceLoop.run
+
+    def dying(self, iterator, first_step, count, **more):
+        if first_step == 10:
+            raise Killed
+        return run(self, iterator, first_step, count, **more)
+
+    monkeypatch.setattr(trainer.DeviceLoop, "run", dying)
+    with pytest.raises(Killed):
+        finetuning.run(config, str(tmp_path / "killed"))
+    monkeypatch.undo()
+    assert finetuning.run(config, str(tmp_path / "killed")) == whole
+    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "killed")]
+    assert weights[0] == weights[1]
+    sizes = {p.name: p.stat().st_size for p in (tmp_path / "whole/checkpoints").iterdir()}
+    assert max(sizes.values()) < 0.5 * len(weights[0])
+    # Without LoRA in the graph, the merged model answers the same.
+    loaded = loading.load(str(tmp_path / "whole/model"))
+    assert all("lora" not in v.path for v in loaded.model.variables)
+    from bert_tf import convert
+
+    convert.run(str(folder / "start"), str(tmp_path / "merged"), str(tmp_path / "whole/adapter"))
+    examples = [{"place": "x", "text": text} for text in ("cat dog", "sun sea")]
+    merged = loading.load(str(tmp_path / "merged"))
+    assert merged.answers(examples) == loaded.answers(examples)
+
+
+def test_a_run_ends_early_and_stays_ended(folder, tmp_path, capsys):
+    # A rate of next to nothing: after the first no evaluation is better.
+    config = config_of(
+        folder, tuning=TuningConfig(early_stopping=2, metric="loss"), train={"steps": 400, "evaluate_every": 5}
+    )
+    config = dataclasses.replace(
+        config, optimizer=dataclasses.replace(config.optimizer, learning_rate=1e-12, warmup_steps=0)
+    )
+    scores = finetuning.run(config, str(tmp_path / "run"))
+    steps = [line["step"] for line in validation(tmp_path / "run")]
+    assert steps[-1] < 400
+    assert "no loss better than that of step" in capsys.readouterr().out
+    assert finetuning.run(config, str(tmp_path / "run")) == scores
+    assert [line["step"] for line in validation(tmp_path / "run")] == steps
+
+
+def test_a_metric_that_is_none_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match="tuning.metric=beauty: expected one of loss, classification_loss, accuracy"):
+        finetuning.run(config_of(folder, tuning=TuningConfig(metric="beauty")), str(tmp_path / "run"))
+
+
+def test_contrastive_groups_must_divide_the_rows(folder, tmp_path):
+    (tmp_path / "a.tsv").write_text("text\tsecond\n" + "cat sun\tdog sea\n" * 64)
+    data = FinetuneDataConfig(
+        train=str(tmp_path / "a.tsv"),
+        validation=str(tmp_path / "a.tsv"),
+        second_text_field="second",
+        max_seq_length=8,
+    )
+    config = dataclasses.replace(
+        config_of(folder, train={"microbatches": 2}), task="embedding", data=data, head=HeadConfig(contrastive_group=32)
+    )
+    with pytest.raises(InputError, match=r"contrastive_group=32: expected a divisor of .*, 32 / \(1 x 2\)"):
+        finetuning.run(config, str(tmp_path / "run"))
+
+
+def test_pretraining_tasks_are_not_finetuned(folder, tmp_path):
+    with pytest.raises(InputError, match="task=fill_mask: it is learned by bert_tf.pretrain. Expected one of class"):
+        finetuning.run(config_of(folder, task="fill_mask"), str(tmp_path / "run"))
+
+
+class TestSeveralRuns:
+    def test_a_search_tells_the_best_and_reuses_what_is_finished(self, folder, tmp_path, capsys):
+        config = config_of(folder, train={"steps": 10})
+        search = ["learning_rate=1e-9,3e-3", "epochs=1"]
+        table = trials.run(config, str(tmp_path), search)
+        assert "finished before" not in capsys.readouterr().out
+        told = json.loads((tmp_path / "trials.json").read_text())
+        assert told["metric"] == "accuracy"
+        assert [trial["values"]["optimizer.learning_rate"] for trial in told["trials"]] == ["1e-9", "3e-3"]
+        scores = [trial["scores"]["accuracy"]["mean"] for trial in told["trials"]]
+        assert told["best"]["optimizer.learning_rate"] == ("3e-3" if scores[1] > scores[0] else "1e-9")
+        assert "<- best" in table
+        best = tmp_path / "trials" / f"learning_rate={told['best']['optimizer.learning_rate']},epochs=1/model"
+        name = "model.safetensors"
+        assert (tmp_path / "model" / name).read_bytes() == (best / name).read_bytes()
+        assert trials.run(config, str(tmp_path), search) == table
+        assert capsys.readouterr().out.count("finished before") == 2
+
+    def test_seeds_have_a_mean_and_a_deviation(self, folder, tmp_path):
+        config = config_of(folder, train={"steps": 5})
+        trials.run(config, str(tmp_path), [], seeds=2)
+        told = json.loads((tmp_path / "trials.json").read_text())["trials"][0]["scores"]["accuracy"]
+        one, two = (json.loads((tmp_path / f"trials/seed+{n}/evaluation.json").read_text())["accuracy"] for n in (0, 1))
+        assert told["mean"] == pytest.approx((one + two) / 2)
+        assert told["sd"] == pytest.approx(abs(one - two) / np.sqrt(2))
+        seeds = [json.loads((tmp_path / f"trials/seed+{n}/config.json").read_text())["train"]["seed"] for n in (0, 1)]
+        assert seeds == [12345, 12346]
+
+    def test_folds_hold_every_example_out_once(self, folder, tmp_path):
+        trials.run(config_of(folder, train={"steps": 5}), str(tmp_path), [], folds=2)
+        held_out = [
+            json.loads(line)["text"]
+            for part in (0, 1)
+            for line in (tmp_path / f"trials/fold{part}/predictions.jsonl").read_text().splitlines()
+        ]
+        texts = [line.split("\t")[0] for line in (folder / "train.tsv").read_text().splitlines()[1:]]
+        assert sorted(held_out) == sorted(texts)
+
+    def test_wrong_use_is_told(self, folder, tmp_path):
+        with pytest.raises(InputError, match="--search epochs: expected FIELD=VALUE,VALUE. Received no value."):
+            trials.run(config_of(folder), str(tmp_path), ["epochs"])
+        with pytest.raises(InputError, match="--set rate: the config has no field 'rate'"):
+            trials.run(config_of(folder), str(tmp_path), ["rate=1"])
+        with pytest.raises(InputError, match="--seeds 2 --folds 2: expected one of them."):
+            trials.run(config_of(folder), str(tmp_path), [], seeds=2, folds=2)

