@@ -83,8 +83,7 @@ def _embeddings(folder: str) -> None:
     texts = _texts(_TEXTS)
     expected = _theirs(folder, texts)
     _peer("ids", path, os.path.join(folder, "texts.txt"), os.path.join(folder, "ids.json"))
-    # sentence-transformers cuts this model's texts to 256 tokens.
-    loaded = loading.load(path, task="embedding", max_seq_length=256)
+    loaded = loading.load(path, task="embedding")
     rows = loaded.tokenizer.pack(texts, max_seq_length=128)
     with open(os.path.join(folder, "ids.json"), encoding="utf-8") as file:
         theirs = json.load(file)

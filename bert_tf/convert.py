@@ -20,7 +20,7 @@ def run(source: str, output: str, adapter: str | None = None) -> str:
     Raises:
       InputError: neither layout, weights that do not fit, a missing head, or an output that is something else.
     """
-    from bert_tf.interop import adapters, huggingface
+    from bert_tf.interop import adapters, huggingface, sentence_transformers
     from bert_tf.interop.source import open_source
 
     huggingface.check_output(output, "--output")
@@ -36,7 +36,17 @@ def run(source: str, output: str, adapter: str | None = None) -> str:
             f"--input {source}: expected a checkpoint with all weights of a {told['architecture']}. Received one "
             f"without {', '.join(report.fresh)}; give it to bert_tf.finetune --set init_from= as it is."
         )
-    huggingface.save(output, model, vocabulary=opened.vocabulary, tokenizer=opened.tokenizer, **told)
+    theirs = sentence_transformers.read(opened.path)
+    if theirs is not None:
+        told["max_seq_length"] = theirs[1] or told["max_seq_length"]
+    huggingface.save(
+        output,
+        model,
+        vocabulary=opened.vocabulary,
+        tokenizer=opened.tokenizer,
+        embedding=None if theirs is None else theirs[0],
+        **told,
+    )
     return str(report)
 
 

@@ -213,7 +213,12 @@ def _save(config: FinetuneConfig, task: Task, source: Source, model: keras.Model
         path = os.path.join(workdir, "adapter")
         adapters.save(path, model, config.tuning, base=config.init_from, settings=told)
     huggingface.save(
-        os.path.join(workdir, "model"), model, vocabulary=source.vocabulary, tokenizer=source.tokenizer, **told
+        os.path.join(workdir, "model"),
+        model,
+        vocabulary=source.vocabulary,
+        tokenizer=source.tokenizer,
+        embedding=config.head if config.task == "embedding" else None,
+        **told,
     )
 
 

@@ -1,4 +1,4 @@
-"""How much of its words one sentence shares with another, 0 to 5.
+"""How much of a paragraph is code, 0 to 5.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_regression.py --workdir runs/regression
@@ -18,7 +18,6 @@ def get_config() -> FinetuneConfig:
             train="runs/tasks/regression-train.jsonl",
             validation="runs/tasks/regression-validation.jsonl",
             max_seq_length=64,
-            second_text_field="second_text",
         ),
         optimizer=OptimizerConfig(learning_rate=1e-4),
         train=TrainConfig(global_batch_size=16, steps_per_loop=20, log_every=20),

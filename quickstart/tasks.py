@@ -9,7 +9,6 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import random
 import re
 from collections.abc import Callable, Sequence
 
@@ -69,18 +68,15 @@ def multi_label(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
 
 
 def regression(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
-    """How much of a sentence another one shares: 5 for all of it, 0 for nothing; words were exchanged for others."""
-    sentences = [s for s in _sentences(found) if 8 <= len(s.split()) <= 25]
+    """How much of a paragraph is code, 0 to 5: the share of words that its authors marked, told without the marks."""
     examples = []
-    for number, sentence in enumerate(sentences[:limit]):
-        rng = random.Random(number)
-        words, others = sentence.split(), sentences[-1 - number % len(sentences)].split()
-        kept = rng.random()
-        second = [word if rng.random() < kept else rng.choice(others) for word in words]
-        same = sum(a == b for a, b in zip(words, second, strict=True))
-        label = round(5.0 * same / len(words), 2)
-        examples.append({"text": sentence, "second_text": " ".join(second), "label": label})
-    return examples
+    for example in token_classification(found, 2 * limit):
+        words, tags = example["text"], example["label"]
+        share = sum(tag != "O" for tag in tags) / len(tags)
+        # Every other one of those with little code, or most answers would be alike.
+        if share > 0.1 or len(examples) % 2:
+            examples.append({"text": " ".join(words), "label": round(5.0 * share, 3)})
+    return examples[:limit]
 
 
 def pair_classification(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
@@ -191,10 +187,6 @@ def write(
                 file.writelines(json.dumps(example) + "\n" for example in examples)
             counts[name] = len(examples)
     return counts
-
-
-def _sentences(found: Sequence[tuple[str, str]]) -> list[str]:
-    return list(dict.fromkeys(sentence for _, text in found for sentence in _SENTENCE_END.split(_line(text))))
 
 
 def _line(text: str) -> str:

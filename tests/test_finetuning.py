@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
 
 def config_of(folder, **changes) -> FinetuneConfig:
     train = {"steps": 40, "global_batch_size": 32, "steps_per_loop": 5, "log_every": 5, "evaluate_every": 10}
-    train |= {"checkpoint_every": 5} | changes.pop("train", {})
+    train |= {"checkpoint_every": 5, "xla": "off"} | changes.pop("train", {})
     return FinetuneConfig(
         data=FinetuneDataConfig(
             train=str(folder / "train.tsv"), validation=str(folder / "validation.tsv"), max_seq_length=8

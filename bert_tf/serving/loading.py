@@ -9,7 +9,7 @@ import tensorflow as tf
 from bert_tf import config_io
 from bert_tf.config_finetune import FinetuneDataConfig, HeadConfig
 from bert_tf.errors import InputError
-from bert_tf.interop import huggingface
+from bert_tf.interop import huggingface, sentence_transformers
 from bert_tf.tasks import make_task, name_for, task_named
 from bert_tf.tasks.task import Task, caller, outputs_of
 from bert_tf.tokenizer import Tokenizer
@@ -62,6 +62,9 @@ def load(path: str, field: str = "--model", task: str | None = None, **columns) 
     data = config_io.from_dict(FinetuneDataConfig, kept.get("data", {}) if same else {}, place)
     head = config_io.from_dict(HeadConfig, kept.get("head", {}) if same else {}, place)
     length = data.max_seq_length if same else directory.max_seq_length
+    theirs = None if same or name != "embedding" else sentence_transformers.read(path)
+    if theirs is not None:
+        head, length = theirs[0], min(length, theirs[1] or length)
     if length > directory.config.max_position_embeddings:
         raise InputError(
             f"{place}: max_seq_length: expected at most {directory.config.max_position_embeddings}. Received {length}."
