@@ -1,4 +1,4 @@
-"""Which of four sentences goes on from a docstring's first one.
+"""In which of four orders the words of a docstring's second sentence stand.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_multiple_choice.py --workdir runs/multiple_choice

@@ -9,6 +9,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import random
 import re
 from collections.abc import Callable, Sequence
 
@@ -137,12 +138,13 @@ def question_answering(found: Sequence[tuple[str, str]], limit: int) -> list[dic
 
 
 def multiple_choice(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
-    """Which of four sentences goes on from a docstring's first one."""
-    pairs = [s for _, text in found if len(s := _SENTENCE_END.split(_line(text))) >= 2 and len(s[1].split()) >= 5]
+    """In which of four orders the words of a docstring's second sentence stand, behind its first one."""
+    pairs = [s for _, text in found if len(s := _SENTENCE_END.split(_line(text))) >= 2 and 6 <= len(s[1].split()) <= 20]
     examples = []
     for number, sentences in enumerate(pairs[:limit]):
-        choices = [pairs[(number + 7 * k) % len(pairs)][1] for k in range(1, 4)]
-        label = number % 4
+        rng, label = random.Random(number), number % 4
+        words = sentences[1].split()
+        choices = [" ".join(rng.sample(words, len(words))) for _ in range(3)]
         choices.insert(label, sentences[1])
         examples.append({"text": sentences[0], "choices": choices, "label": label})
     return examples

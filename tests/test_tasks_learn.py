@@ -101,11 +101,11 @@ def test_token_classification(folder):
 def test_question_answering(folder):
     data = {"doc_stride": 32, "max_query_length": 16}
     scores = scores_of(folder, "question_answering", length=64, data=data, steps=150)
-    assert scores["f1"] > scores["first_sentence_baseline_f1"] + 0.1
+    assert scores["f1"] > scores["first_sentence_baseline_f1"] + 0.06
 
 
 def test_multiple_choice(folder):
-    scores = scores_of(folder, "multiple_choice", length=40)
+    scores = scores_of(folder, "multiple_choice", length=40, steps=150)
     assert scores["accuracy"] > scores["chance_baseline"] + 0.15
 
 

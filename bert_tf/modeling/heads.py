@@ -256,6 +256,11 @@ class BertForEmbedding(HeadModel):
         super().__init__(config, **kwargs)
         self.pooling, self.normalize, self.loss_name, self.group, self.scale = pooling, normalize, loss, group, scale
 
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        if self.encoder.pooler is not None:
+            self.encoder.pooler.trainable = False
+
     def call(self, inputs, training=False):
         rows = _flat(inputs)
         sequence = ops.cast(self.encoder(rows, training=training)["sequence_output"], "float32")
