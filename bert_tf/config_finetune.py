@@ -17,7 +17,7 @@ class FinetuneDataConfig:
     # .jsonl, .csv or .tsv (with a header line), .json (SQuAD), .conll (a word a line), or tfds:NAME[/CONFIG][:SPLIT]
     train: str = ""
     validation: str = ""  # the same, held out
-    text_field: str = "text"  # column; of questions the question, of embeddings the anchor
+    text_field: str = "text"  # column; question_answering has SQuAD's own names instead
     second_text_field: str | None = None  # column of the second text of a pair; none: single texts
     label_field: str = "label"  # column
     labels: tuple[str, ...] | None = None  # classes in the order of their ids; none: those of training, sorted
@@ -25,7 +25,9 @@ class FinetuneDataConfig:
     label_separator: str = ","  # multi_label: between the labels of an example that are one string
     tag_column: int = -1  # .conll: counted from 0, or from the end
     max_seq_length: int = 128  # tokens of a row, with [CLS] and [SEP]; what happens to longer texts is the task's
-    doc_stride: int = 128  # question_answering: tokens from one window of a long context to the next; BERT's run_squad
+    # question_answering: tokens from one window of a long context to the next, BERT's run_squad. Windows overlap if it
+    # is less than what data.max_seq_length leaves for the context.
+    doc_stride: int = 128
     max_query_length: int = 64  # question_answering: tokens of the question, which is cut there; BERT's run_squad
 
     def __post_init__(self):

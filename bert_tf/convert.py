@@ -22,19 +22,23 @@ def run(source: str, output: str, adapter: str | None = None) -> str:
     """
     from bert_tf.interop import adapters, huggingface, sentence_transformers
     from bert_tf.interop.source import open_source
+    from bert_tf.interop.weights import weight_names
 
     huggingface.check_output(output, "--output")
     opened = open_source(source, "--input")
     told = _told(opened) if adapter is None else _told_by_adapter(adapter)
     model = _model(opened, told)
     report = opened.load_weights(model)
+    fresh = report.fresh
     if adapter is not None:
-        adapters.load(adapter, model)
-    elif report.fresh:
+        # Names of weights are Hugging Face's here, whatever the source calls them.
+        missing = {name for name, _, _ in weight_names(model) if opened.is_fresh(name, report)}
+        fresh = sorted(missing - set(adapters.load(adapter, model)))
+    if fresh:
         # Written as it is, a random head would look like a trained one to whoever loads it.
         raise InputError(
             f"--input {source}: expected a checkpoint with all weights of a {told['architecture']}. Received one "
-            f"without {', '.join(report.fresh)}; give it to bert_tf.finetune --set init_from= as it is."
+            f"without {', '.join(fresh)}; give it to bert_tf.finetune --set init_from= as it is."
         )
     theirs = sentence_transformers.read(opened.path)
     if theirs is not None:

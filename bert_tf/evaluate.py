@@ -49,6 +49,9 @@ def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[
     from bert_tf.finetuning import read_examples
     from bert_tf.serving import loading
 
+    trial = os.path.join(workdir, "trial.json")
+    if examples is None and os.path.exists(trial) and config_io.read_json(trial).get("folds", 1) > 1:
+        raise InputError(f"--workdir {workdir}: expected a run with validation data. Received a fold, which has none.")
     loaded = loading.load(os.path.join(workdir, "model"), "--workdir")
     examples = examples or read_examples(config)
     held_out = examples["validation"]
@@ -60,8 +63,9 @@ def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[
     os.replace(os.path.join(workdir, "predictions.jsonl.tmp"), os.path.join(workdir, "predictions.jsonl"))
     report, confusion = (method(held_out, answers) for method in (loaded.task.report, loaded.task.confusion))
     if report is not None:
-        with open(os.path.join(workdir, "report.txt"), "w", encoding="utf-8") as file:
+        with open(os.path.join(workdir, "report.txt.tmp"), "w", encoding="utf-8") as file:
             file.write(report)
+        os.replace(os.path.join(workdir, "report.txt.tmp"), os.path.join(workdir, "report.txt"))
     if confusion is not None:
         from bert_tf import plots
 

@@ -47,9 +47,12 @@ def run(
         raise InputError(
             f"--max_seq_length {length}: expected 3 to {source.config.max_position_embeddings}, the model's positions."
         )
-    encoder = BertModel(source.config, with_pooler=False)
+    kept = {} if source.directory is None else source.directory.task_settings
+    encoder = BertModel(source.config, with_pooler=False, adapter_size=kept.get("adapter_size"))
     encoder.build()
-    source.load_weights(encoder)
+    fresh = source.load_weights(encoder).fresh
+    if fresh:
+        raise InputError(f"--model {model}: expected all weights of the encoder. Received none of {', '.join(fresh)}.")
     tokenizer = Tokenizer(source.vocabulary, **dataclasses.asdict(source.tokenizer))
 
     @tf.function(reduce_retracing=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import os
@@ -15,9 +16,10 @@ from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError
 from bert_tf.interop import adapters, huggingface
 from bert_tf.interop.source import Source, open_source
+from bert_tf.interop.weights import weight_names
 from bert_tf.modeling import tuning
-from bert_tf.tasks import TASKS, task_named
-from bert_tf.tasks.task import Rows, Task
+from bert_tf.tasks import TASKS, name_for, task_named
+from bert_tf.tasks.task import Rows, Task, caller, outputs_of
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.training import example_input, precision, strategy
 from bert_tf.training.evaluator import Selection
@@ -56,10 +58,11 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     if examples is None:
         examples = read_examples(config)
     labels = task_class.learn_labels(examples["train"], config.data, f"data.train={config.data.train}")
-    known = source.directory.labels if source.directory is not None else []
-    if config.data.labels is None and sorted(known) == sorted(labels):
+    known = _labels_of_same_head(source, task_class)
+    if config.data.labels is None and known is not None and sorted(known) == sorted(labels):
         labels = known  # in the order that the source's head has them
     task = task_class(labels=labels, data=config.data, head=config.head)
+    task.check_labels(examples["validation"])
     tokenizer = Tokenizer(source.vocabulary, **dataclasses.asdict(source.tokenizer))
     looked_at = {**examples, "validation": examples["validation"][: config.train.evaluate_examples]}
     rows = {split: task.rows(looked_at[split], tokenizer, labelled=True) for split in _SPLITS}
@@ -68,11 +71,18 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
             _tell(split, getattr(config.data, split), examples[split], rows[split])
     config = _resolved(config, len(next(iter(rows["train"].arrays.values()))))
     _check_groups(config, task, distribution.num_replicas_in_sync)
-    identity = {"labels": labels, "vocabulary_sha256": source.vocabulary.sha256}
+    training_arrays = _weighed(config, rows["train"].arrays)
+    identity = {
+        "labels": labels,
+        "vocabulary_sha256": source.vocabulary.sha256,
+        # A resumed run reads what it does not learn from there again.
+        "init_from_digest": source.digest(),
+        "data_digest": _digest(training_arrays),
+    }
     config_io.check_settled(config, workdir)
     _settle_identity(workdir, identity, write=False)
     trainer = Trainer(
-        functools.partial(_make_model, config, task, source, keeps_head=labels == known),
+        functools.partial(_make_model, config, task, source, keeps_head=known is not None and labels == known),
         train=config.train,
         optimizer_config=config.optimizer,
         strategy=distribution,
@@ -81,6 +91,7 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         rate_shares=functools.partial(tuning.rate_shares, decay=config.tuning.layer_decay),
         selection=_selection(config, task, looked_at["validation"], rows["validation"]),
     )
+    _check_metric(config, task, trainer.model, looked_at["validation"], tokenizer)
     if worker.is_chief:
         config_io.settle(config, workdir)
         _settle_identity(workdir, identity, write=True)
@@ -89,7 +100,7 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         Batches(
             training=functools.partial(
                 example_input.training_batches,
-                _weighed(config, rows["train"].arrays),
+                training_arrays,
                 global_batch_size=batch_size,
                 seed=config.train.seed,
             ),
@@ -157,11 +168,55 @@ def _make_model(config: FinetuneConfig, task: Task, source: Source, *, keeps_hea
     model = task.make_model(source.config, dropout=config.classifier_dropout, dtype=dtype, **more)
     # A head of other labels is no start, even where it has as many.
     report = source.load_weights(model, () if keeps_head else _HEADS)
-    tuning.prepare(model, settings)
+    # A pooler that was not there has to learn.
+    tuning.prepare(
+        model, settings, learning=tuple(v for name, v, _ in weight_names(model) if source.is_fresh(name, report))
+    )
     learning, every = tuning.trained_share(model)
     print(f"init_from={config.init_from}: {report}", flush=True)
     print(f"{learning:,} of {every:,} weights learn ({learning / every:.2%})", flush=True)
+    if not learning:
+        raise InputError(
+            f"tuning.frozen_layers={settings.frozen_layers}: expected a weight that learns. Received none."
+        )
     return model
+
+
+def _labels_of_same_head(source: Source, task_class: type[Task]) -> list[str] | None:
+    """The labels of the source's head if it is one of this task, [] for heads without labels; None for another head."""
+    directory = source.directory
+    if directory is None:
+        return None
+    try:
+        made_for = directory.task_settings.get("task") or name_for(
+            directory.architecture, directory.settings, source.path
+        )
+    except InputError:
+        return None
+    if made_for != task_class.name:
+        return None
+    return directory.labels if task_class.has_labels else []
+
+
+def _check_metric(
+    config: FinetuneConfig, task: Task, model: keras.Model, examples: Sequence[dict], tokenizer: Tokenizer
+) -> None:
+    """Refuses a metric that evaluations will not have, before anything is kept in the workdir."""
+    if config.tuning.metric is None:
+        return
+    few = examples[:2]
+    rows = task.rows(few, tokenizer, labelled=True)
+    answers = task.answers(few, rows, outputs_of(caller(model), rows.arrays))
+    known = ["loss", *model.metric_names, *task.scores(few, answers)]
+    if config.tuning.metric not in known:
+        raise InputError(f"tuning.metric={config.tuning.metric}: expected one of {', '.join(dict.fromkeys(known))}.")
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
 
 
 def _selection(config: FinetuneConfig, task: Task, examples: Sequence[dict], rows: Rows) -> Selection:
@@ -217,7 +272,8 @@ def _save(config: FinetuneConfig, task: Task, source: Source, model: keras.Model
         model,
         vocabulary=source.vocabulary,
         tokenizer=source.tokenizer,
-        embedding=config.head if config.task == "embedding" else None,
+        # With adapters it would be opened without them.
+        embedding=config.head if config.task == "embedding" and config.tuning.method != "adapters" else None,
         **told,
     )
 

@@ -10,13 +10,14 @@ import json
 from absl import flags
 
 from bert_tf import command
+from bert_tf.errors import InputError
 
 
 def run(model: str, texts: list[str], among: list[str], *, top: int) -> list[dict]:
     """For each text the `top` nearest of `among` by the cosine of their embeddings, nearest first.
 
     Raises:
-      InputError: not a model directory.
+      InputError: not a model directory, or no text.
     """
     import numpy as np
     from sklearn.neighbors import NearestNeighbors
@@ -24,6 +25,9 @@ def run(model: str, texts: list[str], among: list[str], *, top: int) -> list[dic
     from bert_tf.predict import answers
     from bert_tf.serving import loading
 
+    for name, part in (("--input", texts), ("--among", among)):
+        if not part:
+            raise InputError(f"{name}: expected at least one line of text. Received none.")
     loaded = loading.load(model, task="embedding")
     vectors = [np.array([a["embedding"] for a in answers(loaded, part)], np.float32) for part in (among, texts)]
     index = NearestNeighbors(n_neighbors=min(top, len(among)), metric="cosine", algorithm="brute").fit(vectors[0])

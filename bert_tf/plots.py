@@ -90,7 +90,8 @@ def draw_confusion(counts, labels: list[str], output: str) -> None:
         for row, column in np.ndindex(*counts.shape):
             color = "white" if shares[row, column] > 0.5 else "black"
             axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=8)
-    figure.savefig(output, dpi=120)
+    figure.savefig(output + ".tmp", dpi=120, format="png")
+    os.replace(output + ".tmp", output)
     pyplot.close(figure)
 
 

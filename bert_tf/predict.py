@@ -42,13 +42,12 @@ def run(model: str, examples: Sequence[str | dict], task: str | None = None) -> 
 
 def answers(loaded, examples: Iterable[str | dict]) -> Iterator[dict]:
     """One answer an example, a thousand examples at a time."""
-    for chunk in _chunks(examples):
-        yield from loaded.answers(
-            [
-                {"place": f"text {number}", "text": example} if isinstance(example, str) else example
-                for number, example in enumerate(chunk, start=1)
-            ]
-        )
+    placed = (
+        {"place": f"text {number}", "text": example} if isinstance(example, str) else example
+        for number, example in enumerate(examples, start=1)
+    )
+    for chunk in _chunks(placed):
+        yield from loaded.answers(chunk)
 
 
 def read_texts(path: str) -> Iterator[str]:

@@ -12,9 +12,11 @@ import keras
 
 from bert_tf import config_io, finetuning
 from bert_tf.config_finetune import FinetuneConfig
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, StorageError
 from bert_tf.tasks import task_named
+from bert_tf.training import strategy
 
+TRIAL = "trial.json"  # what a trial was made with
 _SHORT = {
     "learning_rate": "optimizer.learning_rate",
     "batch_size": "train.global_batch_size",
@@ -41,42 +43,86 @@ def run(config: FinetuneConfig, workdir: str, search: Sequence[str], *, seeds: i
     """
     if seeds > 1 and folds > 1:
         raise InputError(f"--seeds {seeds} --folds {folds}: expected one of them.")
-    metric = config.tuning.metric
-    results = []
+    results, failed = [], []
     combinations = _combinations(search)
+    if config.epochs is not None and any(name == "train.steps" for c in combinations for name, _ in c):
+        raise InputError("--search steps: epochs says how many steps there are. Expected --set epochs=none with it.")
+    configs = [config_io.override(config, [f"{name}={value}" for name, value in c]) for c in combinations]
     repetitions = max(seeds, folds)
-    examples = _folded(config, folds) if folds > 1 else [None] * repetitions
-    for combination in combinations:
+    parts = _folded(config, folds) if folds > 1 else [None] * repetitions
+    for combination, changed in zip(combinations, configs, strict=True):
         scores = []
-        for number in range(repetitions):
-            changed = config_io.override(config, [f"{name}={value}" for name, value in combination])
-            if seeds > 1:
-                seed = (changed.train.seed + number) % 2**32
-                changed = dataclasses.replace(changed, train=dataclasses.replace(changed.train, seed=seed))
+        for number, examples in enumerate(parts):
             folder = os.path.join(workdir, "trials", _name(combination, number, seeds=seeds, folds=folds))
-            scores.append(_scores_of(changed, folder, examples[number]))
-        metric = metric or _metric_of(config, folder)
-        results.append({"values": dict(combination), "scores": _spread(scores), "folder": folder})
+            try:
+                scores.append(_scores_of(_varied(changed, number, examples, seeds), folder, folds, examples))
+            except StorageError:
+                raise
+            except InputError as error:
+                # One that diverges is a result of a search, and no end of it.
+                print(f"{folder}: failed: {error}", flush=True)
+                failed.append(f"{folder}: {error}")
+        if scores:
+            results.append({"values": dict(combination), "scores": _spread(scores), "folder": folder})
+            metric = config.tuning.metric or _metric_of(config, folder)
+            if metric not in results[-1]["scores"]:
+                known = ", ".join(results[-1]["scores"])
+                raise InputError(f"tuning.metric={metric}: expected one of {known}, by which runs are compared.")
+    if not results:
+        raise InputError(failed[0])
     lower = metric.endswith(("loss", "error"))
     best = (min if lower else max)(results, key=lambda result: result["scores"][metric]["mean"])
+    table = "\n".join([_table(results, metric, best), *(f"failed: {sentence}" for sentence in failed)])
+    if not strategy.this_worker(config.train.strategy).is_chief:
+        return table
     with open(os.path.join(workdir, "trials.json.tmp"), "w", encoding="utf-8") as file:
-        json.dump({"metric": metric, "best": best["values"], "trials": results}, file, indent=2)
+        json.dump({"metric": metric, "best": best["values"], "trials": results, "failed": failed}, file, indent=2)
     os.replace(os.path.join(workdir, "trials.json.tmp"), os.path.join(workdir, "trials.json"))
-    table = _table(results, metric, best)
     if repetitions == 1:
         model = os.path.join(workdir, "model")
-        shutil.copytree(os.path.join(best["folder"], "model"), model + ".tmp", dirs_exist_ok=True)
+        shutil.rmtree(model + ".tmp", ignore_errors=True)
+        shutil.copytree(os.path.join(best["folder"], "model"), model + ".tmp")
         shutil.rmtree(model, ignore_errors=True)
         os.rename(model + ".tmp", model)
         table += f"\nThe best one's model is in {model}."
     return table
 
 
-def _scores_of(config: FinetuneConfig, folder: str, examples: dict[str, list[dict]] | None) -> dict[str, float]:
-    path = os.path.join(folder, "evaluation.json")
-    if os.path.exists(path) and os.path.exists(os.path.join(folder, "config.json")):
+def _varied(config: FinetuneConfig, number: int, examples: dict | None, seeds: int) -> FinetuneConfig:
+    """The config of one repetition: another seed, or the classes of all folds."""
+    if seeds > 1:
+        seed = (config.train.seed + number) % 2**32
+        return dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+    if examples is not None and config.data.labels is None:
+        # A class may be rare enough to be in one fold only.
+        every = [*examples["train"], *examples["validation"]]
+        labels = task_named(config.task).learn_labels(every, config.data, f"data.train={config.data.train}")
+        if labels:
+            return dataclasses.replace(config, data=dataclasses.replace(config.data, labels=tuple(labels)))
+    return config
+
+
+def _scores_of(
+    config: FinetuneConfig, folder: str, folds: int, examples: dict[str, list[dict]] | None
+) -> dict[str, float]:
+    identity = {**json.loads(json.dumps(dataclasses.asdict(config))), "folds": folds}
+    path = os.path.join(folder, TRIAL)
+    if os.path.exists(path):
+        there = config_io.read_json(path)
+        differing = sorted(name for name in identity if there.get(name) != identity[name])
+        if differing:
+            raise StorageError(
+                f"{folder}: a trial of another config lives there, differing in {', '.join(differing)}. Take another "
+                "--workdir, or give the same config to go on."
+            )
+    os.makedirs(folder, exist_ok=True)
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(identity, file, indent=2)
+    os.replace(path + ".tmp", path)
+    finished = os.path.join(folder, "evaluation.json")
+    if os.path.exists(finished):
         print(f"{folder}: finished before", flush=True)
-        return config_io.read_json(path)
+        return config_io.read_json(finished)
     print(f"{folder} ...", flush=True)
     scores = finetuning.run(config, folder, examples)
     keras.backend.clear_session()
@@ -99,7 +145,7 @@ def _name(combination: Sequence[tuple[str, str]], number: int, *, seeds: int, fo
     if seeds > 1:
         parts.append(f"seed+{number}")
     if folds > 1:
-        parts.append(f"fold{number}")
+        parts.append(f"fold{number}of{folds}")
     return ",".join(parts).replace("/", "_")
 
 

@@ -4,7 +4,10 @@ python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_classification.py --workdir runs/classification
 
 Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR. EXPECTED
+--set init_from=DIR.
+
+Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 75 steps
+(tests/test_tasks_learn.py) an accuracy of 0.59, where the commonest package has 0.25.
 """
 
 from bert_tf.config import OptimizerConfig, TrainConfig

@@ -4,7 +4,10 @@ python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_token_classification.py --workdir runs/token_classification
 
 Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR. EXPECTED
+--set init_from=DIR.
+
+Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 75 steps
+(tests/test_tasks_learn.py) an entity F1 of 0.54, where the usual tag of each word has 0.32.
 """
 
 from bert_tf.config import OptimizerConfig, TrainConfig

@@ -28,7 +28,7 @@ def get_config():
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=5),
         train=TrainConfig(
             steps={steps}, global_batch_size=16, steps_per_loop=5, log_every=1, evaluate_every=1000,
-            checkpoint_every=10, evaluate_examples=40,
+            checkpoint_every=10, evaluate_examples=40, xla={xla!r},
         ),
     )
 """
@@ -40,7 +40,9 @@ class Job:
     def __init__(self, folder: pathlib.Path, shards, *, workers: int = 1, steps: int = 20, dropout: float = 0.0):
         self.workdir, self._config, self._workers = folder / "run", folder / "config.py", workers
         folder.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(_CONFIG.format(shards=str(shards), steps=steps, dropout=dropout))
+        # Those that are started again and again do not compile anew each time.
+        xla = "off" if dropout else "auto"
+        self._config.write_text(_CONFIG.format(shards=str(shards), steps=steps, dropout=dropout, xla=xla))
         self._starts = 0
 
     def start(self, *overrides: str) -> list[subprocess.Popen]:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from bert_tf import evaluate, finetuning, trials
+from bert_tf import evaluate, finetuning, predict, trials
 from bert_tf.config import BertConfig, OptimizerConfig, TrainConfig
 from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from bert_tf.errors import InputError
@@ -168,6 +170,43 @@ def test_a_run_ends_early_and_stays_ended(folder, tmp_path, capsys):
 def test_a_metric_that_is_none_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="tuning.metric=beauty: expected one of loss, classification_loss, accuracy"):
         finetuning.run(config_of(folder, tuning=TuningConfig(metric="beauty")), str(tmp_path / "run"))
+    assert not (tmp_path / "run/config.json").exists()  # the corrected command finds an empty workdir
+
+
+def test_a_start_that_has_changed_is_refused(folder, tmp_path):
+    shutil.copytree(folder / "start", tmp_path / "start")
+    config = dataclasses.replace(config_of(folder, train={"steps": 5}), init_from=str(tmp_path / "start"))
+    finetuning.run(config, str(tmp_path / "run"))
+    tensors = load_file(tmp_path / "start/model.safetensors")
+    save_file({name: x + 1 for name, x in tensors.items()}, tmp_path / "start/model.safetensors")
+    with pytest.raises(InputError, match="expected the init_from_digest that its run began with"):
+        finetuning.run(config, str(tmp_path / "run"))
+
+
+def test_a_model_is_not_asked_for_another_task(folder, tmp_path):
+    finetuning.run(config_of(folder, train={"steps": 5}), str(tmp_path / "run"))
+    with pytest.raises(InputError, match="--task multi_label: expected the task of .* It was made for classification."):
+        loading.load(str(tmp_path / "run/model"), task="multi_label")
+
+
+def test_a_pretrained_model_fills_masks_and_judges_pairs(folder):
+    (answer,) = predict.run(str(folder / "start"), ["cat [MASK] sun"])
+    assert len(answer["masks"]) == 1
+    assert all(candidate["token"] in (*SPECIAL_TOKENS, *WORDS) for candidate in answer["masks"][0])
+    pair = {"place": "x", "text": "cat", "second_text": "dog"}
+    (answer,) = predict.run(str(folder / "start"), [pair], task="next_sentence")
+    assert 0.0 < answer["probability"] < 1.0
+
+
+def test_adapters_are_not_opened_as_if_they_were_not_there(folder, tmp_path):
+    tuned = TuningConfig(method="adapters", adapter_size=4)
+    scores = finetuning.run(config_of(folder, tuning=tuned, train={"steps": 20}), str(tmp_path / "run"))
+    assert evaluate.run(str(tmp_path / "run")) == scores
+    settings = json.loads((tmp_path / "run/model/config.json").read_text())
+    assert settings["model_type"] != "bert"
+    again = dataclasses.replace(config_of(folder), init_from=str(tmp_path / "run"))
+    with pytest.raises(InputError, match="expected a model without adapters, or tuning.method=adapters"):
+        finetuning.run(again, str(tmp_path / "again"))
 
 
 def test_contrastive_groups_must_divide_the_rows(folder, tmp_path):
@@ -207,6 +246,9 @@ class TestSeveralRuns:
         assert (tmp_path / "model" / name).read_bytes() == (best / name).read_bytes()
         assert trials.run(config, str(tmp_path), search) == table
         assert capsys.readouterr().out.count("finished before") == 2
+        other = dataclasses.replace(config, classifier_dropout=0.2)
+        with pytest.raises(InputError, match="a trial of another config lives there, differing in classifier_dropout"):
+            trials.run(other, str(tmp_path), search)
 
     def test_seeds_have_a_mean_and_a_deviation(self, folder, tmp_path):
         config = config_of(folder, train={"steps": 5})
@@ -223,8 +265,11 @@ class TestSeveralRuns:
         held_out = [
             json.loads(line)["text"]
             for part in (0, 1)
-            for line in (tmp_path / f"trials/fold{part}/predictions.jsonl").read_text().splitlines()
+            for line in (tmp_path / f"trials/fold{part}of2/predictions.jsonl").read_text().splitlines()
         ]
+        path = str(tmp_path / "trials/fold0of2")
+        with pytest.raises(InputError, match="expected a run with validation data. Received a fold"):
+            evaluate.run(path)
         texts = [line.split("\t")[0] for line in (folder / "train.tsv").read_text().splitlines()[1:]]
         assert sorted(held_out) == sorted(texts)
 
@@ -233,5 +278,7 @@ class TestSeveralRuns:
             trials.run(config_of(folder), str(tmp_path), ["epochs"])
         with pytest.raises(InputError, match="--set rate: the config has no field 'rate'"):
             trials.run(config_of(folder), str(tmp_path), ["rate=1"])
+        with pytest.raises(InputError, match="--search steps: epochs says how many steps there are"):
+            trials.run(config_of(folder, epochs=1.0), str(tmp_path), ["steps=1,2"])
         with pytest.raises(InputError, match="--seeds 2 --folds 2: expected one of them."):
             trials.run(config_of(folder), str(tmp_path), [], seeds=2, folds=2)

@@ -62,6 +62,10 @@ class TestMultipleChoice:
             ('{"text": "a", "choices": "b", "label": 0}', "choices: expected a list of texts. Received: str."),
             ('{"text": "a", "choices": ["b", "c"], "label": 2}', "expected 0 to 1 or a choice. Received: '2'."),
             ('{"text": "a", "choices": ["b", "c"]}', "expected a column 'label'"),
+            (
+                '{"text": "a", "choices": ["1", "0"], "label": 0}',
+                "expected a number or a choice. Received '0', which is",
+            ),
         ],
     )
     def test_bad_rows(self, tmp_path, row, sentence):
@@ -120,6 +124,9 @@ class TestEmbedding:
         assert scores["recall_at_1"] == pytest.approx(1 / 3)
         assert scores["mean_reciprocal_rank"] == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
         assert scores["recall_at_5"] == 1.0
+        # Where all vectors are the same, nothing is found.
+        same = [{"embedding": [1.0, 0.0], "second_embedding": [1.0, 0.0]}] * 3
+        assert Embedding(data=self.data).scores(examples, same)["recall_at_1"] == 0.0
         # The same text twice is one candidate.
         assert Embedding(data=self.data).scores([{"second_text": "a"}] * 3, answers[:1] * 3)["recall_at_1"] == 1.0
 
@@ -131,6 +138,8 @@ class TestEmbedding:
         cosine = Embedding(data=self.data, head=HeadConfig(loss="cosine"))
         with pytest.raises(InputError, match="a.tsv:2: expected a column 'label' with what the cosine should be"):
             cosine.rows(examples, Tokenizer(vocabulary), labelled=True)
+        with pytest.raises(InputError, match="x: label: expected a cosine, -1 to 1. Received: 5.0."):
+            cosine.rows([{**examples[0], "place": "x", "label": "5"}], Tokenizer(vocabulary), labelled=True)
         with pytest.raises(InputError, match="data.second_text_field: expected the column of the texts that belong"):
             Embedding.read(DATA, path, "data.train", labelled=True)
 

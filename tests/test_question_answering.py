@@ -104,6 +104,13 @@ def test_an_answer_that_is_not_in_its_context_is_counted_and_left_out(tokenizer)
     assert rows.notes == {"without their answer in the context, left out": 1}
 
 
+def test_an_answer_that_no_window_holds_whole_is_counted_and_left_out(tokenizer):
+    # Windows a b c d, c d e f, e f g: five words fit into none of them.
+    rows = task().rows([example("a b c d e f g", "b c d e f")], tokenizer, labelled=True)
+    assert rows.arrays["label_weights"].tolist() == [0, 0, 0]
+    assert rows.notes["with an answer that no window holds whole, left out"] == 1
+
+
 def test_long_questions_are_cut_and_rows_without_room_refused(tokenizer):
     rows = task().rows([example("a", "a", question="a b c")], tokenizer, labelled=True)
     assert rows.notes == {"with a question cut to 2 tokens": 1}

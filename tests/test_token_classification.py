@@ -43,6 +43,7 @@ def test_conll_sentences_columns_and_documents(tmp_path):
     [
         ("EU B-ORG\n\tO\n", "a.conll:2: expected a word and its tag. Received: 'O'."),
         ("EU B-ORG\nrejects\n", "a.conll:2: expected a word and its tag. Received: 'rejects'."),
+        ("EU B-ORG\nrejects\t\n", "a.conll:2: expected a word and its tag. Received no tag."),
         ("", "expected at least one sentence. Received an empty file."),
     ],
 )

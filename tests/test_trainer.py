@@ -170,7 +170,9 @@ def test_dropout_differs_between_steps_and_microbatches(small_config_module, tmp
 
     def loss(step, replica):
         totals = run.trainer.model.loss_weights(batch)
-        sums = run.trainer._step.gradients(weights, batch, totals, tf.constant(step, tf.int64), tf.constant(replica))[1]
+        sums = run.trainer._device_loop.step.gradients(
+            weights, batch, totals, tf.constant(step, tf.int64), tf.constant(replica)
+        )[1]
         return float(sums[0, 0])
 
     assert loss(0, 0) == loss(0, 0)

@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -11,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from bert_tf import config_io
 from bert_tf.config_finetune import TuningConfig
 from bert_tf.errors import InputError
-from bert_tf.interop.huggingface import named_arrays
+from bert_tf.interop.weights import weight_names
 from bert_tf.modeling import tuning
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -25,7 +28,6 @@ _TARGETS = {
     "intermediate": "intermediate.dense",
     "output": "output.dense",
 }
-_HEADS = ("classifier.", "qa_outputs.")
 
 
 def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, settings: dict) -> None:
@@ -38,15 +40,21 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
       base: where the frozen weights came from, for the reader.
       settings: what a model directory says beside its weights, for bert_tf.convert.
     """
-    os.makedirs(path, exist_ok=True)
-    tensors = {f"{_PREFIX}{name}": value for name, value in named_arrays(model) if name.startswith(_HEADS)}
+    prefix, own = _names(settings)
+    # The head, adapters, and what else learned, such as a pooler that the base did not have.
+    tensors = {
+        f"{prefix}{own(name)}": _value(variable, transposed)
+        for name, variable, transposed in weight_names(model)
+        if isinstance(variable, keras.Variable) and variable.trainable
+    }
     told = {"base_model_name_or_path": base, "bert_tf": settings}
     if config.method == "lora":
         for name, layer in tuning.lora_layers(model).items():
             if layer.lora_enabled:
-                tensors[f"{_PREFIX}{name}.lora_A.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_a).T
-                tensors[f"{_PREFIX}{name}.lora_B.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_b).T
-        heads = sorted({name.removeprefix(_PREFIX).split(".")[0] for name in tensors if ".lora_" not in name})
+                tensors[f"{prefix}{own(name)}.lora_A.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_a).T
+                tensors[f"{prefix}{own(name)}.lora_B.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_b).T
+        # peft names modules by how they end.
+        heads = sorted({name.removeprefix(prefix).rsplit(".", 1)[0] for name in tensors if ".lora_" not in name})
         told |= {
             "peft_type": "LORA",
             "r": config.lora_rank,
@@ -62,19 +70,23 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
             "inference_mode": True,
         }
     else:
-        tensors |= {f"{_PREFIX}{name}": value for name, value in named_arrays(model) if ".adapter." in name}
         told |= {"peft_type": "BERT_TF_ADAPTERS", "adapter_size": config.adapter_size}
-    save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, os.path.join(path, WEIGHTS))
-    with open(os.path.join(path, CONFIG), "w", encoding="utf-8") as file:
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    temporary = tempfile.mkdtemp(prefix=".adapter.", dir=os.path.dirname(os.path.abspath(path)))
+    os.chmod(temporary, 0o755)
+    save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, os.path.join(temporary, WEIGHTS))
+    with open(os.path.join(temporary, CONFIG), "w", encoding="utf-8") as file:
         json.dump(told, file, indent=2)
         file.write("\n")
+    shutil.rmtree(path, ignore_errors=True)
+    os.rename(temporary, path)
 
 
-def load(path: str, model: keras.Model) -> TuningConfig:
+def load(path: str, model: keras.Model) -> list[str]:
     """Adds a saved LoRA to a model whose own weights are loaded, or sets its adapters; sets the head.
 
     Returns:
-      The method and its sizes.
+      Names of the model's own weights that were set.
 
     Raises:
       InputError: no adapter, or one of another model.
@@ -85,6 +97,13 @@ def load(path: str, model: keras.Model) -> TuningConfig:
         tensors = load_file(source)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{source}: expected an adapter's weights. Received: {error}.") from None
+    prefix, own = _names(settings.get("bert_tf") or {})
+    plain = {name: (variable, transposed) for name, variable, transposed in weight_names(model)}
+    expected = [name for name in plain if ".adapter." in name or name.split(".")[0] in ("classifier", "qa_outputs")]
+    found = [name for name in plain if f"{prefix}{own(name)}" in tensors]
+    for name in dict.fromkeys([*expected, *found]):
+        variable, transposed = plain[name]
+        _assign(variable, tensors, f"{prefix}{own(name)}", source, transposed=transposed)
     if settings.get("peft_type") == "LORA":
         ends = {end: name for name, end in _TARGETS.items()}
         targets = tuple(ends.get(name, name) for name in settings["target_modules"])
@@ -95,27 +114,28 @@ def load(path: str, model: keras.Model) -> TuningConfig:
         for name, layer in tuning.lora_layers(model).items():
             if layer.lora_enabled:
                 for part, variable in (("A", layer.lora_kernel_a), ("B", layer.lora_kernel_b)):
-                    _assign(variable, tensors, f"{_PREFIX}{name}.lora_{part}.weight", source)
-    else:
-        config = TuningConfig(method="adapters", adapter_size=settings["adapter_size"])
-        for index, block in enumerate(model.encoder.blocks):
-            for place, adapter in zip(("attention.output", "output"), block.adapters, strict=False):
-                prefix = f"{_PREFIX}bert.encoder.layer.{index}.{place}.adapter"
-                for part, layer in (("down", adapter.down), ("up", adapter.up)):
-                    _assign(layer.kernel, tensors, f"{prefix}.{part}.weight", source)
-                    _assign(layer.bias, tensors, f"{prefix}.{part}.bias", source)
-        tuning.prepare(model, config)
-    for head in (name.removesuffix(".") for name in _HEADS):
-        if hasattr(model, head):
-            _assign(getattr(model, head).kernel, tensors, f"{_PREFIX}{head}.weight", source)
-            _assign(getattr(model, head).bias, tensors, f"{_PREFIX}{head}.bias", source)
-    return config
+                    key = f"{prefix}{own(name)}.lora_{part}.weight"
+                    _assign(variable, tensors, key, source, transposed=True)
+    return found
 
 
-def _assign(variable: keras.Variable, tensors: dict[str, np.ndarray], name: str, source: str) -> None:
+def _names(settings: dict) -> tuple[str, Callable[[str], str]]:
+    """What stands before every name, and a name as the base model of transformers has it."""
+    is_bare = settings.get("architecture") == "BertModel"
+    return _PREFIX, (lambda name: name.removeprefix("bert.")) if is_bare else (lambda name: name)
+
+
+def _value(variable: keras.Variable, transposed: bool) -> np.ndarray:
+    value = keras.ops.convert_to_numpy(variable)
+    return value.T if transposed else value
+
+
+def _assign(
+    variable: keras.Variable, tensors: dict[str, np.ndarray], name: str, source: str, *, transposed: bool
+) -> None:
     if name not in tensors:
         raise InputError(f"{source}: expected {name}. Received an adapter without it, of another model.")
-    value = tensors[name].T if name.endswith("weight") else tensors[name]
+    value = tensors[name].T if transposed else tensors[name]
     if tuple(value.shape) != tuple(variable.shape):
         raise InputError(f"{source}: {name}: expected shape {tuple(variable.shape)}. Received: {tuple(value.shape)}.")
     variable.assign(value)

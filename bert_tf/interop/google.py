@@ -22,7 +22,8 @@ _OPTIMIZER = re.compile(r"/adam_[mv]$|^global_step$")
 
 def is_checkpoint(path: str) -> bool:
     """Whether a folder holds a checkpoint in Google's layout."""
-    return os.path.isfile(os.path.join(path, CONFIG))
+    has_other = os.path.isfile(os.path.join(path, "model.safetensors"))  # a folder that was converted where it lies
+    return os.path.isfile(os.path.join(path, CONFIG)) and not has_other
 
 
 def read_config(path: str) -> tuple[BertConfig, Vocabulary, TokenizerConfig]:
@@ -60,14 +61,14 @@ def load_weights(path: str, model: keras.Model, fresh: Sequence[str] = ()) -> Lo
             f"{chosen}: expected a whole TF1 checkpoint. Received: {str(error).splitlines()[0]}."
         ) from None
     held = {name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)}
-    present = held - set(map(_google_name, fresh))
+    present = held - set(map(google_name, fresh))
 
     def read(name: str, transposed: bool) -> np.ndarray:
         value = reader.get_tensor(name)
         # Kernels are [in, out] like ours; only the small classifiers are stored as [out, in].
         return value.T if name.endswith("output_weights") else value
 
-    return assign(model, present=present, rename=_google_name, read=read, source=path)
+    return assign(model, present=present, rename=google_name, read=read, source=path)
 
 
 def _step(checkpoint: str) -> int:
@@ -76,7 +77,7 @@ def _step(checkpoint: str) -> int:
     return int(number.group(1)) if number else 0
 
 
-def _google_name(name: str) -> str:
+def google_name(name: str) -> str:
     """`bert.encoder.layer.0.output.dense.weight` -> `bert/encoder/layer_0/output/dense/kernel`."""
     special = {
         "cls.predictions.bias": "cls/predictions/output_bias",

@@ -5,6 +5,7 @@ Theirs and ours hold the same numbers; a Dense kernel of ours, [in, out], is the
 
 import contextlib
 import dataclasses
+import glob
 import json
 import os
 import shutil
@@ -28,7 +29,8 @@ from bert_tf.vocabulary import Vocabulary
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 _INDEX = "model.safetensors.index.json"
-_PICKLED = "pytorch_model.bin"
+# What transformers should refuse rather than open without the adapters.
+_WITH_ADAPTERS = "bert_tf_with_adapters"
 _OURS = "bert_tf"  # under task_specific_params of config.json
 
 
@@ -56,11 +58,11 @@ class ModelDirectory:
     def labels(self) -> list[str]:
         """Names of the classes by id, empty for a model without classes."""
         names = self.settings.get("id2label") or {}
-        try:
-            return [names[key] for key in sorted(names, key=int)]
-        except (TypeError, ValueError):
+        keys = [str(number) for number in range(len(names))]
+        if not isinstance(names, dict) or set(names) != set(keys) or not all(isinstance(names[k], str) for k in keys):
             place = os.path.join(self.path, CONFIG)
-            raise InputError(f"{place}: id2label: expected {{id: label}}. Received: {names!r}.") from None
+            raise InputError(f"{place}: id2label: expected {{id: label}} with the ids from 0 on. Received: {names!r}.")
+        return [names[key] for key in keys]
 
     @property
     def task_settings(self) -> dict:
@@ -83,12 +85,7 @@ def open_directory(path: str, field: str) -> ModelDirectory:
     Raises:
       InputError: a file is missing or is not what it should be.
     """
-    if os.path.isfile(os.path.join(path, _PICKLED)) and not _weight_files(path):
-        raise InputError(
-            f"{field} {path}: expected weights in safetensors format. Received {_PICKLED}, a pickle, which can run any "
-            f'program when it is read. Where you trust it and have PyTorch: python -c "import transformers; '
-            f"transformers.AutoModelForPreTraining.from_pretrained('{path}').save_pretrained('{path}')\"."
-        )
+    _refuse_pickle(path, field)
     for name, is_there in (
         (CONFIG, os.path.isfile(os.path.join(path, CONFIG))),
         (WEIGHTS, bool(_weight_files(path))),
@@ -100,7 +97,7 @@ def open_directory(path: str, field: str) -> ModelDirectory:
                 f"Received one without {name}."
             )
     settings = config_io.read_json(os.path.join(path, CONFIG))
-    if settings.get("model_type", "bert") != "bert":
+    if settings.get("model_type", "bert") not in ("bert", _WITH_ADAPTERS):
         raise InputError(f"{field} {path}: expected model_type 'bert'. Received: {settings['model_type']!r}.")
     fields = {f.name for f in dataclasses.fields(BertConfig)}
     activation = settings.get("hidden_act", "gelu")
@@ -119,6 +116,8 @@ def open_directory(path: str, field: str) -> ModelDirectory:
             f"{field} {path}: expected a vocabulary of at most vocab_size = {config.vocab_size} tokens. "
             f"Received {len(vocabulary)} in {hf_tokenizer.VOCABULARY}."
         )
+    if settings.get("tie_word_embeddings") is False:
+        raise InputError(f"{field} {path}: expected tie_word_embeddings true, as BERT has it. Received: false.")
     tokenizer, longest = hf_tokenizer.read_settings(path)
     return ModelDirectory(
         path=path,
@@ -127,6 +126,19 @@ def open_directory(path: str, field: str) -> ModelDirectory:
         tokenizer=tokenizer,
         max_seq_length=int(min(longest, config.max_position_embeddings)),
         settings=settings,
+    )
+
+
+def _refuse_pickle(path: str, field: str) -> None:
+    pickles = glob.glob(os.path.join(glob.escape(path), "pytorch_model*.bin"))
+    if not pickles or _weight_files(path):
+        return
+    config = os.path.join(path, CONFIG)
+    names = (config_io.read_json(config).get("architectures") if os.path.isfile(config) else None) or ["BertModel"]
+    raise InputError(
+        f"{field} {path}: expected weights in safetensors format. Received {os.path.basename(pickles[0])}, a pickle, "
+        f'which can run any program when it is read. Where you trust it and have PyTorch: python -c "import '
+        f"transformers; transformers.{names[0]}.from_pretrained('{path}').save_pretrained('{path}')\"."
     )
 
 
@@ -172,7 +184,7 @@ def save(
     save_file(tensors, os.path.join(temporary, WEIGHTS), metadata={"format": "pt"})
     settings = {
         "architectures": [architecture],
-        "model_type": "bert",
+        "model_type": _WITH_ADAPTERS if (task_settings or {}).get("adapter_size") else "bert",
         **dataclasses.asdict(model.config),
         "pad_token_id": vocabulary["[PAD]"],
         "position_embedding_type": "absolute",
@@ -224,14 +236,23 @@ def load_weights(directory: str, model: keras.Model, fresh: Sequence[str] = ()) 
     Raises:
       InputError: no weight of the encoder is there, or one has another shape.
     """
+    source = os.path.join(directory, WEIGHTS)
     with _weights(directory) as present:
-        return assign(
+        report = assign(
             model,
             present=[name for name in present if name not in fresh],
             rename=lambda name: name,
             read=lambda name, transposed: _transposed_if(present[name](), transposed),
-            source=os.path.join(directory, WEIGHTS),
+            source=source,
         )
+        report = LoadReport(report.loaded, report.fresh, sorted(set(present) - set(report.loaded)))
+    adapters = [name for name in report.unused if ".adapter." in name]
+    if adapters:
+        raise InputError(
+            f"{source}: expected a model without adapters, or tuning.method=adapters with the same adapter_size. "
+            f"Received one with {adapters[0]}."
+        )
+    return report
 
 
 def load_all_weights(directory: str, model: keras.Model) -> None:

@@ -1,6 +1,7 @@
 """What a model may start from, told apart by what the folder holds."""
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 
@@ -34,6 +35,19 @@ class Source:
     max_seq_length: int
     load_weights: Callable[..., LoadReport]
     directory: huggingface.ModelDirectory | None = None
+
+    def is_fresh(self, name: str, report: LoadReport) -> bool:
+        """Whether a report says that the weight of this name, which is Hugging Face's, was not there."""
+        return (google.google_name(name) if self.directory is None else name) in report.fresh
+
+    def digest(self) -> str:
+        """A hash of the files that hold the weights."""
+        found = hashlib.blake2b(digest_size=16)
+        for name in sorted(os.listdir(self.path)):
+            if name.endswith(".safetensors") or ".ckpt" in name:
+                with open(os.path.join(self.path, name), "rb") as file:
+                    found.update(name.encode() + hashlib.file_digest(file, "sha256").digest())
+        return found.hexdigest()
 
 
 def open_source(path: str, field: str) -> Source:

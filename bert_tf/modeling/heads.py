@@ -206,7 +206,7 @@ class BertForMultipleChoice(HeadModel):
     def call(self, inputs, training=False):
         pooled = self.encoder(_flat(inputs), training=training)["pooled_output"]
         logits = ops.cast(self.classifier(self.dropout(pooled, training=training)), "float32")
-        logits = ops.reshape(logits, (-1, inputs["input_word_ids"].shape[1]))
+        logits = ops.reshape(logits, (-1, ops.shape(inputs["input_word_ids"])[1]))
         return {"logits": ops.where(ops.max(inputs["input_mask"], axis=-1) > 0, logits, -1e9)}
 
     def loss_weights(self, batch):
@@ -271,9 +271,9 @@ class BertForEmbedding(HeadModel):
             embedding = ops.sum(sequence * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
         if self.normalize:
             embedding = embedding / ops.maximum(ops.norm(embedding, axis=-1, keepdims=True), 1e-12)
-        shape = inputs["input_word_ids"].shape
-        if len(shape) == 3:
-            embedding = ops.reshape(embedding, (-1, shape[1], self.config.hidden_size))
+        if len(inputs["input_word_ids"].shape) == 3:
+            texts = ops.shape(inputs["input_word_ids"])[1]
+            embedding = ops.reshape(embedding, (-1, texts, self.config.hidden_size))
         return {"embedding": embedding}
 
     def loss_weights(self, batch):
@@ -306,7 +306,9 @@ class BertForEmbedding(HeadModel):
 def _flat(inputs):
     """[batch, texts, length] -> [batch x texts, length]; [batch, length] stays."""
     names = ("input_word_ids", "input_mask", "input_type_ids")
-    return {name: ops.reshape(inputs[name], (-1, inputs[name].shape[-1])) for name in names}
+    if len(inputs["input_word_ids"].shape) == 2:
+        return {name: inputs[name] for name in names}
+    return {name: ops.reshape(inputs[name], (-1, ops.shape(inputs[name])[-1])) for name in names}
 
 
 def _product(sizes):

@@ -176,10 +176,10 @@ class BertForNextSentencePrediction(keras.Model):
 class BertModel(keras.Model):
     """The encoder alone, as a model; see BertEncoder."""
 
-    def __init__(self, config: BertConfig, *, with_pooler: bool = True, **kwargs):
+    def __init__(self, config: BertConfig, *, with_pooler: bool = True, adapter_size: int | None = None, **kwargs):
         super().__init__(**kwargs)
         self.config = config
-        self.encoder = BertEncoder(config, with_pooler=with_pooler, dtype=self.dtype_policy)
+        self.encoder = BertEncoder(config, with_pooler, adapter_size, dtype=self.dtype_policy)
 
     def build(self, input_shape=None):
         self.encoder.build()

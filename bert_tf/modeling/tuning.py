@@ -18,22 +18,27 @@ def lora_layers(model: keras.Model) -> dict[str, keras.layers.Dense]:
     return found
 
 
-def prepare(model: keras.Model, config: TuningConfig) -> None:
+def prepare(model: keras.Model, config: TuningConfig, learning: tuple[keras.Variable, ...] = ()) -> None:
     """Freezes what does not learn and adds LoRA, in a model whose weights are loaded. Adapters are made with it.
 
     LoRA (Hu et al. 2021): W + alpha / rank * A B, with B = 0 at first, so nothing changes before the first step.
+
+    Args:
+      model: built.
+      config: what to do.
+      learning: weights that learn whatever the config says, since they came from nowhere.
     """
-    encoder = model.encoder
+    encoder, kept = model.encoder, {id(variable) for variable in learning}
     if config.method == "full":
         blocks = encoder.blocks if config.frozen_layers == -1 else encoder.blocks[: config.frozen_layers]
         frozen = [encoder.embeddings, *blocks] if config.frozen_layers else []
         if config.frozen_layers == -1 and encoder.pooler is not None:
             frozen.append(encoder.pooler)
-        _freeze(variable for layer in frozen for variable in layer.variables)
+        _freeze(variable for layer in frozen for variable in layer.variables if id(variable) not in kept)
         return
     # The pooler stays as it is too, or it would be most of what learns.
     adapted = {id(v) for block in encoder.blocks for adapter in block.adapters for v in adapter.variables}
-    _freeze(variable for variable in encoder.variables if id(variable) not in adapted)
+    _freeze(variable for variable in encoder.variables if id(variable) not in adapted | kept)
     if config.method == "lora":
         for name, layer in lora_layers(model).items():
             if _target(name) in config.lora_targets:

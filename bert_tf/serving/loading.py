@@ -57,6 +57,10 @@ def load(path: str, field: str = "--model", task: str | None = None, **columns) 
     kept = directory.task_settings
     name = task or kept.get("task") or name_for(directory.architecture, directory.settings, path)
     task_class = task_named(name)
+    if task is not None and task_class.is_trained and name != "embedding":
+        made_for = kept.get("task") or name_for(directory.architecture, directory.settings, path)
+        if made_for != name:
+            raise InputError(f"--task {name}: expected the task of {path}. It was made for {made_for}.")
     place = f"{path}/{huggingface.CONFIG}"
     same = kept.get("task") == name
     data = config_io.from_dict(FinetuneDataConfig, kept.get("data", {}) if same else {}, place)
@@ -76,7 +80,9 @@ def load(path: str, field: str = "--model", task: str | None = None, **columns) 
     task = make_task(name, labels=labels, data=data, head=head)
     # The bare encoder may come with a pooler or without.
     more = {"with_pooler": directory.has_weight(_POOLER)} if task_class.architecture == "BertModel" else {}
-    model = task.make_model(directory.config, adapter_size=kept.get("adapter_size"), **more)
+    if kept.get("adapter_size"):
+        more["adapter_size"] = kept["adapter_size"]
+    model = task.make_model(directory.config, **more)
     huggingface.load_all_weights(path, model)
     tokenizer = Tokenizer(
         directory.vocabulary, **dataclasses.asdict(directory.tokenizer), keep_special_tokens=name == "fill_mask"

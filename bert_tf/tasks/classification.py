@@ -17,6 +17,7 @@ class Classification(SequenceTask):
 
     name = "classification"
     problem_type = "single_label_classification"
+    has_labels = True
     metric = "accuracy"
 
     @classmethod

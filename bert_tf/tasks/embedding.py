@@ -34,7 +34,7 @@ class Embedding(Task):
 
     @classmethod
     def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
-        """See Task. A label column is read where there is one."""
+        """See Task. A label column is kept where there is one, for head.loss=cosine."""
         if labelled and data.second_text_field is None:
             raise InputError(
                 "data.second_text_field: expected the column of the texts that belong to those of data.text_field. "
@@ -45,30 +45,39 @@ class Embedding(Task):
             example = {"place": place, "text": text_of(row, data.text_field, place)}
             if labelled:
                 example["second_text"] = text_of(row, data.second_text_field, place)
-                if data.label_field in row:
-                    example["label"] = number_of(row, data.label_field, place)
+                if row.get(data.label_field) is not None:
+                    example["label"] = row[data.label_field]
             examples.append(example)
         return examples
 
     def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
         """See Task. Arrays of pairs are [examples, 2, length]."""
         length = self.data.max_seq_length
-        names = ("text", "second_text") if labelled else ("text",)
+        has_pairs = bool(examples) and all("second_text" in example for example in examples)
+        names = ("text", "second_text") if has_pairs else ("text",)
         parts = [pack(tokenizer, [example[name] for example in examples], max_seq_length=length) for name in names]
         cut = sum(count for _, count in parts)
-        if not labelled:
+        if not has_pairs:
             return Rows(parts[0][0], {}, cut_note(cut, length))
         arrays = {name: np.stack([part[name] for part, _ in parts], axis=1) for name in INPUTS}
-        arrays["label_weights"] = np.ones(len(examples), np.float32)
-        if self.head.loss == "cosine":
-            for example in examples:
-                if "label" not in example:
-                    raise InputError(
-                        f"{example['place']}: expected a column {self.data.label_field!r} with what the cosine should "
-                        "be, for head.loss=cosine. Received none."
-                    )
-            arrays["label_values"] = np.array([example["label"] for example in examples], np.float32)
+        if labelled:
+            arrays["label_weights"] = np.ones(len(examples), np.float32)
+            if self.head.loss == "cosine":
+                arrays["label_values"] = np.array([self._cosine(example) for example in examples], np.float32)
         return Rows(arrays, {}, cut_note(cut, length))
+
+    def _cosine(self, example: dict) -> float:
+        """What the cosine of an example's texts should be."""
+        column = self.data.label_field
+        if "label" not in example:
+            raise InputError(
+                f"{example['place']}: expected a column {column!r} with what the cosine should be, for "
+                "head.loss=cosine. Received none."
+            )
+        value = number_of({column: example["label"]}, column, example["place"])
+        if not -1.0 <= value <= 1.0:
+            raise InputError(f"{example['place']}: {column}: expected a cosine, -1 to 1. Received: {value}.")
+        return value
 
     def make_model(self, config: BertConfig, **kwargs) -> BertForEmbedding:
         """See Task."""
@@ -100,7 +109,7 @@ class Embedding(Task):
         first, second = (_unit([answer[name] for answer in answers]) for name in ("embedding", "second_embedding"))
         if self.head.loss == "cosine":
             cosines = (first * second).sum(axis=1)
-            return {"examples": len(answers), **correlations([e["label"] for e in examples], cosines)}
+            return {"examples": len(answers), **correlations([self._cosine(e) for e in examples], cosines)}
         ranks = _ranks(first, second, [example["second_text"] for example in examples])
         recalls = {f"recall_at_{k}": float((ranks <= k).mean()) for k in _RANKS}
         return {"examples": len(answers), **recalls, "mean_reciprocal_rank": float((1.0 / ranks).mean())}
@@ -131,5 +140,6 @@ def _ranks(first: np.ndarray, second: np.ndarray, texts: Sequence[str]) -> np.nd
         rows = slice(start, start + _QUERIES_AT_ONCE)
         cosines = first[rows] @ second.T
         own_cosine = np.take_along_axis(cosines, own[rows][:, None], axis=1)
-        ranks.append(1 + (cosines[:, candidates] > own_cosine).sum(axis=1))
+        # The own one counts as 1; where all are equally near, nothing was found.
+        ranks.append((cosines[:, candidates] >= own_cosine).sum(axis=1))
     return np.concatenate(ranks)

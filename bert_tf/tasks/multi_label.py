@@ -18,6 +18,7 @@ class MultiLabel(SequenceTask):
 
     name = "multi_label"
     problem_type = "multi_label_classification"
+    has_labels = True
     metric = "micro_f1"
 
     @classmethod

@@ -46,6 +46,11 @@ class MultipleChoice(Task):
                         f"{place}: {data.label_field}: expected 0 to {len(choices) - 1} or a choice. "
                         f"Received: {label!r}."
                     )
+                if label in numbers and label in choices and choices.index(label) != int(label):
+                    raise InputError(
+                        f"{place}: {data.label_field}: expected a number or a choice. Received {label!r}, which is the "
+                        "number of one choice and the text of another."
+                    )
                 example["label"] = numbers.index(label) if label in numbers else choices.index(label)
             examples.append(example)
         return examples

@@ -88,13 +88,21 @@ class QuestionAnswering(Task):
             begin = len(context[:begin].encode())
             spans.append((begin, begin + len(answer["text"].encode())))
         positions = np.zeros((len(windows), 2), np.int32)
+        whole = set()
         for row, window in enumerate(windows):
             if spans[window.example] is not None:
                 positions[row] = window.positions_of(*spans[window.example])
-        # What is answered where the file says the answer is not, nobody can learn.
-        weights = np.array([window.example not in lost for window in windows], np.float32)
+                if positions[row, 0]:
+                    whole.add(window.example)
+        split = {number for number, span in enumerate(spans) if span is not None} - whole
+        # What is answered where the file says the answer is not, or in no one window, nobody can learn.
+        weights = np.array([window.example not in lost | split for window in windows], np.float32)
         labels = {"start_positions": positions[:, 0], "end_positions": positions[:, 1], "label_weights": weights}
-        return labels, {"without their answer in the context, left out": len(lost)} if lost else {}
+        notes = {
+            "without their answer in the context, left out": len(lost),
+            "with an answer that no window holds whole, left out": len(split),
+        }
+        return labels, {name: count for name, count in notes.items() if count}
 
     def make_model(self, config: BertConfig, **kwargs) -> BertForQuestionAnswering:
         """See Task."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from bert_tf.config import BertConfig
 from bert_tf.config_finetune import FinetuneDataConfig
+from bert_tf.errors import InputError
 from bert_tf.modeling.heads import BertForSequenceClassification
 from bert_tf.tasks.rows_of_files import read_rows, text_of
 from bert_tf.tasks.task import Rows, Task, cut_note, pack
@@ -33,7 +34,10 @@ class SequenceTask(Task):
     @classmethod
     def read_label(cls, row: dict, data: FinetuneDataConfig, place: str):
         """The label of a row."""
-        return text_of(row, data.label_field, place)
+        label = text_of(row, data.label_field, place)
+        if not label.strip():
+            raise InputError(f"{place}: expected a label in column {data.label_field!r}. Received nothing.")
+        return label
 
     def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
         """See Task."""
@@ -47,6 +51,10 @@ class SequenceTask(Task):
     def label_arrays(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
         """{name: [examples, ...]} of the labels."""
         raise NotImplementedError
+
+    def check_labels(self, examples: Sequence[dict]) -> None:
+        """See Task."""
+        self.label_arrays(examples)
 
     def outputs(self) -> int:
         """How many numbers the head gives."""

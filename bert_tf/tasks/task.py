@@ -57,6 +57,7 @@ class Task(abc.ABC):
     metric: str
     minimizes: ClassVar[bool] = False
     takes_texts: ClassVar[bool] = True  # whether a file with one text a line is enough to predict from
+    has_labels: ClassVar[bool] = False  # whether the head has an output for each of several classes
     is_trained: ClassVar[bool] = True  # by bert_tf.finetune; what is not has been pretrained
 
     def __init__(
@@ -119,6 +120,13 @@ class Task(abc.ABC):
     def confusion(self, examples: Sequence[dict], answers: Sequence[dict]) -> np.ndarray | None:
         """Counts [true class, answered class]."""
         return None
+
+    def check_labels(self, examples: Sequence[dict]) -> None:  # noqa: B027 - most tasks have no classes
+        """Refuses labels that training has not seen.
+
+        Raises:
+          InputError: naming the place of the first one.
+        """
 
     def group(self) -> int:
         """Rows that must lie in one replica and microbatch."""

@@ -31,6 +31,7 @@ class TokenClassification(Task):
 
     name = "token_classification"
     architecture = "BertForTokenClassification"
+    has_labels = True
 
     @property
     def metric(self) -> str:
@@ -60,6 +61,8 @@ class TokenClassification(Task):
                 if len(example["tags"]) != len(example["words"]):
                     counts = f"{len(example['words'])} words and {len(example['tags'])} tags"
                     raise InputError(f"{place}: expected as many tags as words. Received {counts}.")
+                if not all(tag.strip() for tag in example["tags"]):
+                    raise InputError(f"{place}: expected a tag for every word. Received an empty one.")
             examples.append(example)
         return examples
 
@@ -108,6 +111,13 @@ class TokenClassification(Task):
             arrays["label_weights"] = _padded(tables["label_weights"], length, np.float32)
         notes = {f"continued in another row of {length} tokens": continued, "words cut": long_words}
         return Rows(arrays, {"places": places, "bytes": spans}, {name: n for name, n in notes.items() if n})
+
+    def check_labels(self, examples: Sequence[dict]) -> None:
+        """See Task."""
+        ids = dict.fromkeys(self.labels, 0)
+        for example in examples:
+            for tag in example["tags"]:
+                check_label(tag, ids, example["place"])
 
     def make_model(self, config: BertConfig, **kwargs) -> BertForTokenClassification:
         """See Task."""
@@ -267,3 +277,5 @@ def _conll(file, path: str, tag_column: int, labelled: bool) -> Iterator[dict]:
                     f"{path}:{number}: expected the column data.tag_column={tag_column}. Received {len(cells)}."
                 )
             tags.append(cells[tag_column].strip())
+            if not tags[-1]:
+                raise InputError(f"{path}:{number}: expected a word and its tag. Received no tag.")
