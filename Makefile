@@ -27,7 +27,7 @@ $(BIN)/.complete: requirements/cpu.txt pyproject.toml
 	@touch $@
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 sweep: env
 	$(BIN)/python -m pytest -m sweep -s

@@ -6,8 +6,7 @@ python -m bert_tf.finetune --config configs/offline_embedding.py --workdir runs/
 Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
 --set init_from=DIR.
 
-Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 75 steps
-(tests/test_tasks_learn.py) EMB
+Hardware: 2 CPU cores. Expected: not measured.
 """
 
 from bert_tf.config import OptimizerConfig, TrainConfig
