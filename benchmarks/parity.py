@@ -49,6 +49,35 @@ def _heads(folder: str) -> None:
     print(f"theirs -> ours -> theirs, opened by the Auto classes: {_peer('reopen', theirs, ours)}")
 
 
+def _adapters(folder: str) -> None:
+    import keras
+
+    from bert_tf.config_finetune import TuningConfig
+    from bert_tf.interop import adapters, huggingface
+    from bert_tf.modeling import tuning
+    from bert_tf.modeling.heads import BertForSequenceClassification
+
+    base = os.path.join(folder, "theirs", "small-BertModel")
+    directory = huggingface.open_directory(base, "--model")
+    worst = 0.0
+    for targets in (("query", "value"), ("key", "attention_output", "intermediate", "output"), ("output",)):
+        model = BertForSequenceClassification(directory.config, num_labels=3)
+        model.build()
+        directory.load_weights(model)
+        settings = TuningConfig(method="lora", lora_rank=2, lora_targets=targets)
+        tuning.prepare(model, settings)
+        for number, variable in enumerate(model.trainable_variables):
+            variable.assign(keras.random.normal(variable.shape, stddev=0.3, seed=number))
+        path, output = os.path.join(folder, "adapter"), os.path.join(folder, "adapter.npz")
+        adapters.save(path, model, settings, base=base, settings={})
+        _peer("adapter", base, path, output)
+        with np.load(output) as theirs:
+            names = {"input_ids": "input_word_ids", "attention_mask": "input_mask", "token_type_ids": "input_type_ids"}
+            batch = {ours: theirs[name].astype(np.int32) for name, ours in names.items()}
+            worst = max(worst, float(np.abs(np.asarray(model(batch)["logits"]) - theirs["logits"]).max()))
+    print(f"LoRA in three places, opened by peft: largest difference of logits {worst:.1e}", flush=True)
+
+
 def _golden(folder: str, output: str) -> None:
     _peer("golden", output)
     texts = _texts(20)
@@ -138,6 +167,7 @@ def main(_) -> None:
             _golden(folder, _GOLDEN.value)
             return
         _heads(folder)
+        _adapters(folder)
         _embeddings(folder)
         if _FINETUNE.value:
             _finetuning(folder)

