@@ -27,7 +27,7 @@ $(BIN)/.complete: requirements/cpu.txt pyproject.toml
 	@touch $@
 
 test: env
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 sweep: env
 	$(BIN)/python -m pytest -m sweep -s

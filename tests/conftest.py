@@ -18,6 +18,13 @@ tf.config.set_logical_device_configuration(
 )
 
 
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that the processes of make test end together."""
+    longest = ("test_tasks_learn", "test_distributed", "test_end_to_end", "test_trainer", "test_finetuning")
+    order = {name: place for place, name in enumerate(longest)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(longest)))
+
+
 @pytest.fixture
 def vocabulary() -> Vocabulary:
     """The specials, letters in both forms, and a few words."""

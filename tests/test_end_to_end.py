@@ -308,8 +308,8 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
             " Received one without model.safetensors.",
         ),
         "model without a task": (
-            ["bert_tf.predict", "--model", made / "pretrain/model", "--input", "-"],
-            f"error: --model {made}/pretrain/model: expected a fine-tuned model",
+            ["bert_tf.export", "--model", made / "pretrain/model", "--output", tmp / "out"],
+            "error: --model: expected a model of one of the tasks classification, ",
         ),
         "run that is not finished": (
             ["bert_tf.evaluate", "--workdir", tmp],
