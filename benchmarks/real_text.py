@@ -1,6 +1,5 @@
 """Real text that is on every machine that has this project's environment: docstrings, and Django's translations."""
 
-import concurrent.futures
 import importlib.util
 import pathlib
 import random
@@ -61,7 +60,7 @@ def long_documents(megabytes: float, seed: int = 0) -> Iterator[str]:
 
 def modules() -> list[str]:
     """The docstrings of each module of the installed packages, as one document: long and short ones, 28 MB in all."""
-    with concurrent.futures.ProcessPoolExecutor() as pool:
+    with corpus.processes() as pool:
         found = pool.map(corpus.docstrings_of, [path for _, path in corpus.python_files()], chunksize=64)
         texts = ("\n".join(map(corpus.prose, docstrings)) for docstrings in found)
         return [text for text in dict.fromkeys(texts) if text]

@@ -10,6 +10,7 @@ import ast
 import concurrent.futures
 import hashlib
 import json
+import multiprocessing
 import os
 import sysconfig
 import warnings
@@ -57,11 +58,16 @@ def python_files() -> list[tuple[str, str]]:
     return found
 
 
+def processes() -> concurrent.futures.ProcessPoolExecutor:
+    """A process a core. Not by fork, which may stop for ever in a process where TensorFlow's threads run."""
+    return concurrent.futures.ProcessPoolExecutor(mp_context=multiprocessing.get_context("forkserver"))
+
+
 def gather() -> list[tuple[str, str]]:
     """(package, docstring) of all of them, each text once, in the order of a hash of the text."""
     files = python_files()
     unique: dict[str, str] = {}
-    with concurrent.futures.ProcessPoolExecutor() as pool:
+    with processes() as pool:
         results = pool.map(docstrings_of, [path for _, path in files], chunksize=64)
         for (package, _), texts in zip(files, results, strict=True):
             for text in texts:

@@ -5,7 +5,6 @@ python -m quickstart.tasks --output runs/tasks
 Writes KIND-train and KIND-validation for each kind; configs/offline_KIND.py trains on them.
 """
 
-import concurrent.futures
 import hashlib
 import json
 import os
@@ -34,7 +33,7 @@ _SECTIONS = {"Args": "arguments", "Arguments": "arguments", "Parameters": "argum
 def documents(packages: Sequence[str] = PACKAGES) -> list[tuple[str, str]]:
     """(package, docstring as it stands) of some packages, each text once, in the order of a hash of the text."""
     files = [(package, path) for package, path in corpus.python_files() if package in packages]
-    with concurrent.futures.ProcessPoolExecutor() as pool:
+    with corpus.processes() as pool:
         results = pool.map(corpus.docstrings_of, [path for _, path in files], chunksize=64)
         unique: dict[str, str] = {}
         for (package, _), texts in zip(files, results, strict=True):
@@ -206,7 +205,7 @@ def _hash(text: str) -> float:
 
 def main(_) -> None:
     for name, count in write(
-        flags.FLAGS.output, PACKAGES, flags.FLAGS.train, flags.FLAGS.validation, flags.FLAGS.kinds
+        flags.FLAGS.output, flags.FLAGS.packages, flags.FLAGS.train, flags.FLAGS.validation, flags.FLAGS.kinds
     ).items():
         print(f"{name:<40}{count:>8,}")
 
@@ -216,4 +215,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("train", 4000, "Most training examples of a kind.")
     flags.DEFINE_integer("validation", 500, "Most held-out examples of a kind.")
     flags.DEFINE_list("kinds", list(KINDS), "Kinds to make.")
+    flags.DEFINE_list("packages", list(PACKAGES), "Whose docstrings.")
     command.run(main)

@@ -143,7 +143,7 @@ def test_packed_rows_train_the_same_model(corpus, corpus_vocab, small_config, tm
     whole = [sum(float(batch[name].numpy().sum()) for batch in batches()) for name in _WEIGHTS]
     step = Step(model, train=train, optimizer_config=OptimizerConfig())
     weights = [variable.value for variable in model.trainable_variables]
-    sums = sum(step.metrics(weights, batch).numpy() for batch in batches())
+    sums = sum(step.metrics(weights, batch)[0].numpy() for batch in batches())
     assert sums[:2, 1].tolist() == pytest.approx(whole)
     assert np.isfinite(sums).all()
     assert (whole[1] > 0) == (pairs != "none")

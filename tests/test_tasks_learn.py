@@ -18,16 +18,18 @@ from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConf
 from bert_tf.interop import huggingface, sentence_transformers
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.vocabulary import SPECIAL_TOKENS
-from quickstart import tasks
 
 PACKAGES = ("keras", "numpy", "scipy", "sklearn")
 PAIR = {"second_text_field": "second_text"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, command):
     path = tmp_path_factory.mktemp("learn")
-    tasks.write(str(path), PACKAGES, 1200, 200)
+    made = command(
+        "quickstart.tasks", "--output", path, "--train=1200", "--validation=200", f"--packages={','.join(PACKAGES)}"
+    )
+    assert made.returncode == 0, made.stderr
     _write_start(path / "start", [file.read_text() for file in path.glob("*.jsonl")])
     return path
 
