@@ -6,7 +6,8 @@ python -m bert_tf.finetune --config configs/offline_embedding.py --workdir runs/
 Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
 --set init_from=DIR.
 
-Hardware: 2 CPU cores. Expected: not measured.
+Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 75 steps
+(tests/test_tasks_learn.py) recall at 1 among 200 of 0.35, where the start has 0.13.
 """
 
 from bert_tf.config import OptimizerConfig, TrainConfig

@@ -113,7 +113,7 @@ def test_multiple_choice(folder):
 
 def test_embedding(folder):
     scores = scores_of(folder, "embedding", data=PAIR)
-    assert scores["recall_at_1"] > scores["chance_baseline_recall_at_1"] + 0.3
+    assert scores["recall_at_1"] > scores["chance_baseline_recall_at_1"] + 0.15
     model = folder / "runs/embedding-full/model"
     assert json.loads((model / "config.json").read_text())["architectures"] == ["BertModel"]
     assert sentence_transformers.read(str(model)) == (HeadConfig(), 48)
