@@ -40,7 +40,8 @@ def run(source: str, output: str, adapter: str | None = None) -> str:
             f"--input {source}: expected a checkpoint with all weights of a {told['architecture']}. Received one "
             f"without {', '.join(fresh)}; give it to bert_tf.finetune --set init_from= as it is."
         )
-    theirs = sentence_transformers.read(opened.path)
+    # How the base makes vectors is nothing to a head that was trained on it.
+    theirs = sentence_transformers.read(opened.path) if adapter is None else None
     if theirs is not None:
         told["max_seq_length"] = theirs[1] or told["max_seq_length"]
     huggingface.save(

@@ -48,8 +48,9 @@ def run(workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str
 def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | None) -> dict[str, float]:
     from bert_tf.finetuning import read_examples
     from bert_tf.serving import loading
+    from bert_tf.trials import TRIAL
 
-    trial = os.path.join(workdir, "trial.json")
+    trial = os.path.join(workdir, TRIAL)
     if examples is None and os.path.exists(trial) and config_io.read_json(trial).get("folds", 1) > 1:
         raise InputError(f"--workdir {workdir}: expected a run with validation data. Received a fold, which has none.")
     loaded = loading.load(os.path.join(workdir, "model"), "--workdir")

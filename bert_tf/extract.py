@@ -34,6 +34,7 @@ def run(
 
     from bert_tf.interop.source import open_source
     from bert_tf.modeling.pretraining import BertModel
+    from bert_tf.predict import chunks
     from bert_tf.tasks.task import pack
     from bert_tf.tokenizer import Tokenizer
 
@@ -68,7 +69,7 @@ def run(
     written = 0
     try:
         with pq.ParquetWriter(output + ".tmp", schema) as writer:
-            for chunk in _chunks(texts):
+            for chunk in chunks(texts, _AT_ONCE):
                 arrays, _ = pack(tokenizer, chunk, max_seq_length=length)
                 sizes = arrays["input_mask"].sum(axis=1)
                 arrays = {name: tf.constant(x[:, : sizes.max()]) for name, x in arrays.items()}
@@ -93,17 +94,6 @@ def run(
             f"--output {output}: expected a file that can be written. Received: {error.strerror}."
         ) from None
     return written
-
-
-def _chunks(texts: Iterable[str]):
-    chunk: list[str] = []
-    for text in texts:
-        chunk.append(text)
-        if len(chunk) == _AT_ONCE:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def main(_) -> None:

@@ -9,6 +9,7 @@ SQuAD has it, or .conll. One JSON object a line comes out, such as {"text": ...,
 probability}}. A model that is only pretrained fills [MASK]; --task=next_sentence asks it for pairs.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -46,7 +47,7 @@ def answers(loaded, examples: Iterable[str | dict]) -> Iterator[dict]:
         {"place": f"text {number}", "text": example} if isinstance(example, str) else example
         for number, example in enumerate(examples, start=1)
     )
-    for chunk in _chunks(placed):
+    for chunk in chunks(placed, _AT_ONCE):
         yield from loaded.answers(chunk)
 
 
@@ -65,14 +66,10 @@ def read_texts(path: str) -> Iterator[str]:
         raise InputError(f"--input {path}: expected UTF-8. Received invalid bytes at {error.start}.") from None
 
 
-def _chunks(examples: Iterable) -> Iterator[list]:
-    chunk: list = []
-    for example in examples:
-        chunk.append(example)
-        if len(chunk) == _AT_ONCE:
-            yield chunk
-            chunk = []
-    if chunk:
+def chunks(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of `size` items, the last of which may be shorter."""
+    items = iter(items)
+    while chunk := list(itertools.islice(items, size)):
         yield chunk
 
 

@@ -1,7 +1,7 @@
 """Each task learns on real text: docstrings, with answers that their authors gave (quickstart/tasks.py).
 
 They start from the first two layers of a published sentence encoder, and must beat what a trivial rule reaches by the
-margin that stands beside them. The margins are about half of what was seen, over two seeds.
+margin that stands beside them, which is about half of what was seen with the one seed that they have.
 """
 
 import json

@@ -40,10 +40,10 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
       base: where the frozen weights came from, for the reader.
       settings: what a model directory says beside its weights, for bert_tf.convert.
     """
-    prefix, own = _names(settings)
+    own = _own_names(settings)
     # The head, adapters, and what else learned, such as a pooler that the base did not have.
     tensors = {
-        f"{prefix}{own(name)}": _value(variable, transposed)
+        own(name): _value(variable, transposed)
         for name, variable, transposed in weight_names(model)
         if isinstance(variable, keras.Variable) and variable.trainable
     }
@@ -51,10 +51,10 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
     if config.method == "lora":
         for name, layer in tuning.lora_layers(model).items():
             if layer.lora_enabled:
-                tensors[f"{prefix}{own(name)}.lora_A.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_a).T
-                tensors[f"{prefix}{own(name)}.lora_B.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_b).T
+                tensors[f"{own(name)}.lora_A.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_a).T
+                tensors[f"{own(name)}.lora_B.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_b).T
         # peft names modules by how they end.
-        heads = sorted({name.removeprefix(prefix).rsplit(".", 1)[0] for name in tensors if ".lora_" not in name})
+        heads = sorted({name.removeprefix(_PREFIX).rsplit(".", 1)[0] for name in tensors if ".lora_" not in name})
         told |= {
             "peft_type": "LORA",
             "r": config.lora_rank,
@@ -97,13 +97,13 @@ def load(path: str, model: keras.Model) -> list[str]:
         tensors = load_file(source)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{source}: expected an adapter's weights. Received: {error}.") from None
-    prefix, own = _names(settings.get("bert_tf") or {})
+    own = _own_names(settings.get("bert_tf") or {})
     plain = {name: (variable, transposed) for name, variable, transposed in weight_names(model)}
     expected = [name for name in plain if ".adapter." in name or name.split(".")[0] in ("classifier", "qa_outputs")]
-    found = [name for name in plain if f"{prefix}{own(name)}" in tensors]
+    found = [name for name in plain if own(name) in tensors]
     for name in dict.fromkeys([*expected, *found]):
         variable, transposed = plain[name]
-        _assign(variable, tensors, f"{prefix}{own(name)}", source, transposed=transposed)
+        _assign(variable, tensors, own(name), source, transposed=transposed)
     if settings.get("peft_type") == "LORA":
         ends = {end: name for name, end in _TARGETS.items()}
         targets = tuple(ends.get(name, name) for name in settings["target_modules"])
@@ -114,15 +114,15 @@ def load(path: str, model: keras.Model) -> list[str]:
         for name, layer in tuning.lora_layers(model).items():
             if layer.lora_enabled:
                 for part, variable in (("A", layer.lora_kernel_a), ("B", layer.lora_kernel_b)):
-                    key = f"{prefix}{own(name)}.lora_{part}.weight"
+                    key = f"{own(name)}.lora_{part}.weight"
                     _assign(variable, tensors, key, source, transposed=True)
     return found
 
 
-def _names(settings: dict) -> tuple[str, Callable[[str], str]]:
-    """What stands before every name, and a name as the base model of transformers has it."""
-    is_bare = settings.get("architecture") == "BertModel"
-    return _PREFIX, (lambda name: name.removeprefix("bert.")) if is_bare else (lambda name: name)
+def _own_names(settings: dict) -> Callable[[str], str]:
+    """A weight's name -> what peft calls it: a bare encoder's have no "bert." there."""
+    extra = "bert." if settings.get("architecture") == "BertModel" else ""
+    return lambda name: _PREFIX + name.removeprefix(extra)
 
 
 def _value(variable: keras.Variable, transposed: bool) -> np.ndarray:

@@ -10,7 +10,7 @@ from bert_tf import config_io
 from bert_tf.config_finetune import FinetuneDataConfig, HeadConfig
 from bert_tf.errors import InputError
 from bert_tf.interop import huggingface, sentence_transformers
-from bert_tf.tasks import make_task, name_for, task_named
+from bert_tf.tasks import name_for, task_named
 from bert_tf.tasks.task import Task, caller, outputs_of
 from bert_tf.tokenizer import Tokenizer
 
@@ -25,14 +25,12 @@ class Loaded:
       task: knows labels and settings.
       model: built, with all its weights.
       tokenizer: of the model.
-      directory: where it came from.
       call: the model as a graph.
     """
 
     task: Task
     model: keras.Model
     tokenizer: Tokenizer
-    directory: huggingface.ModelDirectory
     call: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
     def answers(self, examples: Sequence[dict], *, batch_size: int = 64) -> list[dict]:
@@ -77,7 +75,7 @@ def load(path: str, field: str = "--model", task: str | None = None, **columns) 
     data = dataclasses.replace(data, **{"max_seq_length": length, **given})
     # transformers leaves the names out where they are its own default, which has two classes.
     labels = directory.labels or ["LABEL_0", "LABEL_1"]
-    task = make_task(name, labels=labels, data=data, head=head)
+    task = task_class(labels=labels, data=data, head=head)
     # The bare encoder may come with a pooler or without.
     more = {"with_pooler": directory.has_weight(_POOLER)} if task_class.architecture == "BertModel" else {}
     if kept.get("adapter_size"):
@@ -87,4 +85,4 @@ def load(path: str, field: str = "--model", task: str | None = None, **columns) 
     tokenizer = Tokenizer(
         directory.vocabulary, **dataclasses.asdict(directory.tokenizer), keep_special_tokens=name == "fill_mask"
     )
-    return Loaded(task, model, tokenizer, directory, caller(model))
+    return Loaded(task, model, tokenizer, caller(model))

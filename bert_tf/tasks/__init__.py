@@ -2,7 +2,6 @@
 
 import importlib
 
-from bert_tf.config_finetune import FinetuneDataConfig, HeadConfig
 from bert_tf.errors import InputError
 from bert_tf.tasks.task import Task
 
@@ -65,8 +64,3 @@ def name_for(architecture: str, settings: dict, path: str) -> str:
             "Fine-tune it first with bert_tf.finetune --set init_from=MODEL, or name a task with --task."
         )
     return name
-
-
-def make_task(name: str, *, labels: list[str], data: FinetuneDataConfig, head: HeadConfig) -> Task:
-    """A task."""
-    return task_named(name)(labels=labels, data=data, head=head)

@@ -43,7 +43,6 @@ class Task(abc.ABC):
       architecture: the class of transformers that opens the model.
       problem_type: as transformers' config.json has it, of sequence classifications.
       metric: by which evaluations are compared.
-      minimizes: whether less of it is better.
 
     Args:
       labels: names of the classes, for tasks that have them.
@@ -55,7 +54,6 @@ class Task(abc.ABC):
     architecture: ClassVar[str]
     problem_type: ClassVar[str | None] = None
     metric: str
-    minimizes: ClassVar[bool] = False
     takes_texts: ClassVar[bool] = True  # whether a file with one text a line is enough to predict from
     has_labels: ClassVar[bool] = False  # whether the head has an output for each of several classes
     is_trained: ClassVar[bool] = True  # by bert_tf.finetune; what is not has been pretrained
