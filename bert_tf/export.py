@@ -1,23 +1,39 @@
-"""Exports a fine-tuned model as a SavedModel for TF Serving.
+"""Exports a task's model as a SavedModel for TF Serving.
 
 python -m bert_tf.export --model runs/labels/model --output models/labels
 
-Writes models/labels/1, then 2, and so on. The signature serving_default takes strings ("text") and returns labels and
-probabilities; the tokenizer is in the graph.
+Writes models/labels/1, then 2, and so on. The signature serving_default takes strings and answers as bert_tf.predict
+does; the tokenizer is in the graph. docs/serving.md tells of all signatures, and so does assets.extra/bert_tf.json in
+the version. A version gets its number only when a fresh process without this project has given the Keras model's
+answers to its warm-up requests.
 """
 
 from absl import flags
 
 from bert_tf import command
 
+_DTYPES = ("float32", "bfloat16", "float16")
+
 
 def main(_) -> None:
     from bert_tf.serving import saved_model
 
-    print(f"SavedModel in {saved_model.export(flags.FLAGS.model, flags.FLAGS.output)}")
+    values = flags.FLAGS
+    path = saved_model.export(
+        values.model, values.output, task=values.task, dtype=values.dtype, tflite_dtype=values.tflite
+    )
+    print(f"SavedModel in {path}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("model", None, "Model directory of a fine-tuned model.", required=True)
+    flags.DEFINE_string("model", None, "Model directory.", required=True)
     flags.DEFINE_string("output", None, "Folder for versions, such as models/NAME.", required=True)
+    flags.DEFINE_string("task", None, "What to serve, where it is not what the model was made for.")
+    flags.DEFINE_enum("dtype", "float32", _DTYPES, "Of weights and activations; the narrow ones want a GPU or TPU.")
+    flags.DEFINE_enum(
+        "tflite",
+        "none",
+        ("none", "float32", "int8"),
+        "Also write assets.extra/tokens.tflite, the signature tokens for TensorFlow Lite; int8 quantizes the weights.",
+    )
     command.run(main)

@@ -48,8 +48,8 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         _check_network(config, source.config)
     for name, folder in folders.items():
         shard_folder.check(folder, name, layout=layout, vocab_size=config.model.vocab_size)
-        for vocabulary, source in expected:
-            shard_folder.check_vocabulary(folder, name, vocabulary, source)
+        for vocabulary, whose in expected:
+            shard_folder.check_vocabulary(folder, name, vocabulary, whose)
         if config.init_from is not None:
             shard_folder.check_tokenizer(folder, name, source.tokenizer, f"init_from={config.init_from}")
     masking = Masking(training.vocabulary, data.masked_lm_prob, data.max_predictions_per_seq)

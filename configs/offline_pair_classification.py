@@ -1,4 +1,4 @@
-"""Whether two sentences come from one docstring.
+"""Whether the first two sentences of a docstring stand in the order in which they were written.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_pair_classification.py --workdir runs/pair_classification

@@ -80,13 +80,29 @@ def regression(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
 
 
 def pair_classification(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
-    """Whether two sentences come from one docstring."""
+    """Whether the first two sentences of a docstring stand in the order in which they were written."""
     pairs = [s for _, text in found if len(s := _SENTENCE_END.split(_line(text))) >= 2 and len(s[1].split()) >= 5]
     examples = []
     for number, sentences in enumerate(pairs[:limit]):
-        is_same = number % 2 == 0
-        second = sentences[1] if is_same else pairs[(number + 7) % len(pairs)][1]
-        examples.append({"text": sentences[0], "second_text": second, "label": "same" if is_same else "other"})
+        first, second = sentences[:2] if number % 2 == 0 else sentences[1::-1]
+        examples.append({"text": first, "second_text": second, "label": "swapped" if number % 2 else "in order"})
+    return examples
+
+
+def fill_mask(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
+    """A docstring's first sentence, or its beginning, without one of its words."""
+    examples = []
+    for number, (_, text) in enumerate(found):
+        words = _SENTENCE_END.split(_line(text))[0].split()[:20]
+        places = [place for place, word in enumerate(words) if word.isalpha() and word.islower()]
+        # Long names are many tokens, behind which the mask might be cut off.
+        if len(places) < 5 or sum(map(len, words)) > 100:
+            continue
+        place = random.Random(number).choice(places)
+        text = " ".join([*words[:place], "[MASK]", *words[place + 1 :]])
+        examples.append({"text": text, "label": [words[place]]})
+        if len(examples) == limit:
+            break
     return examples
 
 
@@ -168,6 +184,7 @@ KINDS: dict[str, Callable[[Sequence[tuple[str, str]], int], list[dict]]] = {
     "question_answering": question_answering,
     "multiple_choice": multiple_choice,
     "embedding": embedding,
+    "fill_mask": fill_mask,
 }
 
 

@@ -69,7 +69,7 @@ def test_serving_function_gives_labels_and_probabilities(small_config, vocabular
     task = Classification(labels=names, data=FinetuneDataConfig(max_seq_length=8))
     model = task.make_model(dataclasses.replace(small_config, vocab_size=len(vocabulary)))
     tokenizer = Tokenizer(vocabulary)
-    serve = signatures(task, model, tokenizer)["serving_default"]
+    serve = signatures(task, model, tokenizer)["serving_default"].function
     texts = ["the cat sat", "", "dog " * 50]
     answer = serve(tf.constant(texts))
     logits = model(tokenizer.pack(tf.constant(texts), max_seq_length=8))["logits"].numpy()

@@ -307,9 +307,9 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
             f"error: --model {tmp}/model: expected a model directory with config.json, model.safetensors and vocab.txt."
             " Received one without model.safetensors.",
         ),
-        "model without a task": (
-            ["bert_tf.export", "--model", made / "pretrain/model", "--output", tmp / "out"],
-            "error: --model: expected a model of one of the tasks classification, ",
+        "model of another task": (
+            ["bert_tf.export", "--model", made / "pretrain/model", "--output", tmp / "out", "--task", "regression"],
+            f"error: --task regression: expected the task of {made}/pretrain/model. It was made for fill_mask.",
         ),
         "run that is not finished": (
             ["bert_tf.evaluate", "--workdir", tmp],

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bert_tf import finetuning, predict
-from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf import finetuning, predict, pretrain
+from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from bert_tf.interop import huggingface, sentence_transformers
+from bert_tf.serving import loading
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.vocabulary import SPECIAL_TOKENS
+from pipelines.job import JobConfig
+from pipelines.pool import InstanceConfig
+from pipelines.pretraining_data import create_pretraining_data
 
 PACKAGES = ("keras", "numpy", "scipy", "sklearn")
 PAIR = {"second_text_field": "second_text"}
@@ -117,6 +121,74 @@ def test_embedding(folder):
     model = folder / "runs/embedding-full/model"
     assert json.loads((model / "config.json").read_text())["architectures"] == ["BertModel"]
     assert sentence_transformers.read(str(model)) == (HeadConfig(), 48)
+
+
+def test_pair_classification(folder):
+    scores = scores_of(folder, "pair_classification", task="classification", data=PAIR)
+    assert scores["accuracy"] > scores["majority_baseline"] + 0.15
+
+
+@pytest.fixture(scope="module")
+def pretrained(folder):
+    """The same two layers with fresh pretraining heads, after some steps of masked LM and sentence order."""
+    documents = []
+    for row in read(folder, "pair_classification", "train"):
+        sentences = [row["text"], row["second_text"]]
+        documents.append("\n".join(sentences if row["label"] == "in order" else sentences[::-1]))
+    text = folder / "documents.txt"
+    text.write_text("\n\n".join(documents))
+    create_pretraining_data(
+        input_patterns=[str(text)],
+        vocab=str(folder / "start/vocab.txt"),
+        output_dir=str(folder / "shards"),
+        config=JobConfig(
+            instances=InstanceConfig(max_seq_length=48, max_predictions_per_seq=8, pairs="sentence_order"),
+            num_shards=1,
+            dupe_factor=3,
+        ),
+    )
+    start = huggingface.open_directory(str(folder / "start"), "init_from")
+    config = PretrainConfig(
+        model=start.config,
+        data=PretrainDataConfig(train=str(folder / "shards"), max_seq_length=48, max_predictions_per_seq=8),
+        optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=10),
+        train=TrainConfig(
+            steps=120,
+            global_batch_size=32,
+            steps_per_loop=30,
+            log_every=30,
+            evaluate_every=1000,
+            checkpoint_every=1000,
+            xla="off",
+        ),
+        init_from=str(folder / "start"),
+    )
+    pretrain.run(config, str(folder / "runs/pretrain"))
+    return str(folder / "runs/pretrain/model")
+
+
+def read(folder, kind, split):
+    return [json.loads(line) for line in (folder / f"{kind}-{split}.jsonl").read_text().splitlines()]
+
+
+def test_fill_mask(folder, pretrained):
+    loaded = loading.load(pretrained, task="fill_mask")
+    training, held_out = (
+        loaded.task.read(loaded.task.data, str(folder / f"fill_mask-{split}.jsonl"), "data", labelled=True)
+        for split in ("train", "validation")
+    )
+    accuracy = loaded.task.scores(held_out, loaded.answers(held_out))["accuracy"]
+    assert accuracy > loaded.task.baseline(training, held_out)["commonest_token_baseline"] + 0.05
+
+
+def test_next_sentence(folder, pretrained):
+    """Of sentence order, the head's other label is that the two are swapped."""
+    loaded = loading.load(pretrained, task="next_sentence")
+    labels = {"in order": "next", "swapped": "random"}
+    pairs = read(folder, "pair_classification", "validation")
+    examples = [{"place": "x", **row, "label": labels[row["label"]]} for row in pairs]
+    accuracy = loaded.task.scores(examples, loaded.answers(examples))["accuracy"]
+    assert accuracy > loaded.task.baseline([], examples)["majority_baseline"] + 0.1
 
 
 def test_published_embeddings_are_those_of_their_own_library():

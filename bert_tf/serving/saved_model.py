@@ -1,44 +1,159 @@
 """Model directory -> versioned SavedModel that takes strings and needs no Python."""
 
+import errno
+import importlib.metadata
+import json
 import os
 import shutil
 import tempfile
 
 import keras
+import tensorflow as tf
 
 from bert_tf.errors import InputError
-from bert_tf.serving.loading import load
-from bert_tf.serving.signatures import signatures
+from bert_tf.serving import gate, tflite, warm_up
+from bert_tf.serving.graph_rows import MAX_ROWS_OF_A_TEXT
+from bert_tf.serving.loading import Loaded, load
+from bert_tf.serving.signatures import Signature, signatures
+
+DESCRIPTION = os.path.join("assets.extra", "bert_tf.json")
+_METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
+_PACKAGES = ("tensorflow", "tensorflow-text", "keras")
+_TRUNCATION = {
+    "token_classification": f"goes on in further rows of max_seq_length tokens, {MAX_ROWS_OF_A_TEXT} at most",
+    "question_answering": "question: cut at max_query_length tokens; context: goes on in further windows, doc_stride "
+    f"tokens apart, {MAX_ROWS_OF_A_TEXT} at most",
+}
+_CUT = "cut at max_seq_length tokens, of pairs the longer one first"
 
 
-def export(model_directory: str, output: str) -> str:
+def export(
+    model_directory: str, output: str, *, task: str | None = None, dtype: str = "float32", tflite_dtype: str = "none"
+) -> str:
     """Writes the next version under `output` (1, 2, ...) and returns its path.
 
-    The version is written under a name that TF Serving does not look at and renamed when it is whole.
+    The version is written under a name that TF Serving does not look at, goes through the gate (bert_tf.serving.gate)
+    and is renamed when it has passed.
+
+    Args:
+      model_directory: of a task's model.
+      output: folder of versions; its name is the model's in the warm-up requests.
+      task: what to serve, where it is not what the model was made for.
+      dtype: of weights and activations: float32, bfloat16 or float16.
+      tflite_dtype: none, float32 or int8: also writes the signature `tokens` for TensorFlow Lite.
+
+    Raises:
+      InputError: not a model directory, a folder that cannot be written, or a version that did not pass.
     """
     try:
         os.makedirs(output, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output {output}: expected a folder for versions. Received: {error.strerror}.") from None
-    loaded = load(model_directory)
-    functions = signatures(loaded.task, loaded.model, loaded.tokenizer)
-    version = max([0, *versions(output)]) + 1
-    temporary = tempfile.mkdtemp(prefix=f".{version}.", suffix=".tmp", dir=output)
+    loaded = load(model_directory, task=task, dtype=dtype)
+    made = signatures(loaded.task, loaded.model, loaded.tokenizer)
+    temporary = tempfile.mkdtemp(prefix=".export.", suffix=".tmp", dir=output)
     try:
-        archive = keras.export.ExportArchive()
-        archive.track(loaded.model)
-        archive.tokenizer = loaded.tokenizer
-        for name, function in functions.items():
-            function.get_concrete_function()
-            archive.add_endpoint(name, function)
-        archive.write_out(temporary, verbose=False)
+        _write(temporary, loaded, made, dtype)
+        name = os.path.basename(os.path.abspath(output))
+        warm_up.write(temporary, name, made, warm_up.requests(loaded.task, made))
+        gate.check_ops(temporary)
+        # What is compared are the records that were written.
+        requests = warm_up.read(temporary)
+        expected = gate.answers_here(made, requests)
+        # Narrow types round otherwise where a graph is optimized otherwise.
+        worst = gate.check_answers(
+            requests, gate.run_clean(temporary, requests), expected, tolerance=1e-5 if dtype == "float32" else 0.05
+        )
+        print(
+            f"{len(made)} signatures, {len(requests)} warm-up requests: a fresh process gives the Keras model's "
+            f"answers within {worst:.1e}",
+            flush=True,
+        )
+        if dtype != "float32":
+            _compare_with_float32(model_directory, task, requests, expected)
+        if tflite_dtype != "none":
+            tflite.write(temporary, made["tokens"], tflite_dtype)
         os.chmod(temporary, 0o755)  # mkdtemp's 0700 would hide the version from a server of another user
-        path = os.path.join(output, str(version))
-        os.rename(temporary, path)
+        return _rename(temporary, output)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return path
+
+
+def _write(path: str, loaded: Loaded, made: dict[str, Signature], dtype: str) -> None:
+    archive = keras.export.ExportArchive()
+    archive.track(loaded.model)
+    archive.tokenizer = loaded.tokenizer
+    for name, signature in made.items():
+        signature.function.get_concrete_function()
+        archive.add_endpoint(name, signature.function)
+    archive.write_out(path, verbose=False)
+    methods = {name: _METHODS[s.method] for name, s in made.items() if s.method in _METHODS}
+    if methods:
+        updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
+        for name, method in methods.items():
+            updater.replace_method_name(signature_key=name, method_name=method, tags=["serve"])
+        updater.save()
+    os.makedirs(os.path.join(path, os.path.dirname(DESCRIPTION)), exist_ok=True)
+    with open(os.path.join(path, DESCRIPTION), "w", encoding="utf-8") as file:
+        json.dump(_description(loaded, made, dtype), file, indent=2, ensure_ascii=False)
+
+
+def _description(loaded: Loaded, made: dict[str, Signature], dtype: str) -> dict:
+    task = loaded.task
+
+    def told(texts: dict[str, str], specs: dict[str, tf.TensorSpec]) -> dict:
+        return {
+            name: {"dtype": specs[name].dtype.name, "shape": specs[name].shape.as_list(), "what": text}
+            for name, text in texts.items()
+        }
+
+    return {
+        "task": task.name,
+        "labels": task.labels,
+        "max_seq_length": task.data.max_seq_length,
+        "too_long": _TRUNCATION.get(task.name, _CUT),
+        "dtype": dtype,
+        "made_with": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "settings": task.settings(),
+        "signatures": {
+            name: {
+                "method": signature.method,
+                "inputs": told(signature.inputs, {spec.name: spec for spec in signature.function.input_signature}),
+                "outputs": told(signature.outputs, signature.function.get_concrete_function().structured_outputs),
+            }
+            for name, signature in made.items()
+        },
+    }
+
+
+def _compare_with_float32(model_directory: str, task: str | None, requests: list, found: list[dict]) -> None:
+    """Tells how far the narrow type is from float32."""
+    loaded = load(model_directory, task=task)
+    made = signatures(loaded.task, loaded.model, loaded.tokenizer)
+    worst = max(
+        (
+            float(abs(ours[key] - values).max(initial=0.0))
+            for ours, theirs in zip(found, gate.answers_here(made, requests), strict=True)
+            for key, values in theirs.items()
+            if values.dtype == "float32" and values.shape == ours[key].shape
+        ),
+        default=0.0,
+    )
+    print(f"largest difference from float32 in the warm-up requests' answers: {worst:.1e}", flush=True)
+
+
+def _rename(temporary: str, output: str) -> str:
+    while True:
+        path = os.path.join(output, str(max([0, *versions(output)]) + 1))
+        try:
+            os.rename(temporary, path)
+        except OSError as error:
+            # Another export was faster.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            continue
+        return path
 
 
 def versions(output: str) -> list[int]:

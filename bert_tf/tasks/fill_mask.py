@@ -1,5 +1,6 @@
 """The words that may stand for each [MASK] of a text: what pretraining learns (Devlin et al. 2018, 3.1)."""
 
+import collections
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,3 +88,10 @@ class FillMask(Task):
             "accuracy": float(np.mean([rank == 0 for rank in found])),
             f"recall_at_{_TOP}": float(np.mean([rank < _TOP for rank in found])),
         }
+
+    def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
+        """How often the token that stands behind the most masks of training is the one."""
+        counts = collections.Counter(token for example in training for token in example["label"])
+        commonest = max(sorted(counts), key=counts.get)
+        truth = [token for example in examples for token in example["label"]]
+        return {"commonest_token_baseline": float(np.mean([token == commonest for token in truth]))}

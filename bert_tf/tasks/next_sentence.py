@@ -14,7 +14,7 @@ from bert_tf.tasks.sequences import told
 from bert_tf.tasks.task import Rows, Task, cut_note, pack, softmax
 from bert_tf.tokenizer import Tokenizer
 
-_LABELS = ("next", "random")  # 0 and 1, as in google-research/bert
+LABELS = ("next", "random")  # 0 and 1, as in google-research/bert
 
 
 class NextSentence(Task):
@@ -38,8 +38,8 @@ class NextSentence(Task):
             example = {"place": place, "text": text_of(row, data.text_field, place), "second_text": second}
             if labelled:
                 example["label"] = text_of(row, data.label_field, place)
-                if example["label"] not in _LABELS:
-                    raise InputError(f"{place}: expected {' or '.join(_LABELS)}. Received: {example['label']!r}.")
+                if example["label"] not in LABELS:
+                    raise InputError(f"{place}: expected {' or '.join(LABELS)}. Received: {example['label']!r}.")
             examples.append(example)
         return examples
 
@@ -61,7 +61,7 @@ class NextSentence(Task):
         answers = []
         for example, logits in zip(examples, outputs["next_sentence_logits"], strict=True):
             chances = softmax(logits)
-            label = _LABELS[int(chances.argmax())]
+            label = LABELS[int(chances.argmax())]
             answers.append({**told(example), "label": label, "probability": round(float(chances[0]), 6)})
         return answers
 
@@ -72,5 +72,5 @@ class NextSentence(Task):
 
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
         """The accuracy of the commoner label."""
-        share = float(np.mean([example["label"] == _LABELS[0] for example in examples]))
+        share = float(np.mean([example["label"] == LABELS[0] for example in examples]))
         return {"majority_baseline": max(share, 1.0 - share)}

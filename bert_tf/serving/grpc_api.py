@@ -1,0 +1,160 @@
+"""TF Serving's gRPC services: PredictionService and ModelService."""
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+from bert_tf.errors import InputError
+from bert_tf.serving import models as models_lib
+from bert_tf.serving.batching import Runner
+from bert_tf.serving.models import Models
+from bert_tf.serving.monitoring import Metrics
+from bert_tf.serving.request_error import RequestError, invalid
+from bert_tf.serving.version import Arrays, Version
+
+
+class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
+    """Both services on some models."""
+
+    def __init__(self, models: Models, runner: Runner, metrics: Metrics):
+        self._models, self._runner, self._metrics = models, runner, metrics
+
+    # The methods' names are the API's.
+
+    def Predict(self, request, context):  # noqa: N802
+        def answer() -> predict_pb2.PredictResponse:
+            version = self._version(request.model_spec)
+            try:
+                inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+            except (TypeError, ValueError, IndexError, KeyError) as error:
+                raise invalid(f"expected well-formed tensors, received: {error}") from None
+            outputs = self._run(version, request.model_spec, inputs, context)
+            chosen = list(request.output_filter) or list(outputs)
+            if not set(chosen) <= set(outputs):
+                raise invalid(f"output_filter: expected some of {sorted(outputs)}, received {sorted(chosen)}")
+            response = predict_pb2.PredictResponse(model_spec=self._spec(request.model_spec, version))
+            for name in chosen:
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(outputs[name]))
+            return response
+
+        return self._answer(request, context, answer)
+
+    def Classify(self, request, context):  # noqa: N802
+        def answer() -> classification_pb2.ClassificationResponse:
+            version, outputs = self._run_examples(request, context, "classify", {"classes", "scores"})
+            response = classification_pb2.ClassificationResponse(model_spec=self._spec(request.model_spec, version))
+            for labels, scores in zip(outputs["classes"], outputs["scores"], strict=True):
+                row = response.result.classifications.add()
+                for label, score in zip(labels, scores, strict=True):
+                    row.classes.add(label=label.decode(), score=float(score))
+            return response
+
+        return self._answer(request, context, answer)
+
+    def Regress(self, request, context):  # noqa: N802
+        def answer() -> regression_pb2.RegressionResponse:
+            version, outputs = self._run_examples(request, context, "regress", {"outputs"})
+            response = regression_pb2.RegressionResponse(model_spec=self._spec(request.model_spec, version))
+            for value in outputs["outputs"].reshape(-1):
+                response.result.regressions.add(value=float(value))
+            return response
+
+        return self._answer(request, context, answer)
+
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        def answer() -> get_model_metadata_pb2.GetModelMetadataResponse:
+            version = self._version(request.model_spec)
+            if list(request.metadata_field) != ["signature_def"]:
+                raise invalid("metadata_field: expected signature_def")
+            response = get_model_metadata_pb2.GetModelMetadataResponse(
+                model_spec=self._spec(request.model_spec, version)
+            )
+            found = get_model_metadata_pb2.SignatureDefMap()
+            for name, value in version.signature_defs.items():
+                found.signature_def[name].CopyFrom(value)
+            response.metadata["signature_def"].Pack(found)
+            return response
+
+        return self._answer(request, context, answer)
+
+    def GetModelStatus(self, request, context):  # noqa: N802
+        def answer() -> get_model_status_pb2.GetModelStatusResponse:
+            model = self._models.model(request.model_spec.name)
+            asked = request.model_spec.version.value or None
+            if asked is not None or request.model_spec.version_label:
+                asked = model.version(asked, request.model_spec.version_label).number
+            response = get_model_status_pb2.GetModelStatusResponse()
+            for number, state, reason in model.states():
+                if asked in (None, number):
+                    status = response.model_version_status.add(version=number, state=state)
+                    status.status.error_message = reason
+            return response
+
+        return self._answer(request, context, answer)
+
+    def HandleReloadConfigRequest(self, request, context):  # noqa: N802
+        def answer() -> model_management_pb2.ReloadConfigResponse:
+            try:
+                self._models.replace(models_lib.of_proto(request.config))
+            except InputError as error:
+                raise invalid(str(error)) from None
+            return model_management_pb2.ReloadConfigResponse()
+
+        with self._metrics.request("", "HandleReloadConfigRequest"):
+            try:
+                return answer()
+            except RequestError as error:
+                return context.abort(error.code, str(error))
+
+    def _answer(self, request, context, answer):
+        name = type(request).__name__.removesuffix("Request")
+        try:
+            with self._metrics.request(request.model_spec.name, name):
+                return answer()
+        except RequestError as error:
+            return context.abort(error.code, str(error))
+
+    def _version(self, spec: model_pb2.ModelSpec) -> Version:
+        number = spec.version.value if spec.HasField("version") else None
+        return self._models.model(spec.name).version(number, spec.version_label)
+
+    def _spec(self, asked: model_pb2.ModelSpec, version: Version) -> model_pb2.ModelSpec:
+        spec = model_pb2.ModelSpec(name=asked.name, signature_name=asked.signature_name)
+        spec.version.value = version.number
+        return spec
+
+    def _run(self, version: Version, spec: model_pb2.ModelSpec, inputs: Arrays, context) -> Arrays:
+        return self._runner.run(version, spec.signature_name, inputs, context.time_remaining())
+
+    def _run_examples(self, request, context, kind: str, expected: set[str]) -> tuple[Version, Arrays]:
+        version = self._version(request.model_spec)
+        given = request.input
+        which = given.WhichOneof("kind")
+        examples = getattr(given, which).examples if which else []
+        if not examples:
+            raise invalid("input: expected examples, received none")
+        shared = given.example_list_with_context.context.features.feature if which != "example_list" else {}
+        rows = np.empty(len(examples), object)
+        for number, example in enumerate(examples):
+            whole = tf.train.Example.FromString(example.SerializeToString())
+            for name, feature in shared.items():
+                if name not in whole.features.feature:
+                    whole.features.feature[name].CopyFrom(feature)
+            rows[number] = whole.SerializeToString()
+        spec = model_pb2.ModelSpec(signature_name=request.model_spec.signature_name or kind)
+        if version.input_names(spec.signature_name) != ["inputs"]:
+            raise invalid(f"expected a signature for {kind}, received {spec.signature_name!r}")
+        outputs = self._run(version, spec, {"inputs": rows}, context)
+        if set(outputs) != expected:
+            raise invalid(f"expected a signature for {kind}, received {spec.signature_name!r}")
+        return version, outputs

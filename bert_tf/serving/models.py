@@ -1,0 +1,237 @@
+"""The models of a development server: which versions are served, and which are taken up while it runs."""
+
+import dataclasses
+import os
+import threading
+from collections.abc import Sequence
+
+from google.protobuf import text_format
+from tensorflow_serving.apis import get_model_status_pb2
+from tensorflow_serving.config import model_server_config_pb2
+
+from bert_tf.errors import InputError
+from bert_tf.serving.request_error import not_found
+from bert_tf.serving.saved_model import versions
+from bert_tf.serving.version import Version
+
+_LOAD_TRIES = 5  # of a folder that does not change; one that does is still being copied
+_State = get_model_status_pb2.ModelVersionStatus
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """A model as TF Serving's model_config_list has it.
+
+    Attributes:
+      name: in requests.
+      base_path: folder of versions.
+      latest: so many of the newest versions are served; 0: all of them.
+      specific: these versions and no others, if there are any.
+      labels: {name: version}, by which requests may ask.
+    """
+
+    name: str
+    base_path: str
+    latest: int = 1
+    specific: tuple[int, ...] = ()
+    labels: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def wanted(self) -> list[int]:
+        """The versions that are to be served, of those that are there."""
+        found = versions(self.base_path)
+        if self.specific:
+            return [number for number in found if number in self.specific]
+        return found[-self.latest :] if self.latest else found
+
+
+def read_config(path: str) -> list[ModelConfig]:
+    """The models of a --model_config_file.
+
+    Raises:
+      InputError: not a ModelServerConfig in text format.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = text_format.Parse(file.read(), model_server_config_pb2.ModelServerConfig())
+    except OSError as error:
+        raise InputError(f"--model_config_file {path}: expected a file. Received: {error.strerror}.") from None
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise InputError(f"--model_config_file {path}: expected a ModelServerConfig. Received: {error}.") from None
+    models = of_proto(config)
+    if not models:
+        raise InputError(f"--model_config_file {path}: expected a model_config_list. Received no model.")
+    return models
+
+
+def of_proto(config: model_server_config_pb2.ModelServerConfig) -> list[ModelConfig]:
+    """The models of a ModelServerConfig."""
+    return [
+        ModelConfig(
+            model.name,
+            model.base_path,
+            latest=0
+            if model.model_version_policy.HasField("all")
+            else max(1, model.model_version_policy.latest.num_versions),
+            specific=tuple(model.model_version_policy.specific.versions),
+            labels=dict(model.version_labels),
+        )
+        for model in config.model_config_list.config
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failure:
+    """How often a version could not be loaded, and why; content: what its folder held."""
+
+    tries: int
+    content: list
+    reason: str
+
+    def is_final(self, path: str) -> bool:
+        return self.tries >= _LOAD_TRIES and self.content == _content(path)
+
+
+def _content(path: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a folder's files."""
+    found = []
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                status = os.stat(os.path.join(folder, name))
+            except OSError:  # it was renamed meanwhile
+                continue
+            found.append((os.path.join(folder, name), status.st_size, status.st_mtime_ns))
+    return sorted(found)
+
+
+class Model:
+    """The versions of one model. What is looked up stays usable after it was replaced, until its requests end."""
+
+    def __init__(self, config: ModelConfig):
+        self.config = config
+        self._versions: dict[int, Version] = {}
+        self._failures: dict[int, _Failure] = {}
+
+    def refresh(self) -> None:
+        """Takes up new versions, then lets go of those that are not wanted any more."""
+        wanted = self.config.wanted()
+        for number in wanted:
+            path = os.path.join(self.config.base_path, str(number))
+            failure = self._failures.get(number)
+            if number in self._versions or (failure is not None and failure.is_final(path)):
+                continue
+            content = _content(path)
+            try:
+                version = Version(path)
+            # Whatever is wrong with a version, those that are served must go on.
+            except Exception as error:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                same = failure is not None and failure.content == content
+                self._failures[number] = _Failure(failure.tries + 1 if same else 1, content, reason)
+                print(f"{self.config.name}: version {number} could not be loaded: {reason}", flush=True)
+                continue
+            self._failures.pop(number, None)
+            self._versions = {**self._versions, number: version}
+            print(f"{self.config.name}: version {number} is served", flush=True)
+        # The old ones go on until a new one has come.
+        if any(number in self._versions for number in wanted):
+            dropped = set(self._versions) - set(wanted)
+            self._versions = {number: version for number, version in self._versions.items() if number in wanted}
+            for number in sorted(dropped):
+                print(f"{self.config.name}: version {number} is not served any more", flush=True)
+
+    def version(self, number: int | None = None, label: str | None = None) -> Version:
+        """A version by number or label; the newest for none.
+
+        Raises:
+          RequestError: it is not there.
+        """
+        found = self._versions
+        if label:
+            if label not in self.config.labels:
+                raise not_found(f"Unrecognized servable version label: {label}")
+            number = self.config.labels[label]
+        if number is None and found:
+            return found[max(found)]
+        if number not in found:
+            asked = f"Latest({self.config.name})" if number is None else f"Specific({self.config.name}, {number})"
+            raise not_found(f"Servable not found for request: {asked}")
+        return found[number]
+
+    def states(self) -> list[tuple[int, int, str]]:
+        """(version, state, error) of those that are there or could not be loaded, newest first."""
+        found = [(number, _State.AVAILABLE, "") for number in self._versions]
+        found += [(number, _State.END, failure.reason) for number, failure in self._failures.items()]
+        return sorted(found, reverse=True)
+
+
+class Models:
+    """All models of a server, looked at again every so many seconds.
+
+    Args:
+      configs: the models.
+      poll_seconds: between two looks at the folders; 0 for none.
+
+    Raises:
+      InputError: a model has no version that can be loaded.
+    """
+
+    def __init__(self, configs: Sequence[ModelConfig], poll_seconds: float):
+        self._models: dict[str, Model] = {}
+        self._poll_seconds = poll_seconds
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self.replace(configs)
+
+    def replace(self, configs: Sequence[ModelConfig]) -> None:
+        """Serves these models and no others. If one has no version, nothing changes.
+
+        Raises:
+          InputError: naming that model.
+        """
+        with self._lock:
+            made = {}
+            for config in configs:
+                model = self._models.get(config.name)
+                if model is None or model.config.base_path != config.base_path:
+                    model = Model(config)
+                else:
+                    model.config = config
+                model.refresh()
+                states = model.states()
+                if not any(state == _State.AVAILABLE for _, state, _ in states):
+                    what = f"version {states[0][0]}, which fails: {states[0][2]}" if states else "none"
+                    raise InputError(
+                        f"--model_base_path {config.base_path}: expected numbered versions as bert_tf.export writes "
+                        f"them. Received {what}."
+                    )
+                made[config.name] = model
+            self._models = made
+
+    def start(self) -> None:
+        """Begins to look for new versions."""
+        if self._poll_seconds > 0:
+            threading.Thread(target=self._poll, daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _poll(self) -> None:
+        while not self._stopped.wait(self._poll_seconds):
+            with self._lock:
+                for model in self._models.values():
+                    model.refresh()
+
+    def names(self) -> list[str]:
+        return list(self._models)
+
+    def model(self, name: str) -> Model:
+        """A model by name.
+
+        Raises:
+          RequestError: there is none.
+        """
+        found = self._models.get(name)
+        if found is None:
+            raise not_found(f"Servable not found for request: Latest({name})")
+        return found

@@ -1,0 +1,175 @@
+"""TF Serving's REST API, and a page to try the models in a browser."""
+
+import contextlib
+import http.server
+import importlib.resources
+import json
+import re
+
+from google.protobuf import json_format
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
+
+from bert_tf.serving import monitoring, rest_json
+from bert_tf.serving.batching import Runner
+from bert_tf.serving.models import Models
+from bert_tf.serving.monitoring import Metrics
+from bert_tf.serving.request_error import RequestError, invalid, not_found, too_large
+from bert_tf.serving.version import Version
+
+_PATH = re.compile(
+    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+    r"(?P<metadata>/metadata)?(?::(?P<verb>predict|classify|regress))?"
+)
+_JSON = "application/json"
+_State = get_model_status_pb2.ModelVersionStatus.State
+
+
+class Api:
+    """What the paths answer: (content type, body).
+
+    Args:
+      models: what is served.
+      runner: runs requests.
+      metrics: counts them.
+      timeout: seconds for a request.
+    """
+
+    def __init__(self, models: Models, runner: Runner, metrics: Metrics, timeout: float):
+        self._models, self._runner, self._metrics, self._timeout = models, runner, metrics, timeout
+
+    def get(self, path: str) -> tuple[str, bytes]:
+        """Status and metadata of models, counters, health, and the page."""
+        if path in ("/", "/index.html"):
+            page = importlib.resources.files(__package__).joinpath("page.html").read_bytes()
+            return "text/html; charset=utf-8", page
+        if path == monitoring.PATH:
+            return monitoring.CONTENT_TYPE, self._metrics.text()
+        if path == "/healthz":
+            return "text/plain", b"ok\n"
+        if path == "/v1/models":  # what the page begins with; TF Serving has no such list
+            found = {name: self._models.model(name).version() for name in self._models.names()}
+            return _JSON, _dumped({name: {"version": v.number, **v.description} for name, v in found.items()})
+        parts = self._parts(path)
+        if parts["verb"]:
+            raise invalid(f"{path}: expected POST, received GET")
+        if parts["metadata"]:
+            return _JSON, _dumped(_metadata(parts["name"], self._version(parts)))
+        return _JSON, _dumped(self._status(parts))
+
+    def post(self, path: str, body: bytes) -> tuple[str, bytes]:
+        """Predictions, classifications and regressions."""
+        parts = self._parts(path)
+        if not parts["verb"] or parts["metadata"]:
+            raise not_found(f"expected /v1/models/NAME:predict, received {path}")
+        with self._metrics.request(parts["name"], f"REST {parts['verb']}"):
+            version = self._version(parts)
+            request = rest_json.parse(body)
+            signature = request.get("signature_name", "" if parts["verb"] == "predict" else parts["verb"])
+            if not isinstance(signature, str):
+                raise invalid(f"signature_name: expected a string, received {json.dumps(signature)[:40]}")
+            if parts["verb"] == "predict":
+                inputs, by_row = rest_json.inputs_of(request, version.input_names(signature))
+                outputs = self._runner.run(version, signature, inputs, self._timeout)
+                return _JSON, _dumped(rest_json.predictions(outputs, by_row))
+            inputs = {"inputs": rest_json.examples_of(request)}
+            outputs = self._runner.run(version, signature, inputs, self._timeout)
+            expected = {"classify": {"classes", "scores"}, "regress": {"outputs"}}[parts["verb"]]
+            if set(outputs) != expected:
+                raise invalid(f"expected a signature for {parts['verb']}, received {signature!r}")
+            made = rest_json.classifications if parts["verb"] == "classify" else rest_json.regressions
+            return _JSON, _dumped(made(outputs))
+
+    def _parts(self, path: str) -> dict[str, str | None]:
+        match = _PATH.fullmatch(path.split("?")[0])
+        if match is None:
+            raise not_found(f"Malformed request: {path}")
+        return match.groupdict()
+
+    def _version(self, parts: dict[str, str | None]) -> Version:
+        number = int(parts["version"]) if parts["version"] else None
+        return self._models.model(parts["name"]).version(number, parts["label"])
+
+    def _status(self, parts: dict[str, str | None]) -> dict:
+        model = self._models.model(parts["name"])
+        asked = self._version(parts).number if parts["version"] or parts["label"] else None
+        return {
+            "model_version_status": [
+                {
+                    "version": str(number),
+                    "state": _State.Name(state),
+                    "status": {"error_code": "UNKNOWN" if reason else "OK", "error_message": reason},
+                }
+                for number, state, reason in model.states()
+                if asked in (None, number)
+            ]
+        }
+
+
+def _metadata(name: str, version: Version) -> dict:
+    found = get_model_metadata_pb2.SignatureDefMap()
+    for signature, value in version.signature_defs.items():
+        found.signature_def[signature].CopyFrom(value)
+    told = json_format.MessageToDict(found, preserving_proto_field_name=True)
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": str(version.number)},
+        "metadata": {"signature_def": told},
+    }
+
+
+def _dumped(value) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def handler(api: Api, max_request_bytes: int, timeout: float) -> type[http.server.BaseHTTPRequestHandler]:
+    """A class of request handlers for http.server."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def setup(self):
+            self.timeout = timeout  # of a client that begins a request and does not end it, or stays idle
+            super().setup()
+
+        def do_GET(self):  # noqa: N802 - the library's name
+            self._answer(lambda: api.get(self.path))
+
+        def do_POST(self):  # noqa: N802 - the library's name
+            self._answer(lambda: api.post(self.path, self._body()))
+
+        def _body(self) -> bytes:
+            given = self.headers.get("Content-Length", "0")
+            length = int(given) if given.isdecimal() and len(given) < 16 else -1
+            if not 0 <= length <= max_request_bytes:
+                self.close_connection = True
+                message = f"expected a body of at most {max_request_bytes} bytes, received {given}"
+                raise invalid(message) if length < 0 else too_large(message)
+            body = self.rfile.read(length)
+            if len(body) < length:
+                self.close_connection = True
+                raise invalid(f"expected a body of {length} bytes, received {len(body)}")
+            return body
+
+        def _answer(self, make) -> None:
+            try:
+                code, (content_type, data) = 200, make()
+            except RequestError as error:
+                code, content_type, data = error.http, _JSON, _dumped({"error": str(error)})
+            except TimeoutError:
+                self.close_connection = True
+                return
+            except Exception as error:  # a request must never take the server's connection down
+                code, content_type, data = 500, _JSON, _dumped({"error": f"{type(error).__name__}: {error}"})
+            with contextlib.suppress(ConnectionError, TimeoutError):  # the client may have left
+                self.send_response(code)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(data)))
+                if self.close_connection:
+                    self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    return Handler

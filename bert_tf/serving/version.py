@@ -1,0 +1,96 @@
+"""A loaded SavedModel: named arrays -> named arrays."""
+
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text  # noqa: F401 - registers the ops of the tokenizer
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from bert_tf.serving import warm_up
+from bert_tf.serving.request_error import invalid
+from bert_tf.serving.saved_model import DESCRIPTION
+from bert_tf.serving.signatures import DEFAULT
+
+Arrays = dict[str, np.ndarray]
+
+
+class Version:
+    """One version of a model, loaded and warm.
+
+    Attributes:
+      number: its folder's name.
+      signature_defs: {name: SignatureDef}, as clients ask for them.
+      description: of assets.extra/bert_tf.json; {} in models of others.
+
+    Raises:
+      OSError, ValueError, tf.errors.OpError: it cannot be loaded, or a warm-up request fails.
+    """
+
+    def __init__(self, path: str):
+        self.number = int(os.path.basename(path))
+        self._model = tf.saved_model.load(path)
+        saved = saved_model_pb2.SavedModel()
+        with open(os.path.join(path, "saved_model.pb"), "rb") as file:
+            saved.ParseFromString(file.read())
+        self.signature_defs: dict[str, meta_graph_pb2.SignatureDef] = {
+            name: value for name, value in saved.meta_graphs[0].signature_def.items() if not name.startswith("__")
+        }
+        self.description = {}
+        if os.path.exists(os.path.join(path, DESCRIPTION)):
+            with open(os.path.join(path, DESCRIPTION), encoding="utf-8") as file:
+                self.description = json.load(file)
+        if os.path.exists(os.path.join(path, warm_up.PATH)):
+            for name, inputs in warm_up.read(path):
+                self._function(name)(**{key: tf.constant(value) for key, value in inputs.items()})
+
+    def input_names(self, signature: str) -> list[str]:
+        """The inputs of a signature, sorted."""
+        return sorted(self._specs(signature))
+
+    def fitting(self, signature: str, inputs: Arrays) -> Arrays:
+        """Inputs in the types of a signature.
+
+        Raises:
+          RequestError: no such signature, or inputs that do not fit it.
+        """
+        specs = self._specs(signature)
+        if set(inputs) != set(specs):
+            raise invalid(f"expected the inputs {sorted(specs)}, received {sorted(inputs)}")
+        fitted = {}
+        for name, value in inputs.items():
+            spec = specs[name]
+            given = np.asarray(value)
+            is_text = given.dtype.kind in "OSU"
+            if is_text != (spec.dtype == tf.string) or (given.dtype.kind == "f" and spec.dtype.is_integer):
+                raise invalid(f"{name}: expected {spec.dtype.name}, received {'string' if is_text else given.dtype}")
+            if not spec.shape.is_compatible_with(given.shape):
+                raise invalid(f"{name}: expected shape {spec.shape}, received {given.shape}")
+            fitted[name] = given if is_text else given.astype(spec.dtype.as_numpy_dtype)
+        counts = {len(value) for value in fitted.values()}
+        if len(counts) > 1:
+            raise invalid(f"expected inputs of one batch size, received {sorted(counts)}")
+        return fitted
+
+    def run(self, signature: str, inputs: Arrays) -> Arrays:
+        """The outputs for inputs that fit.
+
+        Raises:
+          RequestError: the graph refuses them.
+        """
+        try:
+            outputs = self._function(signature)(**{name: tf.constant(value) for name, value in inputs.items()})
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+            raise invalid(str(error).splitlines()[0]) from None
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    def _specs(self, signature: str) -> dict[str, tf.TensorSpec]:
+        return self._function(signature).structured_input_signature[1]
+
+    def _function(self, signature: str):
+        name = signature or DEFAULT
+        if not isinstance(name, str) or name not in self._model.signatures:
+            names = ", ".join(sorted(self._model.signatures))
+            raise invalid(f"expected one of the signatures {names}, received {name!r}")
+        return self._model.signatures[name]

@@ -1,0 +1,365 @@
+"""Every task as a SavedModel: the answers of bert_tf.predict, without Python, whatever the text."""
+
+import json
+import os
+import pathlib
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_text
+from safetensors.numpy import load_file, save_file
+from tensorflow.core.protobuf import saved_model_pb2
+
+from bert_tf import predict
+from bert_tf.errors import InputError
+from bert_tf.serving import clean_run, gate, loading, saved_model, tflite, warm_up
+from tests import served_models
+
+TEXTS, ONE_BY_ONE = 200, 64
+NATIVE = pathlib.Path(__file__).parent / "native" / "ask_saved_model.c"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """models/TASK and served/TASK/1 of every task."""
+    path = tmp_path_factory.mktemp("export")
+    for name in served_models.TASKS:
+        served_models.write(str(path / "models" / name), name)
+        assert saved_model.export(str(path / "models" / name), str(path / "served" / name)).endswith("/1")
+    return path
+
+
+def batches(name: str, count: int, size: int) -> list[tuple[str, dict[str, np.ndarray]]]:
+    asked = served_models.examples(name, TEXTS)[:count]
+    parts = [asked[begin : begin + size] for begin in range(0, count, size)]
+    return [
+        ("serving_default", {k: as_bytes(v) for k, v in served_models.inputs(name, part).items()}) for part in parts
+    ]
+
+
+def as_bytes(values: list) -> np.ndarray:
+    array = np.array(values, object)
+    return np.vectorize(lambda text: text.encode(), otypes=[object])(array)
+
+
+@pytest.fixture(scope="module")
+def answered(folder, tmp_path_factory):
+    """{task: (its answers to 200 real texts, to 64 of them in one batch, to these one by one)}, by a process
+    without this project."""
+    path, arguments = tmp_path_factory.mktemp("clean"), []
+    for name in served_models.TASKS:
+        requests = [*batches(name, TEXTS, 50), *batches(name, ONE_BY_ONE, ONE_BY_ONE), *batches(name, ONE_BY_ONE, 1)]
+        (path / f"{name}.requests").write_bytes(pickle.dumps(requests))
+        arguments += [folder / "served" / name / "1", path / f"{name}.requests", path / f"{name}.answers"]
+    subprocess.run([sys.executable, "-I", clean_run.__file__, *map(str, arguments)], check=True, capture_output=True)
+    found = {}
+    for name in served_models.TASKS:
+        answers = [row for outputs in pickle.loads((path / f"{name}.answers").read_bytes()) for row in rows_of(outputs)]
+        found[name] = answers[:TEXTS], answers[TEXTS:-ONE_BY_ONE], answers[-ONE_BY_ONE:]
+    return found
+
+
+def rows_of(outputs: dict[str, np.ndarray]) -> list[dict]:
+    """One dict an example, without what only fills up."""
+    rows = [dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)]
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, np.ndarray) and value.dtype == object:
+                row[name] = np.vectorize(lambda b: b.decode(), otypes=[object])(value).tolist()
+            elif isinstance(value, bytes):
+                row[name] = value.decode()
+        for count, names in {
+            "word_count": ("words", "begins", "ends", "tags", "probabilities"),
+            "entity_count": ("entities", "entity_types", "entity_begins", "entity_ends"),
+            "n_best_count": tuple(
+                f"n_best_{kind}" for kind in ("answers", "starts", "ends", "scores", "probabilities")
+            ),
+            "mask_count": ("tokens", "scores"),
+        }.items():
+            if count in row:
+                row |= {name: row[name][: row[count]] for name in names}
+    return rows
+
+
+def as_served(name: str, answer: dict) -> dict:
+    """What the signature should give where bert_tf.predict gives this."""
+    if name in ("classification", "multi_label"):
+        told = {"labels": list(answer["probabilities"]), "probabilities": list(answer["probabilities"].values())}
+        return told | ({"label": answer["label"]} if name == "classification" else {})
+    if name == "regression":
+        return {"value": answer["value"]}
+    if name == "embedding":
+        return {"embedding": answer["embedding"]}
+    if name == "next_sentence":
+        return {key: answer[key] for key in ("label", "probability")}
+    if name == "multiple_choice":
+        choice = answer["choices"][answer["label"]]
+        return {"label": answer["label"], "choice": choice, "probabilities": answer["probabilities"]}
+    if name == "fill_mask":
+        masks = answer["masks"]
+        tokens, scores = ([[c[key] for c in mask] for mask in masks] for key in ("token", "probability"))
+        return {"tokens": tokens, "scores": scores, "mask_count": len(masks)}
+    if name == "token_classification":
+        entities = answer["entities"]
+        return {
+            "words": answer["words"],
+            "begins": [span[0] for span in answer["bytes"]],
+            "ends": [span[1] for span in answer["bytes"]],
+            "tags": answer["tags"],
+            "probabilities": answer["probabilities"],
+            "word_count": len(answer["words"]),
+            "entities": [entity["text"] for entity in entities],
+            "entity_types": [entity["type"] for entity in entities],
+            "entity_begins": [entity["bytes"][0] for entity in entities],
+            "entity_ends": [entity["bytes"][1] for entity in entities],
+            "entity_count": len(entities),
+        }
+    plain = {key: answer[key] for key in ("answer", "start", "end", "probability", "no_answer_score")}
+    n_best = answer["n_best"]
+    of_n_best = {"answers": "text", "starts": "start", "ends": "end", "scores": "score"}
+    of_n_best["probabilities"] = "probability"
+    return (
+        plain
+        | {"n_best_count": len(n_best)}
+        | {f"n_best_{key}": [candidate[field] for candidate in n_best] for key, field in of_n_best.items()}
+    )
+
+
+def check_same(found: dict, expected: dict, place) -> None:
+    assert set(found) == set(expected), place
+    for key, value in expected.items():
+        if isinstance(np.asarray(value).flat[0] if np.size(value) else "", (str, np.str_)):
+            assert found[key] == value or not np.size(value) and not np.size(found[key]), (place, key)
+        else:
+            np.testing.assert_allclose(found[key], value, atol=1e-5, rtol=0, err_msg=f"{place} {key}")
+
+
+@pytest.mark.parametrize("name", served_models.TASKS)
+def test_a_clean_process_gives_the_answers_of_predict(folder, answered, name):
+    asked = served_models.examples(name, TEXTS)
+    expected = predict.run(str(folder / "models" / name), asked)
+    assert len(expected) == len(answered[name][0]) == TEXTS
+    for number, (found, answer) in enumerate(zip(answered[name][0], expected, strict=True)):
+        check_same(found, as_served(name, answer), number)
+
+
+@pytest.mark.parametrize("name", served_models.TASKS)
+def test_a_batch_of_mixed_lengths_gives_what_its_texts_give_alone(answered, name):
+    _, together, alone = answered[name]
+    assert len(together) == len(alone) == ONE_BY_ONE
+    for number, (found, expected) in enumerate(zip(together, alone, strict=True)):
+        check_same(found, expected, number)
+
+
+ODD = [
+    b"",
+    b"\xff\xfe broken \xc3",
+    b"\x00",
+    b"a\x00b",
+    b"word " * 200_000,
+    "👩‍👩‍👧😀".encode(),
+    b"tok " * 512,
+    b"x" * 1_000_000,
+]
+
+
+@pytest.mark.parametrize("name", served_models.TASKS)
+def test_no_text_breaks_it(folder, name):
+    """Empty, not UTF-8, NUL, emoji, a question of 512 tokens, a megabyte of words or of one: each has an answer."""
+    serve = tf.saved_model.load(str(folder / "served" / name / "1")).signatures["serving_default"]
+    specs = serve.structured_input_signature[1]
+    for text in ODD:
+        asked = {key: tf.constant([[text, b"b"]] if key == "choices" else [text]) for key in specs}
+        for key, value in serve(**asked).items():
+            assert value.shape[0] == 1, key
+            if value.dtype == tf.float32:
+                assert np.isfinite(value).all(), key
+            elif value.dtype == tf.string and key != "choice":  # which is the choice as it came
+                for part in value.numpy().flat:
+                    part.decode()
+    empty = {key: tf.zeros([0, 2] if key == "choices" else [0], tf.string) for key in specs}
+    assert all(value.shape[0] == 0 for value in serve(**empty).values())
+
+
+def test_the_signatures_tell_what_they_are(folder):
+    for name in served_models.TASKS:
+        path = folder / "served" / name / "1"
+        told = json.loads((path / saved_model.DESCRIPTION).read_text())
+        loaded = tf.saved_model.load(str(path)).signatures
+        assert told["task"] == name and set(told["signatures"]) == set(loaded)
+        for signature, described in told["signatures"].items():
+            function = loaded[signature]
+            assert set(described["inputs"]) == set(function.structured_input_signature[1])
+            assert set(described["outputs"]) == set(function.structured_outputs)
+            for key, spec in function.structured_outputs.items():
+                assert described["outputs"][key]["shape"] == spec.shape.as_list(), (name, signature, key)
+    assert told["made_with"]["tensorflow"] == tf.__version__
+
+
+def test_named_signatures_are_there(folder):
+    """Contracts with clients."""
+    names = {"embedding": "embed", "token_classification": "tag", "question_answering": "answer"}
+    for task, name in {**names, "fill_mask": "fill_mask", "multiple_choice": "choose"}.items():
+        assert name in tf.saved_model.load(str(folder / "served" / task / "1")).signatures
+
+
+def test_classify_and_regress_read_examples(folder):
+    texts = ["the cat", ""]
+    for name, signature, method in [
+        ("classification", "classify", "tensorflow/serving/classify"),
+        ("regression", "regress", "tensorflow/serving/regress"),
+    ]:
+        path = str(folder / "served" / name / "1")
+        loaded = tf.saved_model.load(path).signatures
+        asked = [{"text": text} | ({"second_text": "x"} if name == "regression" else {}) for text in texts]
+        examples = [
+            tf.train.Example(
+                features=tf.train.Features(
+                    feature={
+                        key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+                        for key, value in row.items()
+                    }
+                )
+            ).SerializeToString()
+            for row in asked
+        ]
+        found = loaded[signature](inputs=tf.constant(examples))
+        columns = {key: tf.constant([row[key] for row in asked]) for key in asked[0]}
+        expected = loaded["serving_default"](**columns)
+        if name == "classification":
+            assert set(found) == {"classes", "scores"}
+            np.testing.assert_array_equal(found["classes"], expected["labels"])
+            np.testing.assert_allclose(found["scores"], expected["probabilities"], atol=1e-6)
+        else:
+            np.testing.assert_allclose(found["outputs"][:, 0], expected["value"], atol=1e-6)
+        assert definition(path, signature).method_name == method
+
+
+def definition(path: str, signature: str):
+    saved = saved_model_pb2.SavedModel.FromString(pathlib.Path(path, "saved_model.pb").read_bytes())
+    return saved.meta_graphs[0].signature_def[signature]
+
+
+def test_tokens_take_what_the_tokenizer_packs(folder):
+    loaded = loading.load(str(folder / "models/classification"))
+    serve = tf.saved_model.load(str(folder / "served/classification/1")).signatures
+    rows = loaded.tokenizer.pack(["the cat", "a"], max_seq_length=32)
+    expected = serve["serving_default"](text=tf.constant(["the cat", "a"]))["probabilities"]
+    np.testing.assert_allclose(tf.nn.softmax(serve["tokens"](**rows)["logits"]), expected, atol=1e-6)
+
+
+def test_warm_up_requests_cover_every_signature(folder):
+    for name in served_models.TASKS:
+        path = str(folder / "served" / name / "1")
+        found = warm_up.read(path)
+        assert {signature for signature, _ in found} == set(tf.saved_model.load(path).signatures)
+        assert len(found) <= 1000  # more TF Serving does not read
+
+
+@pytest.mark.skipif(not shutil.which("gcc") and not os.environ.get("CI"), reason="needs gcc")
+def test_a_c_program_gives_the_same_numbers(folder, tmp_path):
+    """The nearest thing here to a model server: TensorFlow's C library, TF Text's ops, no Python."""
+    site = pathlib.Path(tf.__file__).parent
+    libraries = [site / "libtensorflow_cc.so.2", site / "libtensorflow_framework.so.2"]
+    program = tmp_path / "ask"
+    subprocess.run(
+        ["gcc", "-Wall", "-Werror", f"-I{site / 'include'}", NATIVE, *libraries, f"-Wl,-rpath,{site}", "-o", program],
+        check=True,
+    )
+    ops = sorted((pathlib.Path(tensorflow_text.__file__).parent / "python/ops").glob("_*.so"))
+    path = str(folder / "served/classification/1")
+    serving = definition(path, "serving_default")
+    output, index = serving.outputs["probabilities"].name.split(":")
+    serve = tf.saved_model.load(path).signatures["serving_default"]
+    for text in ("Ein Café in München …", "the cat sat on the mat", "日本語"):
+        done = subprocess.run(
+            [program, path, serving.inputs["text"].name.split(":")[0], output, index, text, *ops],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        expected = serve(text=tf.constant([text]))["probabilities"][0]
+        np.testing.assert_allclose([float(line) for line in done.stdout.split()], expected, atol=1e-6)
+
+
+class _Module(tf.Module):
+    def __init__(self, body, **kwargs):
+        super().__init__()
+        self.serve = tf.function(body, input_signature=[tf.TensorSpec([None], tf.float32)], **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("body", "kwargs", "message"),
+    [
+        (lambda x: x + tf.random.uniform([1]), {}, "Received RandomUniform "),
+        (lambda x: tf.py_function(lambda y: y, [x], tf.float32), {}, "Received EagerPyFunc "),
+        (lambda x: tf.tanh(x), {"jit_compile": True}, "need no compiler"),
+    ],
+)
+def test_the_gate_refuses_what_a_server_may_lack(tmp_path, body, kwargs, message):
+    module = _Module(body, **kwargs)
+    outer = tf.function(lambda x: {"y": module.serve(x)}, input_signature=[tf.TensorSpec([None], tf.float32)])
+    module.outer = outer
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": outer})
+    with pytest.raises(InputError, match=message):
+        gate.check_ops(str(tmp_path / "1"))
+
+
+def test_the_gate_passes_a_graph_of_allowed_ops(tmp_path):
+    module = _Module(lambda x: {"y": tf.tanh(x)})
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": module.serve})
+    gate.check_ops(str(tmp_path / "1"))
+
+
+def test_the_gate_compares_answers():
+    asked = [("serving_default", {})]
+    one, other = [{"y": np.array([1.0])}], [{"y": np.array([1.1])}]
+    assert gate.check_answers(asked, one, one, tolerance=1e-5) == 0.0
+    with pytest.raises(
+        InputError, match="serving_default: y: expected what the Keras model gives. Received up to 1.0e-01"
+    ):
+        gate.check_answers(asked, one, other, tolerance=1e-5)
+    with pytest.raises(InputError, match="up to nan"):
+        gate.check_answers(asked, [{"y": np.array([np.nan])}], other, tolerance=1e-5)
+
+
+def test_a_version_that_does_not_pass_leaves_nothing(folder, tmp_path):
+    """A weight that is no number: what a fresh process answers is no number either."""
+    source, broken = folder / "models/classification", tmp_path / "broken"
+    broken.mkdir()
+    for name in os.listdir(source):
+        (broken / name).write_bytes((source / name).read_bytes())
+    tensors = load_file(broken / "model.safetensors")
+    tensors["classifier.bias"] = np.full_like(tensors["classifier.bias"], np.nan)
+    save_file(tensors, broken / "model.safetensors")
+    with pytest.raises(InputError, match="expected what the Keras model gives"):
+        saved_model.export(str(broken), str(tmp_path / "out"))
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_narrow_types_and_tflite(folder, tmp_path, capsys):
+    source = str(folder / "models/classification")
+    path = saved_model.export(source, str(tmp_path / "out"), dtype="bfloat16", tflite_dtype="int8")
+    assert "largest difference from float32" in capsys.readouterr().out
+    variables = pathlib.Path(path, "variables/variables.data-00000-of-00001").stat().st_size
+    wide = (folder / "served/classification/1/variables/variables.data-00000-of-00001").stat().st_size
+    assert variables < 0.6 * wide
+    asked = tf.constant(["the cat sat on the mat"])
+    narrow = tf.saved_model.load(path).signatures["serving_default"](text=asked)["probabilities"]
+    serve = tf.saved_model.load(str(folder / "served/classification/1")).signatures
+    np.testing.assert_allclose(narrow, serve["serving_default"](text=asked)["probabilities"], atol=0.05)
+
+    interpreter = tf.lite.Interpreter(os.path.join(path, tflite.PATH))
+    interpreter.allocate_tensors()
+    rows = loading.load(source).tokenizer.pack(asked, max_seq_length=32)
+    for detail in interpreter.get_input_details():
+        name = next(key for key in rows if key in detail["name"])
+        interpreter.set_tensor(detail["index"], rows[name].numpy())
+    interpreter.invoke()
+    logits = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(logits, serve["tokens"](**rows)["logits"], atol=0.1)
