@@ -144,7 +144,7 @@ class TokenClassification(Task):
                 answer["bytes"] = [list(map(int, span)) for span in spans]
             answer |= {"words": words, "tags": found, "probabilities": probabilities}
             if self._names_entities():
-                answer["entities"] = [_entity(*entity, words, answer.get("bytes")) for entity in entities(found)]
+                answer["entities"] = [_entity(*entity, words, example.get("text"), spans) for entity in entities(found)]
             answers.append(answer)
         return answers
 
@@ -203,11 +203,13 @@ def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     return found
 
 
-def _entity(kind: str, first: int, last: int, words: list[str], spans: list | None) -> dict:
-    entity = {"type": kind, "words": [first, last], "text": " ".join(words[first:last])}
-    if spans is not None:
-        entity["bytes"] = [spans[first][0], spans[last - 1][1]]
-    return entity
+def _entity(kind: str, first: int, last: int, words: list[str], text: str | None, spans: list | None) -> dict:
+    """An entity, as it stands in the text where there is one."""
+    if spans is None:
+        return {"type": kind, "words": [first, last], "text": " ".join(words[first:last])}
+    begin, end = int(spans[first][0]), int(spans[last - 1][1])
+    found = text.encode()[begin:end].decode("utf-8", "replace")
+    return {"type": kind, "words": [first, last], "text": found, "bytes": [begin, end]}
 
 
 def _pieces(examples: Sequence[dict], tokenizer: Tokenizer) -> tuple[list[list[list[int]]], list]:
