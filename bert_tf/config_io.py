@@ -44,7 +44,7 @@ def load(path: str, overrides: Sequence[str], config_class: type):
         raise InputError(f"--config {path}: expected a function get_config(). Received a file without one.")
     if not isinstance(config, config_class):
         raise InputError(
-            f"--config {path}: expected get_config() to return a {config_class.__name__}. "
+            f"--config {path}: expected get_config() to return a {getattr(config_class, '__name__', config_class)}. "
             f"Received: {type(config).__name__}."
         )
     check_types(config, f"--config {path}")

@@ -1,14 +1,21 @@
 """Compiles a run's training step with the real TPU compiler, on a machine that has no TPU.
 
-python -m bert_tf.preflight --config configs/pretrain_tiny.py --topology v5e:2x2
+python -m bert_tf.preflight --config configs/pretrain_base_128.py --topology v5e:2x2
+python -m bert_tf.preflight --config configs/finetune_mrpc.py --set init_from=DIR --topology v4:2x2x1 --json
 
-Says whether the step compiles and how much of each core's memory it takes. Needs the environment that `make tpu-env`
-builds in .venv-tpu, and starts itself there.
+Says whether the step compiles, and at which layer not; how much of each chip's memory it takes; its operations and
+bytes; the least time that a step and the run take, and which of the two binds. --largest_batch looks for the largest
+batch that fits. Results are kept in ~/.cache/bert_tf. Needs the environment that `make tpu-env` builds in .venv-tpu;
+it starts itself there. The least times are a bound, not a promise: no step was ever timed on a TPU here.
 """
 
+import dataclasses
+import hashlib
+import importlib.metadata
 import importlib.util
+import json
 import os
-import re
+import pathlib
 import subprocess
 import sys
 
@@ -16,134 +23,119 @@ from absl import flags
 
 from bert_tf import command, config_io
 from bert_tf.config import PretrainConfig
+from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError
 
-# HBM of one chip in GiB, from Google's published specifications; on these generations JAX sees one device a chip.
-_HBM_GIB = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",  # no metadata server to ask
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
 }
+_CACHE = os.path.expanduser("~/.cache/bert_tf/preflight")
+_MOST_DOUBLINGS = 12
 
 
-def compile_step(config: PretrainConfig, topology: str):
-    """Compiles forward, backward, all-reduce, clipping and the optimizer's update for every core of a topology.
+def run(
+    config: PretrainConfig | FinetuneConfig,
+    topology: str,
+    *,
+    sequences_per_row: int = 0,
+    largest_batch: bool = False,
+    price: float | None = None,
+) -> tuple[dict, list[str]]:
+    """Figures of a compiled step (see bert_tf.tpu.reporting) and what was assumed.
 
     Args:
-      config: a pretraining run.
+      config: of the run.
       topology: such as v5e:2x2.
-
-    Returns:
-      JAX's compiled step; its memory_analysis() is per core.
+      sequences_per_row: of packed rows, where data.train does not tell.
+      largest_batch: look for the largest number of examples a chip, in powers of two.
+      price: of a chip and hour.
 
     Raises:
-      InputError: a topology the compiler does not know, or a batch that does not divide into its cores.
+      InputError: a step that does not compile or does not fit.
     """
-    import jax
-    import numpy as np
-    from jax.experimental import topologies
-    from jax.experimental.jax2tf import call_tf
-    from jax.sharding import Mesh, PartitionSpec
+    from bert_tf.tpu import chips, runs
 
-    from bert_tf.modeling.pretraining import BertForPreTraining
-    from bert_tf.training import optimizer, precision
-    from bert_tf.training.step import Step
-
-    try:
-        devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
-    except Exception as error:  # the compiler's own kinds of errors
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--topology {topology}: expected one such as v5e:2x2. Received: {reason}.") from None
-    rows, uneven = divmod(config.train.global_batch_size, len(devices))
-    if uneven or rows % config.train.microbatches:
-        raise InputError(
-            f"train.global_batch_size={config.train.global_batch_size}: expected a multiple of cores x microbatches = "
-            f"{len(devices)} x {config.train.microbatches}."
-        )
-    model = BertForPreTraining(config.model, dtype=precision.policy(config.train.precision))
-    model.build()
-    step_functions = Step(model, train=config.train, optimizer_config=config.optimizer)
-
-    # Weights and slots are arguments: the compiler takes no captured variables.
-    def weights_of_losses(batch):
-        return model.loss_weights(batch)
-
-    def gradients(weights, batch, totals, step, replica, scale):
-        return step_functions.gradients(weights, batch, totals, step, replica, scale)
-
-    def update(weights, first, second, scale, summed, step):
-        slots = optimizer.Slots(first, second, scale)
-        new_weights, slots, told = step_functions.update(weights, slots, summed, step)
-        return new_weights, list(slots.first), list(slots.second), slots.scale, told
-
-    def train_step(weights, first, second, scale, batch, step):
-        totals = jax.lax.psum(call_tf(weights_of_losses)(batch), "core")
-        replica = jax.lax.axis_index("core")
-        local, sums = call_tf(gradients)(weights, batch, totals, step, replica, scale[0])
-        summed = jax.lax.psum(local, "core")
-        return *call_tf(update)(weights, first, second, scale, summed, step), jax.lax.psum(sums, "core")
-
-    # 64-bit steps and seeds, as the trainer has them.
-    with jax.enable_x64(True):
-        shapes = [jax.ShapeDtypeStruct(tuple(v.shape), np.float32) for v in model.trainable_variables]
-        batch = {
-            name: jax.ShapeDtypeStruct((config.train.global_batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
-            for name, spec in _batch_specs(config).items()
-        }
-        sharded, replicated = PartitionSpec("core"), PartitionSpec()
-        mapped = jax.shard_map(
-            train_step,
-            mesh=Mesh(np.array(devices), ("core",)),
-            in_specs=(replicated, replicated, replicated, replicated, sharded, replicated),
-            out_specs=replicated,
-            check_vma=False,
-        )
-        scale, step = jax.ShapeDtypeStruct((2,), np.float32), jax.ShapeDtypeStruct((), np.int64)
-        arguments = (shapes, shapes, shapes, scale, batch, step)
-        return jax.jit(mapped, donate_argnums=(0, 1, 2, 3)).lower(*arguments).compile()
+    chips.chip_of(topology)
+    made = runs.of_config(config, sequences_per_row)
+    compiled = _compiled(made, config, topology, sequences_per_row)
+    found = _figures(made, compiled, price)
+    if largest_batch:
+        per_core, tried = _largest(made, config, compiled, sequences_per_row)
+        found["largest_examples_per_core"] = per_core
+        found["tried_examples_per_core"] = tried
+    return found, made.notes
 
 
-def _batch_specs(config: PretrainConfig) -> dict:
-    import tensorflow as tf
+def _figures(made, compiled, price: float | None) -> dict:
+    from bert_tf.tpu import reporting
 
-    from bert_tf import records
+    batch = compiled.cores * compiled.examples_per_core
+    shapes = {name: (batch, *shape) for name, (shape, _) in made.features.items()}
+    # The backward pass takes twice the operations of the forward pass.
+    analytic = 3.0 * made.model.forward_flops(shapes)
+    return reporting.figures(compiled, steps=made.train.steps, analytic_flops=analytic, price=price)
 
-    layout = records.RecordLayout(
-        max_seq_length=config.data.max_seq_length, max_predictions_per_seq=config.data.max_predictions_per_seq
-    )
-    specs = {
-        name: tf.TensorSpec((None, *shape), tf.int32 if dtype == "int64" else tf.float32)
-        for name, (shape, dtype) in layout.features.items()
+
+def _largest(made, config, compiled, sequences_per_row: int) -> tuple[int, list[int]]:
+    """The largest power of two of examples a core that fits, and what was tried."""
+    from bert_tf.tpu.compiling import DoesNotFitError
+
+    tried, best, rows = [], compiled.examples_per_core, compiled.examples_per_core
+    for _ in range(_MOST_DOUBLINGS):
+        rows *= 2
+        tried.append(rows)
+        print(f"trying {rows} examples a chip ...", file=sys.stderr, flush=True)
+        try:
+            _compiled(made, config, compiled.topology, sequences_per_row, rows * compiled.cores)
+        except DoesNotFitError:
+            break
+        best = rows
+    return best, tried
+
+
+def _compiled(made, config, topology: str, sequences_per_row: int, batch_size: int | None = None):
+    """Compiles, unless the same was compiled before."""
+    from bert_tf.tpu.compiling import Compiled, compile_step
+
+    batch_size = batch_size or config.train.global_batch_size
+    features = {name: (list(shape), str(dtype)) for name, (shape, dtype) in made.features.items()}
+    key = {
+        "config": dataclasses.asdict(config),
+        "network": dataclasses.asdict(made.model.config),
+        "features": features,
+        "topology": topology,
+        "batch": batch_size,
+        "sources": _sources(),
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", "libtpu", "tensorflow-tpu", "keras")},
     }
-    return {**specs, "next_sentence_weights": tf.TensorSpec((None, 1), tf.float32)}
+    name = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    path = os.path.join(_CACHE, f"{name}.json")
+    if os.path.exists(path):
+        return Compiled(**config_io.read_json(path))
+    compiled = compile_step(made, topology, batch_size)
+    os.makedirs(_CACHE, exist_ok=True)
+    with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
+        json.dump(dataclasses.asdict(compiled), file)
+    os.replace(f"{path}.{os.getpid()}", path)
+    return compiled
 
 
-def report(compiled, topology: str) -> str:
-    """What the compiler says of one core, in plain words."""
-    memory = compiled.memory_analysis()
-    gib = 1024**3
-    arguments, temporary = memory.argument_size_in_bytes / gib, memory.temp_size_in_bytes / gib
-    # The new weights and slots take the place of the old ones.
-    total = arguments + temporary + max(0, memory.output_size_in_bytes - memory.alias_size_in_bytes) / gib
-    cost = compiled.cost_analysis()
-    lines = [
-        f"compiles for {topology}",
-        f"weights, optimizer state and batch  {arguments:8.3f} GiB a core",
-        f"activations and temporaries         {temporary:8.3f} GiB a core",
-        f"together                            {total:8.3f} GiB a core",
-        f"floating-point operations           {cost['flops'] / 1e9:8.1f} G a step and core",
-    ]
-    generation = re.match(r"v\d\w*", topology)
-    hbm = _HBM_GIB.get(generation.group(0) if generation else "")
-    if hbm:
-        fits = "fits into" if total <= hbm else "does not fit into"
-        lines.append(f"{fits} the chip's {hbm} GiB")
-    return "\n".join(lines)
+def _sources() -> str:
+    """A digest of the code that a step is made of."""
+    digest = hashlib.sha256()
+    root = pathlib.Path(__file__).parent
+    for room in ("modeling", "training", "tasks", "tpu"):
+        for path in sorted((root / room).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def main(_) -> None:
-    config = config_io.load(flags.FLAGS.config, flags.FLAGS.set, PretrainConfig)
+    values = flags.FLAGS
+    config = config_io.load(values.config, values.set, PretrainConfig | FinetuneConfig)
     if importlib.util.find_spec("libtpu") is None:
         python = os.path.join(".venv-tpu", "bin", "python")
         if not os.path.exists(os.path.join(".venv-tpu", "bin", ".complete")):
@@ -153,11 +145,27 @@ def main(_) -> None:
         arguments = [python, "-m", "bert_tf.preflight", *sys.argv[1:]]
         sys.exit(subprocess.run(arguments, env={**os.environ, **_ENVIRONMENT}, check=False).returncode)
     print("compiling, which takes a minute or more ...", file=sys.stderr, flush=True)
-    print(report(compile_step(config, flags.FLAGS.topology), flags.FLAGS.topology))
+    found, notes = run(
+        config,
+        values.topology,
+        sequences_per_row=values.sequences_per_row,
+        largest_batch=values.largest_batch,
+        price=values.price_per_chip_hour,
+    )
+    if values.json:
+        print(json.dumps({**found, "assumed": notes}))
+        return
+    from bert_tf.tpu import reporting
+
+    print(reporting.words(found, notes))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("config", None, "Python file with get_config() of a pretraining run.", required=True)
+    flags.DEFINE_string("config", None, "Python file with get_config() of a run.", required=True)
     flags.DEFINE_multi_string("set", [], "Overrides one field of the config: --set section.field=value.")
-    flags.DEFINE_string("topology", "v5e:2x2", "TPU generation and shape, such as v5e:2x2 or v4:2x2x1.")
+    flags.DEFINE_string("topology", "v5e:2x2", "TPU generation (v4, v5e, v5p, v6e) and shape, such as v4:2x2x1.")
+    flags.DEFINE_integer("sequences_per_row", 0, "Of packed rows, where data.train is no folder of shards.")
+    flags.DEFINE_bool("largest_batch", False, "Look for the largest batch a chip that fits; each try is compiled.")
+    flags.DEFINE_float("price_per_chip_hour", None, "What your contract says, for the cost of the run.")
+    flags.DEFINE_bool("json", False, "One JSON object instead of sentences.")
     command.run(main)

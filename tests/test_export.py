@@ -1,5 +1,6 @@
 """Every task as a SavedModel: the answers of bert_tf.predict, without Python, whatever the text."""
 
+import functools
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from bert_tf import predict
 from bert_tf.errors import InputError
-from bert_tf.serving import clean_run, gate, loading, saved_model, tflite, warm_up
+from bert_tf.serving import clean_run, gate, loading, saved_model, signatures, tflite, warm_up
 from tests import served_models
 
 TEXTS, ONE_BY_ONE = 200, 64
@@ -71,6 +72,8 @@ def rows_of(outputs: dict[str, np.ndarray]) -> list[dict]:
         for name, value in row.items():
             if isinstance(value, np.ndarray) and value.dtype == object:
                 row[name] = np.vectorize(lambda b: b.decode(), otypes=[object])(value).tolist()
+            elif isinstance(value, np.ndarray) and value.dtype.kind == "i":
+                row[name] = value.tolist()
             elif isinstance(value, bytes):
                 row[name] = value.decode()
         for count, names in {
@@ -133,10 +136,16 @@ def as_served(name: str, answer: dict) -> dict:
 def check_same(found: dict, expected: dict, place) -> None:
     assert set(found) == set(expected), place
     for key, value in expected.items():
-        if isinstance(np.asarray(value).flat[0] if np.size(value) else "", (str, np.str_)):
-            assert found[key] == value or not np.size(value) and not np.size(found[key]), (place, key)
-        else:
+        if np.asarray(value).dtype.kind == "f" and np.size(value):
             np.testing.assert_allclose(found[key], value, atol=1e-5, rtol=0, err_msg=f"{place} {key}")
+        else:
+            assert list(found[key]) == [] if np.size(value) == 0 else found[key] == value, (place, key)
+
+
+@pytest.fixture(scope="module")
+def load(folder):
+    """task -> the signatures of its SavedModel."""
+    return functools.cache(lambda name: tf.saved_model.load(str(folder / "served" / name / "1")).signatures)
 
 
 @pytest.mark.parametrize("name", served_models.TASKS)
@@ -169,9 +178,9 @@ ODD = [
 
 
 @pytest.mark.parametrize("name", served_models.TASKS)
-def test_no_text_breaks_it(folder, name):
+def test_no_text_breaks_it(load, name):
     """Empty, not UTF-8, NUL, emoji, a question of 512 tokens, a megabyte of words or of one: each has an answer."""
-    serve = tf.saved_model.load(str(folder / "served" / name / "1")).signatures["serving_default"]
+    serve = load(name)["serving_default"]
     specs = serve.structured_input_signature[1]
     for text in ODD:
         asked = {key: tf.constant([[text, b"b"]] if key == "choices" else [text]) for key in specs}
@@ -186,11 +195,11 @@ def test_no_text_breaks_it(folder, name):
     assert all(value.shape[0] == 0 for value in serve(**empty).values())
 
 
-def test_the_signatures_tell_what_they_are(folder):
+def test_the_signatures_tell_what_they_are(folder, load):
     for name in served_models.TASKS:
         path = folder / "served" / name / "1"
         told = json.loads((path / saved_model.DESCRIPTION).read_text())
-        loaded = tf.saved_model.load(str(path)).signatures
+        loaded = load(name)
         assert told["task"] == name and set(told["signatures"]) == set(loaded)
         for signature, described in told["signatures"].items():
             function = loaded[signature]
@@ -201,21 +210,21 @@ def test_the_signatures_tell_what_they_are(folder):
     assert told["made_with"]["tensorflow"] == tf.__version__
 
 
-def test_named_signatures_are_there(folder):
+def test_named_signatures_are_there(load):
     """Contracts with clients."""
     names = {"embedding": "embed", "token_classification": "tag", "question_answering": "answer"}
     for task, name in {**names, "fill_mask": "fill_mask", "multiple_choice": "choose"}.items():
-        assert name in tf.saved_model.load(str(folder / "served" / task / "1")).signatures
+        assert name in load(task)
 
 
-def test_classify_and_regress_read_examples(folder):
+def test_classify_and_regress_read_examples(folder, load):
     texts = ["the cat", ""]
     for name, signature, method in [
         ("classification", "classify", "tensorflow/serving/classify"),
         ("regression", "regress", "tensorflow/serving/regress"),
     ]:
         path = str(folder / "served" / name / "1")
-        loaded = tf.saved_model.load(path).signatures
+        loaded = load(name)
         asked = [{"text": text} | ({"second_text": "x"} if name == "regression" else {}) for text in texts]
         examples = [
             tf.train.Example(
@@ -245,24 +254,24 @@ def definition(path: str, signature: str):
     return saved.meta_graphs[0].signature_def[signature]
 
 
-def test_tokens_take_what_the_tokenizer_packs(folder):
+def test_tokens_take_what_the_tokenizer_packs(folder, load):
     loaded = loading.load(str(folder / "models/classification"))
-    serve = tf.saved_model.load(str(folder / "served/classification/1")).signatures
+    serve = load("classification")
     rows = loaded.tokenizer.pack(["the cat", "a"], max_seq_length=32)
     expected = serve["serving_default"](text=tf.constant(["the cat", "a"]))["probabilities"]
     np.testing.assert_allclose(tf.nn.softmax(serve["tokens"](**rows)["logits"]), expected, atol=1e-6)
 
 
-def test_warm_up_requests_cover_every_signature(folder):
+def test_warm_up_requests_cover_every_signature(folder, load):
     for name in served_models.TASKS:
         path = str(folder / "served" / name / "1")
         found = warm_up.read(path)
-        assert {signature for signature, _ in found} == set(tf.saved_model.load(path).signatures)
+        assert {signature for signature, _ in found} == set(load(name))
         assert len(found) <= 1000  # more TF Serving does not read
 
 
 @pytest.mark.skipif(not shutil.which("gcc") and not os.environ.get("CI"), reason="needs gcc")
-def test_a_c_program_gives_the_same_numbers(folder, tmp_path):
+def test_a_c_program_gives_the_same_numbers(folder, load, tmp_path):
     """The nearest thing here to a model server: TensorFlow's C library, TF Text's ops, no Python."""
     site = pathlib.Path(tf.__file__).parent
     libraries = [site / "libtensorflow_cc.so.2", site / "libtensorflow_framework.so.2"]
@@ -275,7 +284,7 @@ def test_a_c_program_gives_the_same_numbers(folder, tmp_path):
     path = str(folder / "served/classification/1")
     serving = definition(path, "serving_default")
     output, index = serving.outputs["probabilities"].name.split(":")
-    serve = tf.saved_model.load(path).signatures["serving_default"]
+    serve = load("classification")["serving_default"]
     for text in ("Ein Café in München …", "the cat sat on the mat", "日本語"):
         done = subprocess.run(
             [program, path, serving.inputs["text"].name.split(":")[0], output, index, text, *ops],
@@ -342,24 +351,36 @@ def test_a_version_that_does_not_pass_leaves_nothing(folder, tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_narrow_types_and_tflite(folder, tmp_path, capsys):
+def test_a_narrow_type(folder, load, tmp_path, capsys):
     source = str(folder / "models/classification")
-    path = saved_model.export(source, str(tmp_path / "out"), dtype="bfloat16", tflite_dtype="int8")
+    path = saved_model.export(source, str(tmp_path / "out"), dtype="bfloat16")
     assert "largest difference from float32" in capsys.readouterr().out
-    variables = pathlib.Path(path, "variables/variables.data-00000-of-00001").stat().st_size
-    wide = (folder / "served/classification/1/variables/variables.data-00000-of-00001").stat().st_size
-    assert variables < 0.6 * wide
+    sizes = [
+        (pathlib.Path(version) / "variables/variables.data-00000-of-00001").stat().st_size
+        for version in (path, folder / "served/classification/1")
+    ]
+    assert sizes[0] < 0.6 * sizes[1]
     asked = tf.constant(["the cat sat on the mat"])
     narrow = tf.saved_model.load(path).signatures["serving_default"](text=asked)["probabilities"]
-    serve = tf.saved_model.load(str(folder / "served/classification/1")).signatures
-    np.testing.assert_allclose(narrow, serve["serving_default"](text=asked)["probabilities"], atol=0.05)
+    np.testing.assert_allclose(
+        narrow, load("classification")["serving_default"](text=asked)["probabilities"], atol=0.05
+    )
+    with pytest.raises(InputError, match="--tflite int8: expected --dtype float32"):
+        saved_model.export(source, str(tmp_path / "out"), dtype="bfloat16", tflite_dtype="int8")
 
-    interpreter = tf.lite.Interpreter(os.path.join(path, tflite.PATH))
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("int8", 0.1)])
+def test_tflite(folder, load, tmp_path, dtype, tolerance):
+    loaded = loading.load(str(folder / "models/classification"))
+    (tmp_path / "assets.extra").mkdir()
+    made = signatures.signatures(loaded.task, loaded.model, loaded.tokenizer)
+    tflite.write(str(tmp_path), made["tokens"], dtype)
+    interpreter = tf.lite.Interpreter(str(tmp_path / tflite.PATH))
     interpreter.allocate_tensors()
-    rows = loading.load(source).tokenizer.pack(asked, max_seq_length=32)
+    rows = loaded.tokenizer.pack(["the cat sat on the mat"], max_seq_length=32)
     for detail in interpreter.get_input_details():
         name = next(key for key in rows if key in detail["name"])
         interpreter.set_tensor(detail["index"], rows[name].numpy())
     interpreter.invoke()
     logits = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    np.testing.assert_allclose(logits, serve["tokens"](**rows)["logits"], atol=0.1)
+    np.testing.assert_allclose(logits, load("classification")["tokens"](**rows)["logits"], atol=tolerance)

@@ -21,6 +21,12 @@ def as_vector(texts: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.raw_ops.PlaceholderWithDefault(input=texts, shape=None), [-1])
 
 
+def at_least_one(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Texts, or an empty one where there are none, which loops take amiss; and how many there were."""
+    count = tf.size(texts)
+    return tf.concat([texts, tf.repeat("", tf.maximum(1 - count, 0))], axis=0), count
+
+
 def framed(
     tokenizer: Tokenizer,
     tokens: tf.Tensor,

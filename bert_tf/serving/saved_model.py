@@ -45,6 +45,8 @@ def export(
     Raises:
       InputError: not a model directory, a folder that cannot be written, or a version that did not pass.
     """
+    if tflite_dtype != "none" and dtype != "float32":
+        raise InputError(f"--tflite {tflite_dtype}: expected --dtype float32, for TensorFlow Lite. Received: {dtype}.")
     try:
         os.makedirs(output, exist_ok=True)
     except OSError as error:

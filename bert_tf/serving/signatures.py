@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bert_tf.errors import InputError
 from bert_tf.serving import answer_graph, tag_graph
-from bert_tf.serving.graph_rows import as_vector
+from bert_tf.serving.graph_rows import as_vector, at_least_one
 from bert_tf.tasks.next_sentence import LABELS
 from bert_tf.tasks.task import INPUTS, Task
 from bert_tf.tokenizer import Tokenizer
@@ -218,13 +218,15 @@ class _Maker:
 
     def _token_classification(self) -> Signature:
         def body(text):
-            return tag_graph.tags(
+            texts, count = at_least_one(as_vector(text))
+            outputs = tag_graph.tags(
                 lambda rows: self._call(rows)["logits"],
                 self.tokenizer,
                 self.task.labels,
                 self.task.data.max_seq_length,
-                as_vector(text),
+                texts,
             )
+            return {name: x[:count] for name, x in outputs.items()}
 
         told = {
             "words": "[batch, words] as they stand in the text; '' behind word_count",
@@ -247,8 +249,9 @@ class _Maker:
         task = self.task
 
         def body(question, context):
-            columns = (as_vector(question), as_vector(context))
-            return answer_graph.answers(self._call, self.tokenizer, task.data, task.head, *columns)
+            (questions, count), (contexts, _) = (at_least_one(as_vector(x)) for x in (question, context))
+            outputs = answer_graph.answers(self._call, self.tokenizer, task.data, task.head, questions, contexts)
+            return {name: x[:count] for name, x in outputs.items()}
 
         specs = {name: tf.TensorSpec([None], _STRING) for name in ("question", "context")}
         told = {
