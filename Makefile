@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test sweep lint format quickstart plots tpu-env lock
+.PHONY: help env test sweep lint format quickstart plots tpu-env tpu-test lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
@@ -14,6 +14,7 @@ help:
 	@echo "make format      let ruff rewrite what lint would refuse"
 	@echo "make plots       curves of runs as a picture: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
+	@echo "make tpu-test    tiny runs through the TPU compiler, in that environment (some ten minutes)"
 	@echo "make lock        resolve requirements/{cpu,gpu,tpu}.txt again (needs uv)"
 
 env: $(BIN)/.complete
@@ -48,6 +49,9 @@ tpu-env: .venv-tpu/bin/.complete
 	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/tpu.txt
 	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -c 'import tensorflow as tf; assert tf.config.list_logical_devices("TPU_SYSTEM")'
 	@touch $@
+
+tpu-test: tpu-env
+	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -m pytest -m tpu tests/test_tpu.py
 
 quickstart: env
 	$(BIN)/python -m quickstart.run $(if $(FRESH),--fresh)

@@ -8,6 +8,8 @@ the version. A version gets its number only when a fresh process without this pr
 answers to its warm-up requests.
 """
 
+import os
+
 from absl import flags
 
 from bert_tf import command
@@ -16,6 +18,8 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 def main(_) -> None:
+    # The process that checks the version could not share a GPU with this one, nor would it round alike without it.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     from bert_tf.serving import saved_model
 
     values = flags.FLAGS

@@ -26,7 +26,7 @@ from bert_tf.config import PretrainConfig
 from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",  # no metadata server to ask
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
@@ -143,7 +143,7 @@ def main(_) -> None:
                 "Expected the TPU compiler in .venv-tpu. Received no finished one: run make tpu-env first."
             )
         arguments = [python, "-m", "bert_tf.preflight", *sys.argv[1:]]
-        sys.exit(subprocess.run(arguments, env={**os.environ, **_ENVIRONMENT}, check=False).returncode)
+        sys.exit(subprocess.run(arguments, env={**os.environ, **ENVIRONMENT}, check=False).returncode)
     print("compiling, which takes a minute or more ...", file=sys.stderr, flush=True)
     found, notes = run(
         config,

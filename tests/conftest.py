@@ -1,3 +1,4 @@
+import fcntl
 import os
 import pathlib
 import subprocess
@@ -20,7 +21,15 @@ tf.config.set_logical_device_configuration(
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that the processes of make test end together."""
-    longest = ("test_tasks_learn", "test_distributed", "test_end_to_end", "test_trainer", "test_finetuning")
+    longest = (
+        "test_export",
+        "test_tasks_learn",
+        "test_server",
+        "test_distributed",
+        "test_end_to_end",
+        "test_trainer",
+        "test_finetuning",
+    )
     order = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: order.get(item.path.stem, len(longest)))
 
@@ -88,6 +97,26 @@ def command():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory) -> pathlib.Path:
+    """models/TASK and served/TASK/1 of every task, made once for all test processes; not to be written to."""
+    from bert_tf.serving import saved_model
+    from tests import served_models
+
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with open(root / "exported.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "exported").exists():
+            for name in served_models.TASKS:
+                served_models.write(str(root / "being_exported/models" / name), name)
+                saved_model.export(
+                    str(root / "being_exported/models" / name), str(root / "being_exported/served" / name)
+                )
+            (root / "being_exported").rename(root / "exported")
+    return root / "exported"
 
 
 @pytest.fixture(scope="session")

@@ -25,16 +25,6 @@ TEXTS, ONE_BY_ONE = 200, 64
 NATIVE = pathlib.Path(__file__).parent / "native" / "ask_saved_model.c"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """models/TASK and served/TASK/1 of every task."""
-    path = tmp_path_factory.mktemp("export")
-    for name in served_models.TASKS:
-        served_models.write(str(path / "models" / name), name)
-        assert saved_model.export(str(path / "models" / name), str(path / "served" / name)).endswith("/1")
-    return path
-
-
 def batches(name: str, count: int, size: int) -> list[tuple[str, dict[str, np.ndarray]]]:
     asked = served_models.examples(name, TEXTS)[:count]
     parts = [asked[begin : begin + size] for begin in range(0, count, size)]
@@ -49,14 +39,14 @@ def as_bytes(values: list) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def answered(folder, tmp_path_factory):
+def answered(exported, tmp_path_factory):
     """{task: (its answers to 200 real texts, to 64 of them in one batch, to these one by one)}, by a process
     without this project."""
     path, arguments = tmp_path_factory.mktemp("clean"), []
     for name in served_models.TASKS:
         requests = [*batches(name, TEXTS, 50), *batches(name, ONE_BY_ONE, ONE_BY_ONE), *batches(name, ONE_BY_ONE, 1)]
         (path / f"{name}.requests").write_bytes(pickle.dumps(requests))
-        arguments += [folder / "served" / name / "1", path / f"{name}.requests", path / f"{name}.answers"]
+        arguments += [exported / "served" / name / "1", path / f"{name}.requests", path / f"{name}.answers"]
     subprocess.run([sys.executable, "-I", clean_run.__file__, *map(str, arguments)], check=True, capture_output=True)
     found = {}
     for name in served_models.TASKS:
@@ -143,15 +133,15 @@ def check_same(found: dict, expected: dict, place) -> None:
 
 
 @pytest.fixture(scope="module")
-def load(folder):
+def load(exported):
     """task -> the signatures of its SavedModel."""
-    return functools.cache(lambda name: tf.saved_model.load(str(folder / "served" / name / "1")).signatures)
+    return functools.cache(lambda name: tf.saved_model.load(str(exported / "served" / name / "1")).signatures)
 
 
 @pytest.mark.parametrize("name", served_models.TASKS)
-def test_a_clean_process_gives_the_answers_of_predict(folder, answered, name):
+def test_a_clean_process_gives_the_answers_of_predict(exported, answered, name):
     asked = served_models.examples(name, TEXTS)
-    expected = predict.run(str(folder / "models" / name), asked)
+    expected = predict.run(str(exported / "models" / name), asked)
     assert len(expected) == len(answered[name][0]) == TEXTS
     for number, (found, answer) in enumerate(zip(answered[name][0], expected, strict=True)):
         check_same(found, as_served(name, answer), number)
@@ -195,9 +185,9 @@ def test_no_text_breaks_it(load, name):
     assert all(value.shape[0] == 0 for value in serve(**empty).values())
 
 
-def test_the_signatures_tell_what_they_are(folder, load):
+def test_the_signatures_tell_what_they_are(exported, load):
     for name in served_models.TASKS:
-        path = folder / "served" / name / "1"
+        path = exported / "served" / name / "1"
         told = json.loads((path / saved_model.DESCRIPTION).read_text())
         loaded = load(name)
         assert told["task"] == name and set(told["signatures"]) == set(loaded)
@@ -217,13 +207,13 @@ def test_named_signatures_are_there(load):
         assert name in load(task)
 
 
-def test_classify_and_regress_read_examples(folder, load):
+def test_classify_and_regress_read_examples(exported, load):
     texts = ["the cat", ""]
     for name, signature, method in [
         ("classification", "classify", "tensorflow/serving/classify"),
         ("regression", "regress", "tensorflow/serving/regress"),
     ]:
-        path = str(folder / "served" / name / "1")
+        path = str(exported / "served" / name / "1")
         loaded = load(name)
         asked = [{"text": text} | ({"second_text": "x"} if name == "regression" else {}) for text in texts]
         examples = [
@@ -254,24 +244,24 @@ def definition(path: str, signature: str):
     return saved.meta_graphs[0].signature_def[signature]
 
 
-def test_tokens_take_what_the_tokenizer_packs(folder, load):
-    loaded = loading.load(str(folder / "models/classification"))
+def test_tokens_take_what_the_tokenizer_packs(exported, load):
+    loaded = loading.load(str(exported / "models/classification"))
     serve = load("classification")
     rows = loaded.tokenizer.pack(["the cat", "a"], max_seq_length=32)
     expected = serve["serving_default"](text=tf.constant(["the cat", "a"]))["probabilities"]
     np.testing.assert_allclose(tf.nn.softmax(serve["tokens"](**rows)["logits"]), expected, atol=1e-6)
 
 
-def test_warm_up_requests_cover_every_signature(folder, load):
+def test_warm_up_requests_cover_every_signature(exported, load):
     for name in served_models.TASKS:
-        path = str(folder / "served" / name / "1")
+        path = str(exported / "served" / name / "1")
         found = warm_up.read(path)
         assert {signature for signature, _ in found} == set(load(name))
         assert len(found) <= 1000  # more TF Serving does not read
 
 
 @pytest.mark.skipif(not shutil.which("gcc") and not os.environ.get("CI"), reason="needs gcc")
-def test_a_c_program_gives_the_same_numbers(folder, load, tmp_path):
+def test_a_c_program_gives_the_same_numbers(exported, load, tmp_path):
     """The nearest thing here to a model server: TensorFlow's C library, TF Text's ops, no Python."""
     site = pathlib.Path(tf.__file__).parent
     libraries = [site / "libtensorflow_cc.so.2", site / "libtensorflow_framework.so.2"]
@@ -281,7 +271,7 @@ def test_a_c_program_gives_the_same_numbers(folder, load, tmp_path):
         check=True,
     )
     ops = sorted((pathlib.Path(tensorflow_text.__file__).parent / "python/ops").glob("_*.so"))
-    path = str(folder / "served/classification/1")
+    path = str(exported / "served/classification/1")
     serving = definition(path, "serving_default")
     output, index = serving.outputs["probabilities"].name.split(":")
     serve = load("classification")["serving_default"]
@@ -337,9 +327,9 @@ def test_the_gate_compares_answers():
         gate.check_answers(asked, [{"y": np.array([np.nan])}], other, tolerance=1e-5)
 
 
-def test_a_version_that_does_not_pass_leaves_nothing(folder, tmp_path):
+def test_a_version_that_does_not_pass_leaves_nothing(exported, tmp_path):
     """A weight that is no number: what a fresh process answers is no number either."""
-    source, broken = folder / "models/classification", tmp_path / "broken"
+    source, broken = exported / "models/classification", tmp_path / "broken"
     broken.mkdir()
     for name in os.listdir(source):
         (broken / name).write_bytes((source / name).read_bytes())
@@ -351,13 +341,13 @@ def test_a_version_that_does_not_pass_leaves_nothing(folder, tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_a_narrow_type(folder, load, tmp_path, capsys):
-    source = str(folder / "models/classification")
+def test_a_narrow_type(exported, load, tmp_path, capsys):
+    source = str(exported / "models/classification")
     path = saved_model.export(source, str(tmp_path / "out"), dtype="bfloat16")
     assert "largest difference from float32" in capsys.readouterr().out
     sizes = [
         (pathlib.Path(version) / "variables/variables.data-00000-of-00001").stat().st_size
-        for version in (path, folder / "served/classification/1")
+        for version in (path, exported / "served/classification/1")
     ]
     assert sizes[0] < 0.6 * sizes[1]
     asked = tf.constant(["the cat sat on the mat"])
@@ -370,8 +360,8 @@ def test_a_narrow_type(folder, load, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("int8", 0.1)])
-def test_tflite(folder, load, tmp_path, dtype, tolerance):
-    loaded = loading.load(str(folder / "models/classification"))
+def test_tflite(exported, load, tmp_path, dtype, tolerance):
+    loaded = loading.load(str(exported / "models/classification"))
     (tmp_path / "assets.extra").mkdir()
     made = signatures.signatures(loaded.task, loaded.model, loaded.tokenizer)
     tflite.write(str(tmp_path), made["tokens"], dtype)

@@ -15,7 +15,6 @@ _BASE = {"bert_tf.config", "bert_tf.config_io", "bert_tf.errors", "bert_tf.recor
 }
 # The tokenizer's own modules, but for words, are nobody else's.
 _SHARED = _BASE | {"bert_tf.tokenizer", "bert_tf.words", "bert_tf.command"}
-_ROOMS = ("modeling", "training", "tasks", "interop", "serving")
 # What each room may import of bert_tf, beside itself. serving loads fine-tuned models, so it knows interop and tasks.
 _ALLOWED = {
     "modeling": _BASE,
@@ -23,6 +22,7 @@ _ALLOWED = {
     "tasks": _SHARED | {"bert_tf.modeling"},
     "interop": _SHARED | {"bert_tf.modeling"},
     "serving": _SHARED | {"bert_tf.modeling", "bert_tf.interop", "bert_tf.tasks"},
+    "tpu": _SHARED | {"bert_tf.modeling", "bert_tf.training", "bert_tf.tasks", "bert_tf.interop"},
     "pipelines": _SHARED,
     "configs": {"bert_tf.config", "bert_tf.config_finetune"},
 }

@@ -34,21 +34,12 @@ from bert_tf.serving import batching, models, saved_model
 from bert_tf.serving.client import Client, ServingError
 from bert_tf.serving.request_error import RequestError
 from bert_tf.serving.version import Version
+from bert_tf.tasks.task import INPUTS
 from tests import served_models
 
 ROOT = pathlib.Path(__file__).parent.parent
-TASKS = ("classification", "regression", "token_classification", "question_answering")
+TASKS = tuple(served_models.TASKS)
 TEXT = "The Café in München opened at ten."
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """models/TASK and served/TASK/1."""
-    path = tmp_path_factory.mktemp("server")
-    for name in TASKS:
-        served_models.write(str(path / "models" / name), name)
-        saved_model.export(str(path / "models" / name), str(path / "served" / name))
-    return path
 
 
 class Served:
@@ -93,14 +84,15 @@ def running(*arguments, ports=(0, 0)):
 
 @pytest.fixture(scope="module")
 def served(exported, tmp_path_factory):
-    """All four models, requests batched; classification has the labels stable (1) and canary (2)."""
-    shutil.copytree(exported / "served/classification/1", exported / "two/1")
-    shutil.copytree(exported / "served/classification/1", exported / "two/2")
-    path = tmp_path_factory.mktemp("config") / "models.config"
+    """All models, requests batched; classification has the labels stable (1) and canary (2)."""
+    folder = tmp_path_factory.mktemp("two")
+    for name in ("1", "00002"):  # leading zeros are a version's as well
+        shutil.copytree(exported / "served/classification/1", folder / "versions" / name)
+    path = folder / "models.config"
     path.write_text(
         "model_config_list {\n"
         + "".join(f'config {{ name: "{n}" base_path: "{exported / "served" / n}" }}\n' for n in TASKS)
-        + f'config {{ name: "two" base_path: "{exported / "two"}" model_version_policy {{ all {{}} }} '
+        + f'config {{ name: "two" base_path: "{folder / "versions"}" model_version_policy {{ all {{}} }} '
         'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 } }\n}\n'
     )
     with running("--model_config_file", path, "--enable_batching") as server:
@@ -137,9 +129,13 @@ def test_rest_answers_as_documented(served, exported):
     outputs = served.post(f"{path}:predict", {"inputs": [TEXT, "b"], "signature_name": "serving_default"})["outputs"]
     np.testing.assert_allclose(outputs["probabilities"], chances, atol=1e-5)
     b64 = {"b64": "VGhlIENhZsOpIGluIE3DvG5jaGVuIG9wZW5lZCBhdCB0ZW4u"}
-    assert served.post(f"{path}:predict", {"instances": [b64]})["predictions"][0] == rows[0]
-    assert served.post(f"{path}/versions/1:predict", {"instances": [TEXT]})["predictions"][0] == rows[0]
-    results = served.post(f"{path}:classify", {"examples": [{"text": TEXT}]})["results"]
+    (row,) = served.post(f"{path}:predict", {"instances": [b64]})["predictions"]
+    np.testing.assert_allclose(row["probabilities"], chances[0], atol=1e-5)
+    assert (
+        served.post(f"{path}/versions/1:predict", {"instances": [TEXT]})["predictions"][0]["label"] == rows[0]["label"]
+    )
+    examples = {"signature_name": "classify", "examples": [{"text": TEXT}]}
+    results = served.post(f"{path}:classify", examples)["results"]
     assert [label for label, _ in results[0]] == labels
     np.testing.assert_allclose([score for _, score in results[0]], chances[0], atol=1e-5)
     # One output alone goes without its name.
@@ -147,9 +143,8 @@ def test_rest_answers_as_documented(served, exported):
     (value,) = served.post("/v1/models/regression:predict", pairs)["predictions"]
     columns = {"inputs": {"text": ["a"], "second_text": ["b"]}}
     assert served.post("/v1/models/regression:predict", columns)["outputs"] == pytest.approx([value], abs=1e-6)
-    regressed = served.post(
-        "/v1/models/regression:regress", {"context": {"second_text": "b"}, "examples": [{"text": "a"}]}
-    )
+    examples = {"signature_name": "regress", "context": {"second_text": "b"}, "examples": [{"text": "a"}]}
+    regressed = served.post("/v1/models/regression:regress", examples)
     assert regressed["results"] == pytest.approx([value], abs=1e-5)
     status = served.get(path)["model_version_status"]
     assert status == [{"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}]
@@ -182,17 +177,17 @@ def test_rest_errors(served):
         ({"instances": ["a"], "signature_name": "nothing"}, "expected one of the signatures"),
         ({"instances": ["a"], "signature_name": 7}, "signature_name"),
         ({"inputs": {"input_word_ids": [[0.5]]}, "signature_name": "tokens"}, "expected the inputs"),
+        ({"inputs": dict.fromkeys(INPUTS, [[0.5] * 32]), "signature_name": "tokens"}, "expected int32, received float"),
+        ({"inputs": dict.fromkeys(INPUTS, [[2**33] * 32]), "signature_name": "tokens"}, "received 8589934592"),
+        ({"instances": ["a"] * 33}, "at most 32 rows, received 33"),
     ]:
         code, error = served.refused(path, body)
         assert code == 400 and message in error, (body, code, error)
-    assert served.refused("/v1/models/classification:classify", {"examples": []})[0] == 400
-    assert served.refused("/v1/models/classification:classify", {"examples": [{"words": "a"}]})[0] == 400
-    for unknown in (
-        "/v1/models/nobody:predict",
-        "/v1/models/two/versions/9:predict",
-        "/v1/models/two/labels/x:predict",
-        "/v2",
-    ):
+    classify, named = "/v1/models/classification:classify", {"signature_name": "classify"}
+    for body in ({**named, "examples": []}, {**named, "examples": [{"words": "a"}]}, {"examples": [{"text": "a"}]}):
+        assert served.refused(classify, body)[0] == 400
+    assert served.refused("/v1/models/two/labels/x:predict", {"instances": ["a"]})[0] == 400
+    for unknown in ("/v1/models/nobody:predict", "/v1/models/two/versions/9:predict", "/v2"):
         assert served.refused(unknown, {"instances": ["a"]})[0] == 404
     assert served.refused("/v1/models/nobody")[0] == 404
     code, error = served.refused(path, json.dumps({"instances": ["a" * 10_000_000]}).encode())
@@ -223,16 +218,21 @@ def test_grpc_errors(served):
 
         assert code() == "OK" and code(filter=["label"]) == "OK"
         assert code(name="two", label="canary") == code(name="two", version=1) == "OK"
-        assert code(name="nobody") == code(version=9) == code(name="two", label="x") == "NOT_FOUND"
-        assert code(signature="nothing") == code(filter=["nothing"]) == "INVALID_ARGUMENT"
+        assert code(name="nobody") == code(version=9) == "NOT_FOUND"
+        assert (
+            code(name="two", label="x") == code(signature="nothing") == code(filter=["nothing"]) == "INVALID_ARGUMENT"
+        )
         assert code(text=tf.make_tensor_proto("a scalar")) == code(text=tf.make_tensor_proto([1])) == "INVALID_ARGUMENT"
         assert code(text=tf.make_tensor_proto(["a" * 10_000_000])) == "RESOURCE_EXHAUSTED"
         broken = tf.make_tensor_proto([1.0, 2.0])
         broken.tensor_content = b"abc"
         assert code(text=broken) == "INVALID_ARGUMENT"
+        huge = tf.make_tensor_proto(["a"])
+        huge.tensor_shape.dim[0].size = 10**9  # a few bytes that ask for gigabytes
+        assert code(text=huge) == "INVALID_ARGUMENT"
 
         request = classification_pb2.ClassificationRequest()
-        request.model_spec.name = "classification"
+        request.model_spec.name, request.model_spec.signature_name = "classification", "classify"
         example = request.input.example_list.examples.add()
         example.features.feature["text"].bytes_list.value.append(TEXT.encode())
         classes = stub.Classify(request, timeout=30).result.classifications[0].classes
@@ -248,9 +248,7 @@ def test_grpc_errors(served):
 def test_metrics_and_health(served):
     served.post("/v1/models/two:predict", {"instances": ["a"]})
     text = urllib.request.urlopen(f"http://{served.rest}/monitoring/prometheus/metrics", timeout=30).read().decode()
-    assert re.search(
-        r':tensorflow:serving:request_count_total\{API="REST predict",model_name="two",status="OK"\} \d', text
-    )
+    assert re.search(r':tensorflow:serving:request_count\{model_name="two",status="OK"\} \d', text)
     assert ":tensorflow:serving:request_latency_bucket" in text
     assert 'model_name="nobody"' not in text
     assert urllib.request.urlopen(f"http://{served.rest}/healthz", timeout=30).read() == b"ok\n"
@@ -289,6 +287,20 @@ def test_our_client_of_either_api(served, exported, api):
     with Client(address, "question_answering", api=api) as client:
         for answer in client.answer(["When?", "Where?"], [TEXT, "Nobody knows."]):
             assert len(answer.n_best) >= 1 and (not answer.text or answer.text in TEXT + "Nobody knows.")
+    with Client(address, "embedding", api=api, batch_size=1) as client:
+        vectors = client.embed(["a", "b"])
+        assert vectors.shape == (2, 16) and vectors.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+    with Client(address, "fill_mask", api=api) as client:
+        none, two = client.fill_mask(["no mask", "[MASK] and [MASK]"])
+        assert none.candidates == [] and [len(mask) for mask in two.candidates] == [5, 5]
+        assert two.candidates[0][0][1] >= two.candidates[0][1][1] > 0
+        ids = np.ones([1, 32], np.int64)
+        rows = dict.fromkeys(INPUTS, ids) | {"masked_lm_positions": ids}
+        assert client.predict(rows, "tokens")["masked_lm_logits"].shape == (1, 32, 30522)
+    with Client(address, "multiple_choice", api=api) as client:
+        chosen = client.choose(["a", "b"], [["x", "y", "z"], ["x"]], stem=["It", "It"])
+        assert chosen[0] in (0, 1, 2) and chosen[1] == 0
     with Client(address, "two", api=api, version="canary") as client:
         assert len(client.classify(["a"])) == 1
     with Client(address, "two", api=api, version=9) as client, pytest.raises(ServingError, match="NOT_FOUND"):
@@ -368,24 +380,82 @@ def test_reload_by_request(exported, tmp_path):
         with pytest.raises(grpc.RpcError, match="expected numbered versions"):
             stub.HandleReloadConfigRequest(request, timeout=60)
         assert server.get("/v1/models/a")
+        # Nor does a change of a model that is served, where another one fails.
+        both = model_management_pb2.ReloadConfigRequest()
+        changed = both.config.model_config_list.config.add(name="a", base_path=str(tmp_path / "a"))
+        changed.model_version_policy.specific.versions.append(1)
+        both.config.model_config_list.config.add(name="b", base_path=str(tmp_path / "none"))
+        changed.version_labels["new"] = 1
+        with pytest.raises(grpc.RpcError, match="expected numbered versions"):
+            stub.HandleReloadConfigRequest(both, timeout=60)
+        assert server.get("/v1/models/a") and server.refused("/v1/models/a/labels/new")[0] == 400
+        stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=60)
+        assert server.get("/v1/models/a")
         config.base_path = str(tmp_path / "a")
         stub.HandleReloadConfigRequest(request, timeout=60)
         assert server.get("/v1/models/b") and server.refused("/v1/models/a")[0] == 404
 
 
-def test_our_client_waits_for_a_server_that_comes_back(exported):
+@pytest.mark.parametrize("api", ["grpc", "rest"])
+def test_our_client_waits_for_a_server_that_comes_back(exported, api):
     arguments = ["--model_name", "a", "--model_base_path", exported / "served/classification"]
     with running(*arguments) as server:
-        ports = [address.split(":")[1] for address in (server.grpc, server.rest)]
+        address = server.grpc if api == "grpc" else server.rest
+        ports = [place.split(":")[1] for place in (server.grpc, server.rest)]
+        with Client(address, "a", api=api, timeout=120, retries=20) as patient:
+            assert patient.classify(["a"])  # over a connection that then breaks
+            server.stop()
+            with (
+                Client(address, "a", api=api, retries=0) as impatient,
+                pytest.raises(ServingError, match="UNAVAILABLE"),
+            ):
+                impatient.classify(["a"])
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                answer = pool.submit(patient.classify, ["a"])
+                with running(*arguments, ports=ports):
+                    assert answer.result(timeout=120)[0].label
+
+
+def test_requests_in_flight_are_answered_when_the_server_stops(exported):
+    arguments = ["--model_name", "a", "--model_base_path", exported / "served/question_answering"]
+    asked = {"inputs": {"question": ["why?"] * 100, "context": ["a word and another one. " * 400] * 100}}
+    with running(*arguments) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.post, "/v1/models/a:predict", asked)
+        time.sleep(1)
+        assert not answer.done()  # or this would show nothing
         server.stop()
-        impatient = Client(server.rest, "a", api="rest", retries=0)
-        with pytest.raises(ServingError, match="UNAVAILABLE"):
-            impatient.classify(["a"])
-        patient = Client(server.rest, "a", api="rest", timeout=120, retries=20)
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(patient.classify, ["a"])
-            with running(*arguments, ports=ports):
-                assert answer.result(timeout=120)[0].label
+        assert len(answer.result(timeout=60)["outputs"]["answer"]) == 100
+
+
+def test_a_full_batch_does_not_wait_behind_another_model(exported):
+    """Two threads: while one runs a slow model, the other takes what comes."""
+    slow, fast = (Version(str(exported / "served" / name / "1")) for name in ("classification", "embedding"))
+    release, run = threading.Event(), slow.run
+    slow.run = lambda *arguments: release.wait() and run(*arguments)
+    runner = batching.Runner(batching.BatchingConfig(batch_timeout_micros=1000, num_batch_threads=2))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(runner.run, slow, "", {"text": ["a"]}, 60)
+        time.sleep(0.1)
+        for _ in range(5):
+            assert runner.run(fast, "", {"text": ["a"]}, 10)["embedding"].shape == (1, 16)
+        release.set()
+        assert waiting.result(60)
+    runner.stop()
+
+
+def test_a_model_of_others_whose_outputs_have_no_rows(tmp_path):
+    module = tf.Module()
+    module.serve = tf.function(
+        lambda x: {"total": tf.reduce_sum(x), "table": tf.range(7)}, input_signature=[tf.TensorSpec([None], tf.float32)]
+    )
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.serve)
+    version = Version(str(tmp_path / "1"))
+    runner = batching.Runner(batching.BatchingConfig(batch_timeout_micros=200_000, num_batch_threads=1))
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda n: runner.run(version, "", {"x": [float(n)]}, 60), range(4)))
+    assert [float(row["total"]) for row in found] == [0.0, 1.0, 2.0, 3.0]
+    assert all(row["table"].shape == (7,) for row in found)
+    runner.stop()
 
 
 def test_requests_that_wait_together_run_together(exported):

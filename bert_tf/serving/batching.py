@@ -5,14 +5,15 @@ import dataclasses
 import re
 import threading
 import time
-from collections import deque
 
 import grpc
 import numpy as np
 
 from bert_tf.errors import InputError, require
-from bert_tf.serving.request_error import RequestError
+from bert_tf.serving.request_error import RequestError, invalid
 from bert_tf.serving.version import Arrays, Version
+
+_MOST_ROWS = 256  # of a request where requests are not batched: a small body could ask for all the memory there is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,19 +71,32 @@ class _Waiting:
     signature: str
     inputs: Arrays
     future: concurrent.futures.Future
-    since: float
 
     @property
     def rows(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        """Of the batch dimension; 1 where an input has none."""
+        return min((len(value) if value.ndim else 1 for value in self.inputs.values()), default=1)
 
     def goes_with(self, other: "_Waiting") -> bool:
         """Whether both can be one call: the same function, and inputs alike but for their number."""
         return (
             self.version is other.version
             and self.signature == other.signature
-            and all(self.inputs[name].shape[1:] == value.shape[1:] for name, value in other.inputs.items())
+            and bool(self.inputs)
+            and all(x.ndim and self.inputs[name].shape[1:] == x.shape[1:] for name, x in other.inputs.items())
         )
+
+
+@dataclasses.dataclass(eq=False)
+class _Batch:
+    """Requests that will run together once there are enough of them, or at the deadline."""
+
+    requests: list[_Waiting]
+    deadline: float
+
+    @property
+    def rows(self) -> int:
+        return sum(request.rows for request in self.requests)
 
 
 class Runner:
@@ -94,8 +108,10 @@ class Runner:
     """
 
     def __init__(self, config: BatchingConfig | None, threads: int = 4):
+        # As in TF Serving, a request must fit into a batch where there are batches.
+        self._most_rows = config.max_batch_size if config else _MOST_ROWS
         self._config = config or BatchingConfig(max_batch_size=1, batch_timeout_micros=0, num_batch_threads=threads)
-        self._waiting: deque[_Waiting] = deque()
+        self._batches: list[_Batch] = []
         self._changed = threading.Condition()
         self._stopped = False
         self._threads = [
@@ -110,19 +126,15 @@ class Runner:
         Raises:
           RequestError: inputs that do not fit, too many requests, or no answer within `timeout` seconds.
         """
-        request = _Waiting(
-            version, signature, version.fitting(signature, inputs), concurrent.futures.Future(), time.monotonic()
-        )
-        with self._changed:
-            if self._stopped or len(self._waiting) >= self._config.max_enqueued:
-                what = "the server stops" if self._stopped else f"{len(self._waiting)} requests wait already"
-                raise RequestError(grpc.StatusCode.UNAVAILABLE, what)
-            self._waiting.append(request)
-            self._changed.notify()
+        fitting = version.fitting(signature, inputs)
+        request = _Waiting(version, signature, fitting, concurrent.futures.Future())
+        if request.rows > self._most_rows:
+            raise invalid(f"expected at most {self._most_rows} rows, received {request.rows}")
+        self._add(request)
         try:
             return request.future.result(timeout)
         except concurrent.futures.TimeoutError:
-            request.future.cancel()
+            self._remove(request)
             raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within {timeout:g} s") from None
 
     def stop(self) -> None:
@@ -133,51 +145,81 @@ class Runner:
         for thread in self._threads:
             thread.join()
 
+    def _add(self, request: _Waiting) -> None:
+        with self._changed:
+            waiting = sum(len(batch.requests) for batch in self._batches)
+            if self._stopped or waiting >= self._config.max_enqueued:
+                what = "the server stops" if self._stopped else f"{waiting} requests wait already"
+                raise RequestError(grpc.StatusCode.UNAVAILABLE, what)
+            for batch in self._batches:
+                fits = batch.rows + request.rows <= self._config.max_batch_size
+                if fits and batch.requests[0].goes_with(request):
+                    batch.requests.append(request)
+                    break
+            else:
+                deadline = time.monotonic() + self._config.batch_timeout_micros / 1e6
+                self._batches.append(_Batch([request], deadline))
+            self._changed.notify_all()
+
+    def _remove(self, request: _Waiting) -> None:
+        """A request that nobody waits for any more; one that runs already runs to its end."""
+        with self._changed:
+            for batch in self._batches:
+                if request in batch.requests:
+                    batch.requests.remove(request)
+                    if not batch.requests:
+                        self._batches.remove(batch)
+                    return
+
     def _work(self) -> None:
         while batch := self._take():
-            batch = [request for request in batch if request.future.set_running_or_notify_cancel()]
-            if batch:
-                _answer(batch)
+            _answer(batch)
 
     def _take(self) -> list[_Waiting]:
-        """The next requests that go together; [] once there will be none."""
+        """The requests of the next batch that is full or has waited long enough; [] once there will be none."""
         with self._changed:
-            while not self._waiting:
+            while True:
+                now = time.monotonic()
+                for batch in self._batches:
+                    if self._stopped or batch.deadline <= now or batch.rows >= self._config.max_batch_size:
+                        self._batches.remove(batch)
+                        return batch.requests
                 if self._stopped:
                     return []
-                self._changed.wait()
-            first = self._waiting.popleft()
-            batch, rows = [first], first.rows
-            end = first.since + self._config.batch_timeout_micros / 1e6
-            while rows < self._config.max_batch_size:
-                for request in [r for r in self._waiting if r.goes_with(first)]:
-                    if rows + request.rows <= self._config.max_batch_size:
-                        self._waiting.remove(request)
-                        batch.append(request)
-                        rows += request.rows
-                left = end - time.monotonic()
-                if left <= 0 or self._stopped or not self._changed.wait(left):
-                    break
-            return batch
+                first = min((batch.deadline for batch in self._batches), default=None)
+                self._changed.wait(None if first is None else first - now)
 
 
-def _answer(batch: list[_Waiting]) -> None:
-    first = batch[0]
+def _answer(requests: list[_Waiting]) -> None:
+    """Gives every request its outputs or its error."""
+    first = requests[0]
+    # A request must never take a thread of the server down, nor those that it was batched with.
     try:
-        joined = {name: np.concatenate([request.inputs[name] for request in batch]) for name in first.inputs}
-        outputs = first.version.run(first.signature, joined)
-    # A request must never take a thread of the server down.
+        if len(requests) == 1:
+            first.future.set_result(first.version.run(first.signature, first.inputs))
+            return
+        joined = {name: np.concatenate([request.inputs[name] for request in requests]) for name in first.inputs}
+        parts = _split(first.version.run(first.signature, joined), [request.rows for request in requests])
     except Exception as error:
-        known = error if isinstance(error, RequestError) else None
-        if known is not None and len(batch) > 1:
-            for request in batch:  # one of them is to blame
+        if len(requests) > 1:
+            for request in requests:
                 _answer([request])
             return
-        told = known or RequestError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
-        for request in batch:
-            request.future.set_exception(told)
+        told = f"{type(error).__name__}: {error}"
+        known = error if isinstance(error, RequestError) else RequestError(grpc.StatusCode.INTERNAL, told)
+        first.future.set_exception(known)
         return
-    begin = 0
-    for request in batch:
-        request.future.set_result({name: value[begin : begin + request.rows] for name, value in outputs.items()})
-        begin += request.rows
+    for request, part in zip(requests, parts, strict=True):
+        request.future.set_result(part)
+
+
+def _split(outputs: Arrays, rows: list[int]) -> list[Arrays]:
+    """The outputs of several requests that ran as one.
+
+    Raises:
+      ValueError: an output that has not one row for each of theirs.
+    """
+    if any(value.ndim == 0 or len(value) != sum(rows) for value in outputs.values()):
+        raise ValueError("expected outputs with a row for each of the inputs'")
+    ends = np.cumsum(rows)
+    return [{name: value[end - n : end] for name, value in outputs.items()} for n, end in zip(rows, ends, strict=True)]

@@ -6,7 +6,6 @@
 REST needs no TensorFlow here, gRPC does, for its messages.
 """
 
-import base64
 import dataclasses
 import random
 import time
@@ -14,21 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import requests
+
+from bert_tf.serving.transports import Grpc, Rest, ServingError, array_of
 
 _FIRST_PAUSE = 0.1  # seconds before the first new try; doubled each time
-
-
-class ServingError(Exception):
-    """A request that was not answered.
-
-    Attributes:
-      code: gRPC's name for it, such as INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED.
-    """
-
-    def __init__(self, code: str, message: str):
-        super().__init__(f"{code}: {message}")
-        self.code = code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +90,7 @@ class Client:
         batch_size: int = 32,
     ):
         self._timeout, self._retries, self._batch_size = timeout, retries, batch_size
-        transport = {"grpc": _Grpc, "rest": _Rest}[api]
+        transport = {"grpc": Grpc, "rest": Rest}[api]
         self._transport = transport(address, model, version)
 
     def close(self) -> None:
@@ -124,7 +112,7 @@ class Client:
         Raises:
           ServingError: no answer in time, or none at all.
         """
-        arrays = {name: _array(values) for name, values in inputs.items()}
+        arrays = {name: array_of(values) for name, values in inputs.items()}
         end, pause = time.monotonic() + self._timeout, _FIRST_PAUSE
         for left in range(self._retries, -1, -1):
             try:
@@ -216,17 +204,6 @@ class Client:
             yield {name: column[begin : begin + self._batch_size] for name, column in columns.items()}
 
 
-def _array(values: Sequence) -> np.ndarray:
-    """Not numpy's own strings, which lose NUL characters at their ends."""
-    array = np.asarray(values, object)
-    if all(isinstance(value, (str, bytes)) for value in array.flat):
-        flat = [value.encode("utf-8", "replace") if isinstance(value, str) else value for value in array.flat]
-        encoded = np.empty(len(flat), object)
-        encoded[:] = flat
-        return encoded.reshape(array.shape)
-    return np.asarray(values)
-
-
 def _texts(values: np.ndarray) -> list:
     """Bytes as text, in nested lists."""
     return np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(values).tolist()
@@ -234,99 +211,3 @@ def _texts(values: np.ndarray) -> list:
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
-class _Grpc:
-    def __init__(self, address: str, model: str, version: int | str | None):
-        import grpc
-        from tensorflow_serving.apis import prediction_service_pb2_grpc
-
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(address, options=options)
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._model, self._version = model, version
-
-    def predict(self, inputs: dict[str, np.ndarray], signature: str, timeout: float) -> dict[str, np.ndarray]:
-        import grpc
-        import tensorflow as tf
-        from tensorflow_serving.apis import predict_pb2
-
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name, request.model_spec.signature_name = self._model, signature
-        if isinstance(self._version, str):
-            request.model_spec.version_label = self._version
-        elif self._version is not None:
-            request.model_spec.version.value = self._version
-        for name, values in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-        try:
-            response = self._stub.Predict(request, timeout=timeout)
-        except grpc.RpcError as error:
-            raise ServingError(error.code().name, error.details()) from None
-        return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
-
-    def close(self) -> None:
-        self._channel.close()
-
-
-class _Rest:
-    _CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED"} | {
-        500: "INTERNAL",
-        503: "UNAVAILABLE",
-        504: "DEADLINE_EXCEEDED",
-    }
-
-    def __init__(self, address: str, model: str, version: int | str | None):
-        kind = "labels" if isinstance(version, str) else "versions"
-        chosen = "" if version is None else f"/{kind}/{version}"
-        self._url = f"http://{address}/v1/models/{model}{chosen}:predict"
-        self._session = requests.Session()
-
-    def predict(self, inputs: dict[str, np.ndarray], signature: str, timeout: float) -> dict[str, np.ndarray]:
-        body = {"signature_name": signature, "inputs": {name: _json(values) for name, values in inputs.items()}}
-        try:
-            response = self._session.post(self._url, json=body, timeout=timeout)
-            answer = response.json()
-        except requests.Timeout as error:
-            raise ServingError("DEADLINE_EXCEEDED", str(error)) from None
-        except requests.ConnectionError as error:
-            raise ServingError("UNAVAILABLE", str(error)) from None
-        except ValueError:
-            raise ServingError("UNKNOWN", f"HTTP {response.status_code} without JSON") from None
-        if not response.ok:
-            code = self._CODES.get(response.status_code, "UNKNOWN")
-            raise ServingError(code, answer.get("error", f"HTTP {response.status_code}"))
-        outputs = answer["outputs"]
-        if not isinstance(outputs, dict):
-            # TF Serving leaves the name of a single output away.
-            outputs = {self._only_output(signature, timeout): outputs}
-        return {name: _array_of_json(values) for name, values in outputs.items()}
-
-    def _only_output(self, signature: str, timeout: float) -> str:
-        url = self._url.removesuffix(":predict") + "/metadata"
-        told = self._session.get(url, timeout=timeout).json()["metadata"]["signature_def"]["signature_def"]
-        return next(iter(told[signature]["outputs"]))
-
-    def close(self) -> None:
-        self._session.close()
-
-
-def _json(values: np.ndarray):
-    if values.dtype != object:
-        return values.tolist()
-
-    def text(value: bytes):
-
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return {"b64": base64.b64encode(value).decode()}
-
-    return np.vectorize(text, otypes=[object])(values).tolist()
-
-
-def _array_of_json(values) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind == "U":
-        return _array(values)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array

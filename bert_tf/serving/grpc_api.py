@@ -1,5 +1,7 @@
 """TF Serving's gRPC services: PredictionService and ModelService."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import (
@@ -20,7 +22,10 @@ from bert_tf.serving.batching import Runner
 from bert_tf.serving.models import Models
 from bert_tf.serving.monitoring import Metrics
 from bert_tf.serving.request_error import RequestError, invalid
+from bert_tf.serving.signatures import DEFAULT
 from bert_tf.serving.version import Arrays, Version
+
+_MOST_REPEATED = 4096
 
 
 class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer):
@@ -35,7 +40,7 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
         def answer() -> predict_pb2.PredictResponse:
             version = self._version(request.model_spec)
             try:
-                inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+                inputs = {name: _array(version, request, name) for name in request.inputs}
             except (TypeError, ValueError, IndexError, KeyError) as error:
                 raise invalid(f"expected well-formed tensors, received: {error}") from None
             outputs = self._run(version, request.model_spec, inputs, context)
@@ -51,7 +56,7 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
 
     def Classify(self, request, context):  # noqa: N802
         def answer() -> classification_pb2.ClassificationResponse:
-            version, outputs = self._run_examples(request, context, "classify", {"classes", "scores"})
+            version, outputs = self._run_examples(request, context, "classify")
             response = classification_pb2.ClassificationResponse(model_spec=self._spec(request.model_spec, version))
             for labels, scores in zip(outputs["classes"], outputs["scores"], strict=True):
                 row = response.result.classifications.add()
@@ -63,7 +68,7 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
 
     def Regress(self, request, context):  # noqa: N802
         def answer() -> regression_pb2.RegressionResponse:
-            version, outputs = self._run_examples(request, context, "regress", {"outputs"})
+            version, outputs = self._run_examples(request, context, "regress")
             response = regression_pb2.RegressionResponse(model_spec=self._spec(request.model_spec, version))
             for value in outputs["outputs"].reshape(-1):
                 response.result.regressions.add(value=float(value))
@@ -97,6 +102,7 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
             for number, state, reason in model.states():
                 if asked in (None, number):
                     status = response.model_version_status.add(version=number, state=state)
+                    status.status.error_code = 2 if reason else 0  # UNKNOWN, OK
                     status.status.error_message = reason
             return response
 
@@ -105,7 +111,9 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
     def HandleReloadConfigRequest(self, request, context):  # noqa: N802
         def answer() -> model_management_pb2.ReloadConfigResponse:
             try:
-                self._models.replace(models_lib.of_proto(request.config))
+                configs = models_lib.of_proto(request.config)
+                if configs:  # nothing asked, nothing done
+                    self._models.replace(configs)
             except InputError as error:
                 raise invalid(str(error)) from None
             return model_management_pb2.ReloadConfigResponse()
@@ -125,18 +133,18 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
             return context.abort(error.code, str(error))
 
     def _version(self, spec: model_pb2.ModelSpec) -> Version:
-        number = spec.version.value if spec.HasField("version") else None
-        return self._models.model(spec.name).version(number, spec.version_label)
+        # Some clients send 0 for the newest.
+        return self._models.model(spec.name).version(spec.version.value or None, spec.version_label)
 
     def _spec(self, asked: model_pb2.ModelSpec, version: Version) -> model_pb2.ModelSpec:
-        spec = model_pb2.ModelSpec(name=asked.name, signature_name=asked.signature_name)
+        spec = model_pb2.ModelSpec(name=asked.name, signature_name=asked.signature_name or DEFAULT)
         spec.version.value = version.number
         return spec
 
     def _run(self, version: Version, spec: model_pb2.ModelSpec, inputs: Arrays, context) -> Arrays:
         return self._runner.run(version, spec.signature_name, inputs, context.time_remaining())
 
-    def _run_examples(self, request, context, kind: str, expected: set[str]) -> tuple[Version, Arrays]:
+    def _run_examples(self, request, context, kind: str) -> tuple[Version, Arrays]:
         version = self._version(request.model_spec)
         given = request.input
         which = given.WhichOneof("kind")
@@ -151,10 +159,21 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
                 if name not in whole.features.feature:
                     whole.features.feature[name].CopyFrom(feature)
             rows[number] = whole.SerializeToString()
-        spec = model_pb2.ModelSpec(signature_name=request.model_spec.signature_name or kind)
-        if version.input_names(spec.signature_name) != ["inputs"]:
-            raise invalid(f"expected a signature for {kind}, received {spec.signature_name!r}")
+        spec = request.model_spec
+        version.check_method(spec.signature_name, kind)
         outputs = self._run(version, spec, {"inputs": rows}, context)
-        if set(outputs) != expected:
-            raise invalid(f"expected a signature for {kind}, received {spec.signature_name!r}")
         return version, outputs
+
+
+def _array(version: Version, request: predict_pb2.PredictRequest, name: str) -> np.ndarray:
+    """A tensor of a request, whose type must be the signature's and whose values must all be there."""
+    proto = request.inputs[name]
+    dtype = version.input_type(request.model_spec.signature_name, name)
+    if dtype is not None and proto.dtype != dtype.as_datatype_enum:
+        raise invalid(f"{name}: expected {dtype.name}, received {tf.as_dtype(proto.dtype).name}")
+    count = math.prod(dim.size for dim in proto.tensor_shape.dim)
+    given = len(proto.tensor_content) or sum(len(v) for f, v in proto.ListFields() if f.name.endswith("_val"))
+    # One value may stand for all; a few bytes must not ask for all the memory there is.
+    if count > max(given, _MOST_REPEATED):
+        raise invalid(f"{name}: expected {count} values, received {given}")
+    return tf.make_ndarray(proto)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 import threading
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from bert_tf.errors import InputError
-from bert_tf.serving.request_error import not_found
+from bert_tf.serving.request_error import invalid, not_found
 from bert_tf.serving.saved_model import versions
 from bert_tf.serving.version import Version
 
@@ -36,12 +37,12 @@ class ModelConfig:
     specific: tuple[int, ...] = ()
     labels: dict[str, int] = dataclasses.field(default_factory=dict)
 
-    def wanted(self) -> list[int]:
-        """The versions that are to be served, of those that are there."""
-        found = versions(self.base_path)
+    def wanted(self) -> dict[int, str]:
+        """{version: its folder's path} of those that are to be served, of those that are there."""
+        found = {number: os.path.join(self.base_path, name) for number, name in versions(self.base_path).items()}
         if self.specific:
-            return [number for number in found if number in self.specific]
-        return found[-self.latest :] if self.latest else found
+            return {number: path for number, path in found.items() if number in self.specific}
+        return dict(list(found.items())[-self.latest :]) if self.latest else found
 
 
 def read_config(path: str) -> list[ModelConfig]:
@@ -105,40 +106,56 @@ def _content(path: str) -> list[tuple[str, int, int]]:
 
 
 class Model:
-    """The versions of one model. What is looked up stays usable after it was replaced, until its requests end."""
+    """The versions of one model. What was looked up stays usable after it was replaced, until its requests end.
+
+    Attributes:
+      config: what was asked for.
+    """
 
     def __init__(self, config: ModelConfig):
         self.config = config
-        self._versions: dict[int, Version] = {}
+        self._versions: dict[int, Version] = {}  # replaced as a whole, since requests look at it meanwhile
         self._failures: dict[int, _Failure] = {}
+
+    def loaded(self, config: ModelConfig) -> dict[int, Version]:
+        """The versions that a config asks for, as far as they can be loaded; nothing that is served changes."""
+        found = {}
+        for number, path in config.wanted().items():
+            version = self._versions.get(number) or self._load(config, number, path)
+            if version is not None:
+                found[number] = version
+        return found
+
+    def _load(self, config: ModelConfig, number: int, path: str) -> Version | None:
+        failure = self._failures.get(number)
+        if failure is not None and failure.is_final(path):
+            return None
+        content = _content(path)
+        try:
+            version = Version(path, number)
+        # Whatever is wrong with a version, those that are served must go on.
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            same = failure is not None and failure.content == content
+            told = _Failure(failure.tries + 1 if same else 1, content, reason)
+            self._failures = {**self._failures, number: told}
+            print(f"{config.name}: version {number} could not be loaded: {reason}", flush=True)
+            return None
+        self._failures = {key: value for key, value in self._failures.items() if key != number}
+        return version
+
+    def serve(self, config: ModelConfig, found: dict[int, Version]) -> None:
+        """Serves these versions and no others."""
+        for number in sorted(set(found) ^ set(self._versions)):
+            does = "is served" if number in found else "is not served any more"
+            print(f"{config.name}: version {number} {does}", flush=True)
+        self.config, self._versions = config, found
 
     def refresh(self) -> None:
         """Takes up new versions, then lets go of those that are not wanted any more."""
-        wanted = self.config.wanted()
-        for number in wanted:
-            path = os.path.join(self.config.base_path, str(number))
-            failure = self._failures.get(number)
-            if number in self._versions or (failure is not None and failure.is_final(path)):
-                continue
-            content = _content(path)
-            try:
-                version = Version(path)
-            # Whatever is wrong with a version, those that are served must go on.
-            except Exception as error:
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                same = failure is not None and failure.content == content
-                self._failures[number] = _Failure(failure.tries + 1 if same else 1, content, reason)
-                print(f"{self.config.name}: version {number} could not be loaded: {reason}", flush=True)
-                continue
-            self._failures.pop(number, None)
-            self._versions = {**self._versions, number: version}
-            print(f"{self.config.name}: version {number} is served", flush=True)
-        # The old ones go on until a new one has come.
-        if any(number in self._versions for number in wanted):
-            dropped = set(self._versions) - set(wanted)
-            self._versions = {number: version for number, version in self._versions.items() if number in wanted}
-            for number in sorted(dropped):
-                print(f"{self.config.name}: version {number} is not served any more", flush=True)
+        found = self.loaded(self.config)
+        if found and found != self._versions:  # the old ones go on until a new one has come
+            self.serve(self.config, found)
 
     def version(self, number: int | None = None, label: str | None = None) -> Version:
         """A version by number or label; the newest for none.
@@ -149,7 +166,7 @@ class Model:
         found = self._versions
         if label:
             if label not in self.config.labels:
-                raise not_found(f"Unrecognized servable version label: {label}")
+                raise invalid(f"Unrecognized servable version label: {label}")
             number = self.config.labels[label]
         if number is None and found:
             return found[max(found)]
@@ -184,29 +201,34 @@ class Models:
         self.replace(configs)
 
     def replace(self, configs: Sequence[ModelConfig]) -> None:
-        """Serves these models and no others. If one has no version, nothing changes.
+        """Serves these models and no others, all of them or, if one cannot be served, as before.
 
         Raises:
-          InputError: naming that model.
+          InputError: naming a model that has no version, or none for one of its labels.
         """
         with self._lock:
-            made = {}
+            made = []
             for config in configs:
                 model = self._models.get(config.name)
                 if model is None or model.config.base_path != config.base_path:
                     model = Model(config)
-                else:
-                    model.config = config
-                model.refresh()
-                states = model.states()
-                if not any(state == _State.AVAILABLE for _, state, _ in states):
-                    what = f"version {states[0][0]}, which fails: {states[0][2]}" if states else "none"
+                found = model.loaded(config)
+                if not found:
+                    failed = [reason for _, _, reason in model.states() if reason]
                     raise InputError(
                         f"--model_base_path {config.base_path}: expected numbered versions as bert_tf.export writes "
-                        f"them. Received {what}."
+                        f"them. Received {f'one that fails: {failed[0]}' if failed else 'none'}."
                     )
-                made[config.name] = model
-            self._models = made
+                for label, number in config.labels.items():
+                    if number not in found:
+                        raise InputError(
+                            f"version_labels of {config.name}: expected one of the versions that are served, "
+                            f"{', '.join(map(str, found))}. Received {label}: {number}."
+                        )
+                made.append((model, config, found))
+            for model, config, found in made:
+                model.serve(config, found)
+            self._models = {config.name: model for model, config, _ in made}
 
     def start(self) -> None:
         """Begins to look for new versions."""
@@ -219,8 +241,11 @@ class Models:
     def _poll(self) -> None:
         while not self._stopped.wait(self._poll_seconds):
             with self._lock:
-                for model in self._models.values():
-                    model.refresh()
+                for name, model in self._models.items():
+                    try:
+                        model.refresh()
+                    except OSError as error:  # of the folder; it is looked at again
+                        print(f"{name}: {error}", file=sys.stderr, flush=True)
 
     def names(self) -> list[str]:
         return list(self._models)

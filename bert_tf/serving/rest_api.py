@@ -5,6 +5,8 @@ import http.server
 import importlib.resources
 import json
 import re
+import urllib.parse
+from collections.abc import Callable
 
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
@@ -21,6 +23,7 @@ _PATH = re.compile(
     r"(?P<metadata>/metadata)?(?::(?P<verb>predict|classify|regress))?"
 )
 _JSON = "application/json"
+_MOST_DRAINED, _PIECE = 64 * 2**20, 2**16  # bytes of a body that is too large
 _State = get_model_status_pb2.ModelVersionStatus.State
 
 
@@ -56,31 +59,32 @@ class Api:
             return _JSON, _dumped(_metadata(parts["name"], self._version(parts)))
         return _JSON, _dumped(self._status(parts))
 
-    def post(self, path: str, body: bytes) -> tuple[str, bytes]:
-        """Predictions, classifications and regressions."""
-        parts = self._parts(path)
-        if not parts["verb"] or parts["metadata"]:
-            raise not_found(f"expected /v1/models/NAME:predict, received {path}")
-        with self._metrics.request(parts["name"], f"REST {parts['verb']}"):
+    def post(self, path: str, read: Callable[[], bytes]) -> tuple[str, bytes]:
+        """Predictions, classifications and regressions; `read` gives the body."""
+        match = _PATH.fullmatch(_plain(path))
+        name, verb = (match["name"], match["verb"]) if match else ("", "")
+        with self._metrics.request(name, f"REST {verb or 'POST'}"):
+            body = read()  # whatever is wrong with the path, or the next request would begin with it
+            parts = self._parts(path)
+            if not verb or parts["metadata"]:
+                raise not_found(f"expected /v1/models/NAME:predict, received {path}")
             version = self._version(parts)
             request = rest_json.parse(body)
-            signature = request.get("signature_name", "" if parts["verb"] == "predict" else parts["verb"])
+            signature = request.get("signature_name", "")
             if not isinstance(signature, str):
                 raise invalid(f"signature_name: expected a string, received {json.dumps(signature)[:40]}")
             if parts["verb"] == "predict":
                 inputs, by_row = rest_json.inputs_of(request, version.input_names(signature))
                 outputs = self._runner.run(version, signature, inputs, self._timeout)
                 return _JSON, _dumped(rest_json.predictions(outputs, by_row))
+            version.check_method(signature, parts["verb"])
             inputs = {"inputs": rest_json.examples_of(request)}
             outputs = self._runner.run(version, signature, inputs, self._timeout)
-            expected = {"classify": {"classes", "scores"}, "regress": {"outputs"}}[parts["verb"]]
-            if set(outputs) != expected:
-                raise invalid(f"expected a signature for {parts['verb']}, received {signature!r}")
             made = rest_json.classifications if parts["verb"] == "classify" else rest_json.regressions
             return _JSON, _dumped(made(outputs))
 
     def _parts(self, path: str) -> dict[str, str | None]:
-        match = _PATH.fullmatch(path.split("?")[0])
+        match = _PATH.fullmatch(_plain(path))
         if match is None:
             raise not_found(f"Malformed request: {path}")
         return match.groupdict()
@@ -105,11 +109,16 @@ class Api:
         }
 
 
+def _plain(path: str) -> str:
+    """A path without its query and percent signs."""
+    return urllib.parse.unquote(path.split("?")[0])
+
+
 def _metadata(name: str, version: Version) -> dict:
     found = get_model_metadata_pb2.SignatureDefMap()
     for signature, value in version.signature_defs.items():
         found.signature_def[signature].CopyFrom(value)
-    told = json_format.MessageToDict(found, preserving_proto_field_name=True)
+    told = json_format.MessageToDict(found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     return {
         "model_spec": {"name": name, "signature_name": "", "version": str(version.number)},
         "metadata": {"signature_def": told},
@@ -132,18 +141,29 @@ def handler(api: Api, max_request_bytes: int, timeout: float) -> type[http.serve
             super().setup()
 
         def do_GET(self):  # noqa: N802 - the library's name
-            self._answer(lambda: api.get(self.path))
+            with self.server.busy():
+                self._answer(lambda: api.get(self.path))
 
         def do_POST(self):  # noqa: N802 - the library's name
-            self._answer(lambda: api.post(self.path, self._body()))
+            with self.server.busy():
+                self._answer(lambda: api.post(self.path, self._body))
 
         def _body(self) -> bytes:
+            if "Transfer-Encoding" in self.headers:
+                self.close_connection = True
+                raise invalid("expected a Content-Length, received a body in chunks")
             given = self.headers.get("Content-Length", "0")
             length = int(given) if given.isdecimal() and len(given) < 16 else -1
             if not 0 <= length <= max_request_bytes:
                 self.close_connection = True
                 message = f"expected a body of at most {max_request_bytes} bytes, received {given}"
-                raise invalid(message) if length < 0 else too_large(message)
+                if length < 0:
+                    raise invalid(message)
+                # A client that sends before it reads would not see the answer to what was left unread.
+                left = min(length, _MOST_DRAINED)
+                while left > 0 and (piece := self.rfile.read(min(_PIECE, left))):
+                    left -= len(piece)
+                raise too_large(message)
             body = self.rfile.read(length)
             if len(body) < length:
                 self.close_connection = True

@@ -4,6 +4,7 @@ import errno
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import tempfile
 
@@ -64,7 +65,11 @@ def export(
         expected = gate.answers_here(made, requests)
         # Narrow types round otherwise where a graph is optimized otherwise.
         worst = gate.check_answers(
-            requests, gate.run_clean(temporary, requests), expected, tolerance=1e-5 if dtype == "float32" else 0.05
+            requests,
+            gate.run_clean(temporary, requests),
+            expected,
+            tolerance=1e-5 if dtype == "float32" else 0.05,
+            strict=dtype == "float32",
         )
         print(
             f"{len(made)} signatures, {len(requests)} warm-up requests: a fresh process gives the Keras model's "
@@ -158,10 +163,9 @@ def _rename(temporary: str, output: str) -> str:
         return path
 
 
-def versions(output: str) -> list[int]:
-    """The version numbers that are there, ascending."""
+def versions(output: str) -> dict[int, str]:
+    """{version: its folder's name} of those that are there, ascending."""
     if not os.path.isdir(output):
-        return []
-    return sorted(
-        int(name) for name in os.listdir(output) if name.isdigit() and os.path.isdir(os.path.join(output, name))
-    )
+        return {}
+    found = [name for name in os.listdir(output) if re.fullmatch("[0-9]+", name)]
+    return {int(name): name for name in sorted(found, key=int) if os.path.isdir(os.path.join(output, name))}

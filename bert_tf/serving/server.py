@@ -1,8 +1,10 @@
 """A local development server that speaks TF Serving's gRPC and REST APIs. For production run TF Serving itself."""
 
 import concurrent.futures
+import contextlib
 import http.server
 import threading
+from collections.abc import Iterator
 
 import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
@@ -15,11 +17,33 @@ from bert_tf.serving.models import Models
 from bert_tf.serving.monitoring import Metrics
 
 _GRPC_THREADS = 32  # most of which wait for a batch
+_GRPC_CALLS = 1000
+_PATIENCE = 30.0  # seconds for requests in flight when the server stops
 
 
 class _HttpServer(http.server.ThreadingHTTPServer):
     request_queue_size = 128  # connections that may wait to be accepted
-    daemon_threads = True
+    daemon_threads = True  # or connections that are kept open would keep the process
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._busy, self._changed = 0, threading.Condition()
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """While a request is answered."""
+        with self._changed:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
+
+    def wait_until_idle(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy, seconds)
 
 
 class Server:
@@ -52,7 +76,8 @@ class Server:
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", max_request_bytes)]
         options.append(("grpc.max_send_message_length", -1))
         pool = concurrent.futures.ThreadPoolExecutor(max_workers=_GRPC_THREADS)
-        self._grpc = grpc.server(pool, options=options)
+        # More are refused at once rather than kept waiting for a thread.
+        self._grpc = grpc.server(pool, options=options, maximum_concurrent_rpcs=_GRPC_CALLS)
         services = Services(models, runner, metrics)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)
@@ -78,7 +103,9 @@ class Server:
         self._models.stop()
         self._rest.shutdown()
         self._rest.server_close()
-        self._grpc.stop(grace=5).wait()
+        stopped = self._grpc.stop(grace=_PATIENCE)
+        self._rest.wait_until_idle(_PATIENCE)
+        stopped.wait()
         self._runner.stop()
 
     def wait(self) -> None:

@@ -25,7 +25,7 @@ NAMED = {
     "token_classification": ("tag",),
 }
 _TOP = 5
-_MOST_MASKS = 32  # of a text: each has a number for every token of the vocabulary
+MOST_MASKS = 32  # of a text: each has a number for every token of the vocabulary
 _INT32, _STRING, _FLOAT = tf.int32, tf.string, tf.float32
 
 
@@ -166,10 +166,10 @@ class _Maker:
             places = tf.where(is_mask)
             found = tf.reduce_sum(tf.cast(is_mask, tf.int64), axis=1)
             masks = tf.RaggedTensor.from_row_lengths(tf.cast(places[:, 1], tf.int32), found, validate=False)
-            positions = masks.to_tensor()[:, :_MOST_MASKS]
+            positions = masks.to_tensor()[:, :MOST_MASKS]
             logits = self._call(rows | {"masked_lm_positions": positions})["masked_lm_logits"]
             chances, ids = tf.math.top_k(tf.nn.softmax(logits[..., : len(vocabulary)]), k=_TOP)
-            count = tf.minimum(tf.cast(found, tf.int32), _MOST_MASKS)
+            count = tf.minimum(tf.cast(found, tf.int32), MOST_MASKS)
             is_real = (tf.range(tf.shape(positions)[1])[None] < count[:, None])[..., None]
             return {
                 "tokens": tf.where(is_real, tf.gather(tf.constant(vocabulary.tokens), ids), ""),
@@ -180,7 +180,7 @@ class _Maker:
         told = {
             "tokens": f"[batch, masks, {_TOP}] the likeliest for each {MASK}, best first; '' behind mask_count",
             "scores": f"[batch, masks, {_TOP}] their probabilities",
-            "mask_count": f"[batch] how many {MASK} the text has, {_MOST_MASKS} at most",
+            "mask_count": f"[batch] how many {MASK} the text has, {MOST_MASKS} at most",
         }
         return _signature(body, {"text": tf.TensorSpec([None], _STRING)}, {"text": f"a text with {MASK}"}, told)
 
@@ -270,15 +270,15 @@ class _Maker:
         return _signature(body, specs, {"question": "a question", "context": "where its answer is sought"}, told)
 
     def _tokens(self) -> Signature:
-        """The encoder's inputs, fixed in length: what may be batched with others whatever it holds."""
+        """The encoder's inputs, fixed in length, so that a server may batch them."""
         length = self.task.data.max_seq_length
         shape = [None, None, length] if self.task.name == "multiple_choice" else [None, length]
         specs = {name: tf.TensorSpec(shape, _INT32) for name in INPUTS}
         told = {"input_word_ids": "ids of [CLS] text [SEP], or of pairs, and [PAD]", "input_mask": "1 for tokens"}
         told["input_type_ids"] = "1 for the second text"
         if self.task.name == "fill_mask":
-            specs["masked_lm_positions"] = tf.TensorSpec([None, None], _INT32)
-            told["masked_lm_positions"] = f"of the {MASK}"
+            specs["masked_lm_positions"] = tf.TensorSpec([None, MOST_MASKS], _INT32)
+            told["masked_lm_positions"] = f"of the {MASK}, filled up with 0"
         signature = _signature(lambda *rows: self._call(dict(zip(specs, rows, strict=True))), specs, told, {})
         shapes = signature.function.get_concrete_function().structured_outputs
         return signature._replace(outputs=dict.fromkeys(shapes, "what the model gives for them"))

@@ -53,8 +53,9 @@ def tags(
     counts = tf.math.unsorted_segment_sum(lasts - firsts, row_text, tf.size(text))
     width = tf.reduce_max(tf.concat([counts, [0]], axis=0))
     is_word = tf.range(width)[None] < counts[:, None]
-    begins, ends = (tf.where(is_word, x.to_tensor()[:, :width], 0) for x in (begins, ends))
-    chances = tf.nn.softmax(found.to_tensor(shape=[None, None, len(labels)])[:, :width])
+    # Cut before they are filled up: one text of megabytes must not make all rows as wide.
+    begins, ends = (tf.where(is_word, x.to_tensor(shape=tf.stack([-1, width])), 0) for x in (begins, ends))
+    chances = tf.nn.softmax(found.to_tensor(shape=tf.stack([-1, width, len(labels)])))
     best = tf.argmax(chances, axis=-1, output_type=tf.int32)
     outputs = {
         "words": pieces(text, begins, ends),

@@ -28,8 +28,8 @@ class Version:
       OSError, ValueError, tf.errors.OpError: it cannot be loaded, or a warm-up request fails.
     """
 
-    def __init__(self, path: str):
-        self.number = int(os.path.basename(path))
+    def __init__(self, path: str, number: int = 1):
+        self.number = number
         self._model = tf.saved_model.load(path)
         saved = saved_model_pb2.SavedModel()
         with open(os.path.join(path, "saved_model.pb"), "rb") as file:
@@ -49,6 +49,23 @@ class Version:
         """The inputs of a signature, sorted."""
         return sorted(self._specs(signature))
 
+    def input_type(self, signature: str, name: str) -> tf.DType | None:
+        """The type of an input; None where the signature has no such input."""
+        spec = self._specs(signature).get(name)
+        return None if spec is None else spec.dtype
+
+    def check_method(self, signature: str, method: str) -> None:
+        """Refuses a signature that is not for "classify" or "regress".
+
+        As in TF Serving, an empty name is serving_default, which is seldom for either.
+        """
+        specs, outputs = self._specs(signature), self._function(signature).structured_outputs
+        expected = {"classify": {"classes", "scores"}, "regress": {"outputs"}}[method]
+        if set(specs) != {"inputs"} or set(outputs) != expected:
+            raise invalid(
+                f"expected the name of a signature for {method}, such as {method!r}, received {signature or DEFAULT!r}"
+            )
+
     def fitting(self, signature: str, inputs: Arrays) -> Arrays:
         """Inputs in the types of a signature.
 
@@ -60,15 +77,8 @@ class Version:
             raise invalid(f"expected the inputs {sorted(specs)}, received {sorted(inputs)}")
         fitted = {}
         for name, value in inputs.items():
-            spec = specs[name]
-            given = np.asarray(value)
-            is_text = given.dtype.kind in "OSU"
-            if is_text != (spec.dtype == tf.string) or (given.dtype.kind == "f" and spec.dtype.is_integer):
-                raise invalid(f"{name}: expected {spec.dtype.name}, received {'string' if is_text else given.dtype}")
-            if not spec.shape.is_compatible_with(given.shape):
-                raise invalid(f"{name}: expected shape {spec.shape}, received {given.shape}")
-            fitted[name] = given if is_text else given.astype(spec.dtype.as_numpy_dtype)
-        counts = {len(value) for value in fitted.values()}
+            fitted[name] = _fitting(name, np.asarray(value), specs[name])
+        counts = {len(value) for value in fitted.values() if value.ndim}
         if len(counts) > 1:
             raise invalid(f"expected inputs of one batch size, received {sorted(counts)}")
         return fitted
@@ -82,7 +92,7 @@ class Version:
         try:
             outputs = self._function(signature)(**{name: tf.constant(value) for name, value in inputs.items()})
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
-            raise invalid(str(error).splitlines()[0]) from None
+            raise invalid((str(error) or type(error).__name__).splitlines()[0]) from None
         return {name: value.numpy() for name, value in outputs.items()}
 
     def _specs(self, signature: str) -> dict[str, tf.TensorSpec]:
@@ -94,3 +104,18 @@ class Version:
             names = ", ".join(sorted(self._model.signatures))
             raise invalid(f"expected one of the signatures {names}, received {name!r}")
         return self._model.signatures[name]
+
+
+def _fitting(name: str, given: np.ndarray, spec: tf.TensorSpec) -> np.ndarray:
+    """An input in the type of a signature, if nothing is lost by it."""
+    is_text = given.dtype.kind in "OSU"
+    if is_text != (spec.dtype == tf.string) or (given.dtype.kind == "f" and spec.dtype.is_integer):
+        raise invalid(f"{name}: expected {spec.dtype.name}, received {'string' if is_text else given.dtype}")
+    if not spec.shape.is_compatible_with(given.shape):
+        raise invalid(f"{name}: expected shape {spec.shape}, received {given.shape}")
+    if is_text:
+        return given
+    found = given.astype(spec.dtype.as_numpy_dtype)
+    if spec.dtype.is_integer and (found != given).any():
+        raise invalid(f"{name}: expected {spec.dtype.name}, received {int(given[found != given].flat[0])}")
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import input_pb2, prediction_log_pb2
 
-from bert_tf.serving.signatures import Signature
+from bert_tf.serving.signatures import MOST_MASKS, Signature
 from bert_tf.tasks.task import Task
 
 PATH = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -39,7 +39,7 @@ def _inputs(key: str, texts: list[str], task: Task) -> np.ndarray:
     if key == "choices":
         return np.array([[text, _SHORT] for text in texts], object)
     if key == "masked_lm_positions":
-        return np.ones([rows, 1], np.int32)
+        return np.ones([rows, MOST_MASKS], np.int32)
     if key in ("input_word_ids", "input_mask", "input_type_ids"):
         shape = [rows, 2, length] if task.name == "multiple_choice" else [rows, length]
         return np.full(shape, 0 if key == "input_type_ids" else 1, np.int32)

@@ -140,7 +140,7 @@ class TokenClassification(Task):
             words = example.get("words")
             if words is None:
                 source = example["text"].encode()
-                words = [source[a:b].decode("utf-8", "replace").strip() for a, b in spans]
+                words = [source[a:b].decode("utf-8", "replace") for a, b in spans]
                 answer["bytes"] = [list(map(int, span)) for span in spans]
             answer |= {"words": words, "tags": found, "probabilities": probabilities}
             if self._names_entities():

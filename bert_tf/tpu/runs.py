@@ -120,8 +120,14 @@ def _example(config: FinetuneConfig, labels: list[str]) -> dict:
     if config.task == "multiple_choice":
         label = 0
     return {
-        "place": "example", "id": "0", "text": "a", "second_text": "a", "stem": "a", "label": label,
-        "context": "a", "answers": [{"text": "a", "start": 0}],
+        "place": "example",
+        "id": "0",
+        "text": "a",
+        "second_text": "a",
+        "stem": "a",
+        "label": label,
+        "context": "a",
+        "answers": [{"text": "a", "start": 0}],
         **({"words": ["a"], "tags": labels[:1]} if config.task == "token_classification" else {}),
         "choices": ["a"] * 4,
     }

@@ -1,0 +1,216 @@
+"""A run's step under the real TPU compiler; make tpu-test runs it in .venv-tpu. And what preflight counts, anywhere."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bert_tf.config import BertConfig, OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.errors import InputError
+from bert_tf.tpu import chips, runs
+from tests import served_models
+
+ROOT = pathlib.Path(__file__).parent.parent
+TINY = PretrainConfig(
+    model=BertConfig(
+        vocab_size=256,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+    ),
+    data=PretrainDataConfig(max_seq_length=32, max_predictions_per_seq=5),
+    optimizer=OptimizerConfig(warmup_steps=10),
+    train=TrainConfig(steps=100, global_batch_size=16),
+)
+
+
+def test_roofline_by_hand():
+    chip = chips.chip_of("v5e:2x2")
+    line = chips.roofline(chip, flops=197e9, bytes_accessed=819e6)
+    assert (line.compute_seconds, line.memory_seconds) == pytest.approx((1e-3, 1e-3))
+    assert chips.roofline(chip, flops=197e9, bytes_accessed=8.19e9).bound == "memory"
+    assert chips.roofline(chip, flops=1.97e12, bytes_accessed=8.19e9).seconds == pytest.approx(0.01)
+    for wrong in ("v3:2x2", "h100", ""):
+        with pytest.raises(InputError, match="expected one of v4, v5e, v5p, v6e"):
+            chips.chip_of(wrong)
+
+
+@pytest.mark.parametrize("packed", [0, 4])
+def test_the_features_of_a_run_are_those_of_its_shards(packed, shards):
+    run = runs.of_config(TINY, sequences_per_row=packed)
+    names = {"input_word_ids", "input_mask", "input_type_ids", "masked_lm_positions", "masked_lm_ids"}
+    names |= {"masked_lm_weights", "next_sentence_labels", "next_sentence_weights"}
+    names |= {"position_ids", "sequence_ids", "next_sentence_positions"} if packed else set()
+    assert set(run.features) == names
+    assert run.features["next_sentence_labels"] == ((packed or 1,), np.dtype(np.int32))
+    of_shards = dataclasses.replace(
+        TINY,
+        model=dataclasses.replace(TINY.model, max_position_embeddings=64),
+        data=PretrainDataConfig(train=str(shards), max_seq_length=64, max_predictions_per_seq=10),
+    )
+    assert runs.of_config(of_shards).notes == []
+    with pytest.raises(InputError, match="data.max_seq_length=32: expected what the shards were made with"):
+        runs.of_config(dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, train=str(shards))))
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> str:
+    path = str(tmp_path_factory.mktemp("start") / "model")
+    served_models.write(path, "classification")
+    return path
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["classification", "multi_label", "regression", "token_classification", "question_answering", "multiple_choice"]
+    + ["embedding"],
+)
+def test_every_fine_tuning_has_a_step_to_compile(task, start):
+    data = FinetuneDataConfig(max_seq_length=32, max_query_length=8, second_text_field="second_text")
+    run = runs.of_config(FinetuneConfig(task=task, data=data, init_from=start))
+    batch = {name: np.zeros((2, *shape), dtype) for name, (shape, dtype) in run.features.items()}
+    outputs = run.model({name: x for name, x in batch.items()})
+    assert set(run.model.loss_sums(outputs, batch) if task != "embedding" else run.model.loss_weights(batch))
+
+
+def in_tpu_environment(script: str) -> dict:
+    """Runs a script with the TPU compiler; what it prints last, as JSON."""
+    from bert_tf.preflight import ENVIRONMENT
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+_COMPILE = """
+import dataclasses, json
+from tests.test_tpu import TINY
+from bert_tf.tpu import compiling, runs
+config = dataclasses.replace(
+    TINY,
+    optimizer=dataclasses.replace(TINY.optimizer, name={optimizer!r}),
+    train=dataclasses.replace(TINY.train, precision={precision!r}),
+)
+run = runs.of_config(config, sequences_per_row={packed})
+batch = {{name: (16, *shape) for name, (shape, _) in run.features.items()}}
+compiled = compiling.compile_step(run, "v5e:2x2")
+print(json.dumps({{**dataclasses.asdict(compiled), "counted": 3 * run.model.forward_flops(batch) / 4}}))
+"""
+
+
+@pytest.mark.tpu
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("packed", [0, 4])
+def test_the_whole_step_compiles(optimizer, precision, packed):
+    found = in_tpu_environment(_COMPILE.format(optimizer=optimizer, precision=precision, packed=packed))
+    assert found["cores"] == 4 and found["examples_per_core"] == 4
+    assert found["argument_bytes"] > 0
+    assert found["temporary_bytes"] > 0 and found["flops"] > 0 and found["bytes_accessed"] > 0
+
+
+_PLANTED = """
+import json
+import tensorflow as tf
+from tests.test_tpu import TINY
+from bert_tf.errors import InputError
+from bert_tf.tpu import compiling, runs
+run = runs.of_config(TINY)
+block = run.model.encoder.blocks[1]
+call = block.call
+def dynamic(x, visible, training=False):
+    x = call(x, visible, training=training)
+    kept = tf.boolean_mask(x, tf.reduce_sum(x, axis=-1) > 0)  # as many rows as there are positive sums
+    return x + tf.reduce_mean(kept, axis=0)
+block.call = dynamic
+try:
+    compiling.compile_step(run, "v5e:2x2")
+    print(json.dumps("compiled"))
+except InputError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+@pytest.mark.tpu
+def test_a_dynamic_shape_is_told_with_its_layer():
+    told = in_tpu_environment(_PLANTED)
+    assert told.startswith("--topology v5e:2x2: expected a step that compiles. Refused at ")
+    assert "layer_1" in told
+
+
+_FINETUNING = """
+import dataclasses, json
+from bert_tf.config import TrainConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tpu import compiling, runs
+config = FinetuneConfig(
+    task="classification", data=FinetuneDataConfig(max_seq_length=32), init_from={start!r},
+    tuning=TuningConfig(method="lora"), train=TrainConfig(steps=10, global_batch_size=16),
+)
+print(json.dumps(dataclasses.asdict(compiling.compile_step(runs.of_config(config), "v5e:2x2"))))
+"""
+
+
+@pytest.mark.tpu
+def test_a_lora_step_compiles(start):
+    assert in_tpu_environment(_FINETUNING.format(start=start))["flops"] > 0
+
+
+@pytest.mark.tpu
+def test_a_step_that_does_not_fit_is_told_so():
+    script = """
+import dataclasses, json
+from bert_tf.config import BertConfig
+from tests.test_tpu import TINY
+from bert_tf.tpu import compiling, runs
+model = BertConfig(vocab_size=30522, hidden_size=1024, num_hidden_layers=1, num_attention_heads=16,
+                   intermediate_size=4096)
+data = dataclasses.replace(TINY.data, max_seq_length=512, max_predictions_per_seq=76)
+run = runs.of_config(dataclasses.replace(TINY, model=model, data=data))
+try:
+    compiling.compile_step(run, "v5e:2x2", 4 * 4096)
+    print(json.dumps("fits"))
+except compiling.DoesNotFitError as error:
+    print(json.dumps(str(error)))
+"""
+    told = in_tpu_environment(script)
+    assert "of a core's memory: lower train.global_batch_size" in told
+
+
+@pytest.mark.tpu
+def test_operations_are_those_counted_by_hand():
+    """6 x parameters x tokens and attention, of a network wide enough that little else counts."""
+    script = """
+import dataclasses, json
+from bert_tf.config import BertConfig
+from tests.test_tpu import TINY
+from bert_tf.tpu import compiling, runs
+model = BertConfig(vocab_size=8192, hidden_size=512, num_hidden_layers=2, num_attention_heads=8,
+                   intermediate_size=2048, max_position_embeddings=128)
+data = dataclasses.replace(TINY.data, max_seq_length=128, max_predictions_per_seq=20)
+run = runs.of_config(dataclasses.replace(TINY, model=model, data=data))
+compiled = compiling.compile_step(run, "v5e:2x2", 64)
+print(json.dumps(compiled.flops))
+"""
+    width, inner, layers, length, rows, words, predictions = 512, 2048, 2, 128, 16, 8192, 20
+    matrices = layers * (4 * width * width + 2 * width * inner)
+    tokens = rows * length
+    expected = 6 * matrices * tokens  # products with weights, forward and back
+    expected += 6 * layers * 2 * rows * length * length * width  # scores and weighted sums
+    expected += 6 * rows * predictions * (width * width + width * words)  # masked-LM head
+    assert in_tpu_environment(script) == pytest.approx(expected, rel=0.05)
