@@ -4,12 +4,15 @@ import glob
 import importlib.util
 import json
 import os
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from bert_tf.errors import InputError
+
+_TPU_TRIES, _TPU_PAUSE = 6, 10.0  # seconds between two
 
 
 class Worker(NamedTuple):
@@ -96,16 +99,39 @@ def _has_tpu() -> bool:
 
 
 def _tpu() -> tf.distribute.Strategy:
-    if not tf.config.list_physical_devices("TPU") and not os.environ.get("TPU_NAME"):
+    name = os.environ.get("TPU_NAME", "")
+    if not name and not tf.config.list_physical_devices("TPU"):
         raise InputError(
             "train.strategy=tpu: expected a TPU on this host, with tensorflow-tpu installed (requirements/tpu.txt), or "
             "TPU_NAME. Received neither."
         )
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=os.environ.get("TPU_NAME", "local"))
-    if os.environ.get("TPU_NAME"):
-        tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
-    return tf.distribute.TPUStrategy(resolver)
+    where = f"TPU_NAME={name}" if name else "the TPU of this host"
+    for left in range(_TPU_TRIES - 1, -1, -1):
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name or "local")
+            if name not in ("", "local"):
+                tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
+            return tf.distribute.TPUStrategy(resolver)
+        except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError) as error:
+            # A TPU that has just been created, or that another process has just let go of, takes a while.
+            reason = _first_line(error)
+            if not left:
+                raise InputError(
+                    f"train.strategy=tpu: expected {where} to answer within {_TPU_TRIES} tries. Received: {reason}."
+                ) from None
+            print(f"{where} does not answer ({reason}); trying again in {_TPU_PAUSE:.0f} s", flush=True)
+            time.sleep(_TPU_PAUSE)
+        except (ValueError, RuntimeError, tf.errors.OpError) as error:
+            raise InputError(
+                f"train.strategy=tpu: expected {where} to be a TPU that no other process uses. "
+                f"Received: {_first_line(error)}."
+            ) from None
+    raise AssertionError  # the last try returns or raises
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def distributed(strategy: tf.distribute.Strategy, batches: Callable[[Worker], tf.data.Dataset]):
