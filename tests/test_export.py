@@ -320,7 +320,7 @@ def test_the_gate_compares_answers():
     one, other = [{"y": np.array([1.0])}], [{"y": np.array([1.1])}]
     assert gate.check_answers(asked, one, one, tolerance=1e-5) == 0.0
     with pytest.raises(
-        InputError, match="serving_default: y: expected what the Keras model gives. Received up to 1.0e-01"
+        InputError, match="serving_default: y: expected what the Keras model gives. Received up to 9.1e-02"
     ):
         gate.check_answers(asked, one, other, tolerance=1e-5)
     with pytest.raises(InputError, match="up to nan"):

@@ -13,7 +13,7 @@ _BASE = {"bert_tf.config", "bert_tf.config_io", "bert_tf.errors", "bert_tf.recor
     "bert_tf.tokenizer_config",
     "bert_tf.record_files",
 }
-# The tokenizer's own modules, but for words, are nobody else's.
+# The tokenizer's own modules, but for words, are nobody else's; serving works on tokens in the graph as it does.
 _SHARED = _BASE | {"bert_tf.tokenizer", "bert_tf.words", "bert_tf.command"}
 # What each room may import of bert_tf, beside itself. serving loads fine-tuned models, so it knows interop and tasks.
 _ALLOWED = {
@@ -21,7 +21,7 @@ _ALLOWED = {
     "training": _SHARED | {"bert_tf.modeling"},
     "tasks": _SHARED | {"bert_tf.modeling"},
     "interop": _SHARED | {"bert_tf.modeling"},
-    "serving": _SHARED | {"bert_tf.modeling", "bert_tf.interop", "bert_tf.tasks"},
+    "serving": _SHARED | {"bert_tf.segments"} | {"bert_tf.modeling", "bert_tf.interop", "bert_tf.tasks"},
     "tpu": _SHARED | {"bert_tf.modeling", "bert_tf.training", "bert_tf.tasks", "bert_tf.interop"},
     "pipelines": _SHARED,
     "configs": {"bert_tf.config", "bert_tf.config_finetune"},

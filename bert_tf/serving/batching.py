@@ -149,7 +149,7 @@ class Runner:
         with self._changed:
             waiting = sum(len(batch.requests) for batch in self._batches)
             if self._stopped or waiting >= self._config.max_enqueued:
-                what = "the server stops" if self._stopped else f"{waiting} requests wait already"
+                what = "the server stops" if self._stopped else f"requests that wait already: {waiting}"
                 raise RequestError(grpc.StatusCode.UNAVAILABLE, what)
             for batch in self._batches:
                 fits = batch.rows + request.rows <= self._config.max_batch_size
