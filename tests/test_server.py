@@ -187,7 +187,7 @@ def test_rest_errors(served):
     for body in ({**named, "examples": []}, {**named, "examples": [{"words": "a"}]}, {"examples": [{"text": "a"}]}):
         assert served.refused(classify, body)[0] == 400
     assert served.refused("/v1/models/two/labels/x:predict", {"instances": ["a"]})[0] == 400
-    for unknown in ("/v1/models/nobody:predict", "/v1/models/two/versions/9:predict", "/v2"):
+    for unknown in ("/v1/models/nobody:predict", "/v1/models/two/versions/9:predict", "/v1/models/two:dance", "/v2"):
         assert served.refused(unknown, {"instances": ["a"]})[0] == 404
     assert served.refused("/v1/models/nobody")[0] == 404
     code, error = served.refused(path, json.dumps({"instances": ["a" * 10_000_000]}).encode())
