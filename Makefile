@@ -14,7 +14,7 @@ help:
 	@echo "make format      let ruff rewrite what lint would refuse"
 	@echo "make plots       curves of runs as a picture: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
-	@echo "make tpu-test    tiny runs through the TPU compiler, in that environment (some ten minutes)"
+	@echo "make tpu-test    tiny runs through the TPU compiler, in that environment (many minutes)"
 	@echo "make lock        resolve requirements/{cpu,gpu,tpu}.txt again (needs uv)"
 
 env: $(BIN)/.complete

@@ -1,6 +1,6 @@
 """Answers of a base-size text classifier: this project's SavedModel, transformers' pipeline, ONNX Runtime.
 
-python -m benchmarks.serving                    some 20 minutes on 2 cores, environments included
+python -m benchmarks.serving                    environments included
 python -m benchmarks.serving --profile          where a call of the SavedModel spends its time
 
 Random weights of BERT base, float32, real texts of 32, 128 and 384 tokens, one and 32 a call. Each runs in a process of

@@ -61,10 +61,10 @@ def run(
 
     chips.chip_of(topology)
     made = runs.of_config(config, sequences_per_row)
-    compiled = _compiled(made, config, topology, sequences_per_row)
+    compiled = _compiled(made, config, topology)
     found = _figures(made, compiled, price)
     if largest_batch:
-        per_core, tried = _largest(made, config, compiled, sequences_per_row)
+        per_core, tried = _largest(made, config, compiled)
         found["largest_examples_per_core"] = per_core
         found["tried_examples_per_core"] = tried
     return found, made.notes
@@ -80,7 +80,7 @@ def _figures(made, compiled, price: float | None) -> dict:
     return reporting.figures(compiled, steps=made.train.steps, analytic_flops=analytic, price=price)
 
 
-def _largest(made, config, compiled, sequences_per_row: int) -> tuple[int, list[int]]:
+def _largest(made, config, compiled) -> tuple[int, list[int]]:
     """The largest power of two of examples a core that fits, and what was tried."""
     from bert_tf.tpu.compiling import DoesNotFitError
 
@@ -90,14 +90,14 @@ def _largest(made, config, compiled, sequences_per_row: int) -> tuple[int, list[
         tried.append(rows)
         print(f"trying {rows} examples a chip ...", file=sys.stderr, flush=True)
         try:
-            _compiled(made, config, compiled.topology, sequences_per_row, rows * compiled.cores)
+            _compiled(made, config, compiled.topology, rows * compiled.cores)
         except DoesNotFitError:
             break
         best = rows
     return best, tried
 
 
-def _compiled(made, config, topology: str, sequences_per_row: int, batch_size: int | None = None):
+def _compiled(made, config, topology: str, batch_size: int | None = None):
     """Compiles, unless the same was compiled before."""
     from bert_tf.tpu.compiling import Compiled, compile_step
 

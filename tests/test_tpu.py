@@ -14,7 +14,7 @@ import tensorflow as tf
 from bert_tf.config import BertConfig, OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
 from bert_tf.errors import InputError
-from bert_tf.tpu import chips, runs
+from bert_tf.tpu import chips, compiling, reporting, runs
 from bert_tf.training import strategy
 from tests import served_models
 
@@ -43,6 +43,35 @@ def test_roofline_by_hand():
     for wrong in ("v3:2x2", "h100", ""):
         with pytest.raises(InputError, match="expected one of v4, v5e, v5p, v6e"):
             chips.chip_of(wrong)
+
+
+def test_figures_by_hand():
+    compiled = compiling.Compiled(
+        topology="v5e:2x2",
+        cores=4,
+        examples_per_core=8,
+        argument_bytes=2**30,
+        temporary_bytes=2**31,
+        output_bytes=0,
+        flops=1.97e12,  # 10 ms of computing
+        bytes_accessed=819e6,  # 1 ms of memory
+        seconds=60.0,
+    )
+    found = reporting.figures(compiled, steps=360_000, analytic_flops=4e12, price=2.0)
+    assert found["fits"] and found["bound"] == "compute" and found["analytic_flops_per_core"] == 1e12
+    assert found["step_seconds"] == pytest.approx(0.01) and found["examples_per_second"] == pytest.approx(3200)
+    assert (found["hours"], found["chip_hours"], found["cost"]) == pytest.approx((1.0, 4.0, 8.0))
+    told = reporting.words(found | {"largest_examples_per_core": 64}, ["rows: packed"])
+    for part in (
+        "together 3.000: fits into its 16 GiB",
+        "compute binds",
+        "assumed: rows: packed",
+        ", 8 at the price",
+        "64 ex",
+    ):
+        assert part in told
+    large = reporting.figures(dataclasses.replace(compiled, temporary_bytes=2**34), steps=1, analytic_flops=1.0)
+    assert "cost" not in large and "to make it fit: raise train.microbatches" in reporting.words(large, [])
 
 
 @pytest.mark.parametrize("packed", [0, 4])

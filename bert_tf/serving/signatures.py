@@ -50,10 +50,10 @@ def signatures(task: Task, model: keras.Model, tokenizer: Tokenizer) -> dict[str
     Raises:
       InputError: rows of the model are too short for the task.
     """
-    made = _Maker(task, model, tokenizer).make()
-    if task.name == "question_answering" and task.data.max_seq_length < 5:
-        raise InputError(f"max_seq_length: expected room for a question and a context. Received {task.data}.")
-    return made
+    length = task.data.max_seq_length
+    if task.name == "question_answering" and length < 5:
+        raise InputError(f"max_seq_length: expected at least 5, for a question and a context. Received: {length}.")
+    return _Maker(task, model, tokenizer).make()
 
 
 def _signature(body: Callable[..., dict], specs: dict[str, tf.TensorSpec], inputs, outputs, method="predict"):

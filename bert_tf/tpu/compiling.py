@@ -45,14 +45,7 @@ class Compiled:
 
 
 class DoesNotFitError(InputError):
-    """The step takes more memory than a core has.
-
-    needed: as the compiler tells it, such as "17.5G of 15.75G".
-    """
-
-    def __init__(self, message: str, needed: str):
-        super().__init__(message)
-        self.needed = needed
+    """The step takes more memory than a core has."""
 
 
 def devices_of(topology: str) -> list:
@@ -171,7 +164,7 @@ def _refusal(error: Exception, topology: str) -> InputError:
             f"--topology {topology}: expected a step that fits. Received one that takes {needed} of a core's memory: "
             "lower train.global_batch_size, or raise train.microbatches."
         )
-        return DoesNotFitError(message, needed)
+        return DoesNotFitError(message)
     layers = list(dict.fromkeys(_LAYER.findall(text)))
     where = f" at {layers[0]}" if layers else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]

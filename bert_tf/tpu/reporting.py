@@ -61,6 +61,10 @@ def words(found: dict, notes: list[str]) -> str:
     ]
     if "cost" in found:
         lines[-1] += f", {found['cost']:.0f} at the price that was given"
+    if "largest_examples_per_core" in found:
+        lines.append(
+            f"the largest power-of-two multiple that fits: {found['largest_examples_per_core']} examples a chip"
+        )
     if not found["fits"]:
         lines.append("to make it fit: raise train.microbatches, lower train.global_batch_size, or take more chips")
     return "\n".join(lines)
