@@ -86,12 +86,7 @@ class SelfAttention(keras.layers.Layer):
         heads = self.config.num_attention_heads
         head_size = self.config.hidden_size // heads
         batch, length = ops.shape(x)[0], ops.shape(x)[1]
-        # One product for all three: processors reach their speed on wide matrices only.
-        projections = (self.query, self.key, self.value)
-        kernel = ops.concatenate([ops.cast(layer.kernel, self.compute_dtype) for layer in projections], axis=1)
-        bias = ops.concatenate([ops.cast(layer.bias, self.compute_dtype) for layer in projections], axis=0)
-        projected = ops.matmul(ops.cast(x, self.compute_dtype), kernel) + bias
-        projected = ops.reshape(projected, (batch, length, 3, heads, head_size))
+        projected = ops.reshape(self.project(x), (batch, length, 3, heads, head_size))
         query, key, value = ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)  # [batch, heads, length, size]
         scores = ops.matmul(query * head_size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
         # A large finite number rather than -inf: a position that sees none then gives numbers, not NaN.
@@ -100,6 +95,14 @@ class SelfAttention(keras.layers.Layer):
         weights = self.dropout(ops.cast(weights, self.compute_dtype), training=training)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         return self.output_dense(ops.reshape(context, (batch, length, heads * head_size)))
+
+    def project(self, x):
+        """[batch, length, hidden] -> [batch, length, 3 * hidden]: query, key and value."""
+        # One product for all three: processors reach their speed on wide matrices only.
+        layers = (self.query, self.key, self.value)
+        kernel = ops.concatenate([ops.cast(layer.kernel, self.compute_dtype) for layer in layers], axis=1)
+        bias = ops.concatenate([ops.cast(layer.bias, self.compute_dtype) for layer in layers], axis=0)
+        return ops.matmul(ops.cast(x, self.compute_dtype), kernel) + bias
 
 
 class Adapter(keras.layers.Layer):
@@ -155,7 +158,11 @@ class TransformerBlock(keras.layers.Layer):
         if self.adapters:
             attended = self.adapters[0](attended)
         x = self.attention_norm(x + self.dropouts[0](attended, training=training))
-        hidden = self.output_dense(activation(self.config, self.intermediate(x)))
+        hidden = self.output_dense(activation(self.config, self.expand(x)))
         if self.adapters:
             hidden = self.adapters[1](hidden)
         return self.output_norm(x + self.dropouts[1](hidden, training=training))
+
+    def expand(self, x):
+        """[batch, length, hidden] -> [batch, length, intermediate]."""
+        return self.intermediate(x)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from bert_tf.errors import InputError
 from bert_tf.serving import gate, tflite, warm_up
 from bert_tf.serving.graph_rows import MAX_ROWS_OF_A_TEXT
+from bert_tf.serving.layout import lay_out
 from bert_tf.serving.loading import Loaded, load
 from bert_tf.serving.signatures import Signature, signatures
 
@@ -53,20 +54,21 @@ def export(
     except OSError as error:
         raise InputError(f"--output {output}: expected a folder for versions. Received: {error.strerror}.") from None
     loaded = load(model_directory, task=task, dtype=dtype)
+    trained = signatures(loaded.task, loaded.model, loaded.tokenizer)
+    requests = warm_up.requests(loaded.task, trained)
+    expected = gate.answers_here(trained, requests)
+    lay_out(loaded.model)
     made = signatures(loaded.task, loaded.model, loaded.tokenizer)
     temporary = tempfile.mkdtemp(prefix=".export.", suffix=".tmp", dir=output)
     try:
         _write(temporary, loaded, made, dtype)
         name = os.path.basename(os.path.abspath(output))
-        warm_up.write(temporary, name, made, warm_up.requests(loaded.task, made))
+        warm_up.write(temporary, name, made, requests)
         gate.check_ops(temporary)
-        # What is compared are the records that were written.
-        requests = warm_up.read(temporary)
-        expected = gate.answers_here(made, requests)
         # Narrow types round otherwise where a graph is optimized otherwise.
         worst = gate.check_answers(
             requests,
-            gate.run_clean(temporary, requests),
+            gate.run_clean(temporary, warm_up.read(temporary)),
             expected,
             tolerance=1e-5 if dtype == "float32" else 0.05,
             strict=dtype == "float32",
@@ -89,7 +91,7 @@ def export(
 
 def _write(path: str, loaded: Loaded, made: dict[str, Signature], dtype: str) -> None:
     archive = keras.export.ExportArchive()
-    archive.track(loaded.model)
+    # The model itself is not tracked: its variables that no signature uses are not saved.
     archive.tokenizer = loaded.tokenizer
     for name, signature in made.items():
         signature.function.get_concrete_function()
