@@ -3,10 +3,11 @@
 python -m benchmarks.serving                    environments included
 python -m benchmarks.serving --profile          where a call of the SavedModel spends its time
 
-Random weights of BERT base, float32, real texts of 32, 128 and 384 tokens, one and 32 a call. Each runs in a process of
-its own and in turns; p50 and p99 of one text a call, the median of 32. Strings go in everywhere: tokenization counts.
+Random weights of BERT base, float32, real texts of 32, 128 and 384 tokens, one and 32 a call. Each has a process of its
+own, and they take turns; the median, of single texts the 99th percentile too. Strings go in: tokenization counts.
 """
 
+import collections
 import json
 import os
 import statistics
@@ -17,14 +18,16 @@ import time
 
 from absl import app, flags
 
+from benchmarks import results_file
 from benchmarks.train_peers.environments import python_of
 
-_ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns of all.")
+_ROUNDS = flags.DEFINE_integer("rounds", 6, "Turns of all at every point.")
 _ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "torch", "onnx"], "Whom to time.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the ops of a call of one text of 128 tokens.")
 _NAMES = ("ours", "torch", "onnx")
 _LENGTHS, _BATCHES = (32, 128, 384), (1, 32)
-_CALLS = {(32, 1): 60, (128, 1): 40, (384, 1): 15, (32, 32): 6, (128, 32): 3, (384, 32): 2}
+_TOLD = {"ours": "this project", "torch": "transformers, PyTorch", "onnx": "ONNX Runtime"}
+_CALLS = {(32, 1): 15, (128, 1): 15, (384, 1): 10, (32, 32): 2, (128, 32): 1, (384, 32): 1}
 
 
 def _make(folder: str) -> tuple[str, str]:
@@ -108,20 +111,34 @@ def _tokenization(points: list[dict]) -> dict[tuple[int, int], float]:
     return found
 
 
-def _time(name: str, model: str, points: str) -> dict[tuple[int, int], list[float]]:
-    python = sys.executable if name == "ours" else python_of("serving")
-    command = [python, "-m", "benchmarks.serving_peers", name, model, points]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{name}: {done.stderr[-2000:]}")
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return {(line["length"], line["batch"]): line["seconds"] for line in lines}
+class _Peer:
+    """A process that answers, and waits while others do."""
+
+    def __init__(self, name: str, model: str, points: str):
+        python = sys.executable if name == "ours" else python_of("serving")
+        self._process = subprocess.Popen(
+            [python, "-m", "benchmarks.serving_peers", name, model, points],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._name = name
+
+    def seconds(self, point: int, calls: int) -> list[float]:
+        print(point, calls, file=self._process.stdin, flush=True)
+        for line in self._process.stdout:
+            if line.startswith("["):
+                return json.loads(line)
+        sys.exit(f"{self._name}: ended with {self._process.wait()}")
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
 
 
 def _profile(version: str, point: dict) -> None:
     """The ops of the graph by their time, from TensorFlow's own timeline."""
-    import collections
-
     import tensorflow as tf
 
     session = tf.compat.v1.Session(graph=tf.Graph())
@@ -154,25 +171,43 @@ def main(_) -> None:
             json.dump(points, file)
         tokenization = _tokenization(points)
         names = _ONLY.value or _NAMES
-        times: dict[str, dict] = {name: {} for name in names}
-        for number in range(_ROUNDS.value):
-            for name in names:
-                for point, seconds in _time(name, version if name == "ours" else model, path).items():
-                    times[name].setdefault(point, []).extend(seconds)
-                print(f"round {number + 1}: {name} done", flush=True)
-    print("| tokens | batch | " + " | ".join(f"{n} p50 / p99 ms (texts/s)" for n in names) + " | tokenization |")
-    print("|---|---|" + "---|" * (len(names) + 1))
-    for length in _LENGTHS:
-        for batch in _BATCHES:
-            cells = []
-            for name in names:
-                seconds = sorted(times[name][length, batch])
-                p50, p99 = statistics.median(seconds), seconds[min(len(seconds) - 1, int(0.99 * len(seconds)))]
-                cells.append(f"{p50 * 1000:.1f} / {p99 * 1000:.1f} ({batch / p50:.1f})")
-            share = ""
-            if "ours" in times:
-                share = f"{tokenization[length, batch] / statistics.median(times['ours'][length, batch]):.1%}"
-            print(f"| {length} | {batch} | " + " | ".join(cells) + f" | {share} |")
+        times: dict[str, dict] = {name: collections.defaultdict(list) for name in names}
+        peers = {name: _Peer(name, version if name == "ours" else model, path) for name in names}
+        for peer in peers.values():
+            peer.seconds(0, 1)
+        for number, point in enumerate(points):
+            for _ in range(_ROUNDS.value):
+                for name, peer in peers.items():
+                    times[name][point["length"], point["batch"]] += peer.seconds(number, point["calls"])
+            print(f"{point['batch']} x {point['length']} tokens done", flush=True)
+        for peer in peers.values():
+            peer.close()
+    results_file.save("serving", [_row(point, times, tokenization) for point in tokenization], _versions(names))
+
+
+def _row(point: tuple[int, int], times: dict[str, dict], tokenization: dict) -> dict[str, str]:
+    length, batch = point
+    row = {"tokens": str(length), "texts a call": str(batch)}
+    for name, found in times.items():
+        seconds = sorted(found[point])
+        median = statistics.median(seconds)
+        high = seconds[min(len(seconds) - 1, int(0.99 * len(seconds)))]
+        row[_TOLD[name]] = f"{median * 1000:.0f} ms, p99 {high * 1000:.0f}" if batch == 1 else f"{median * 1000:.0f} ms"
+        row[_TOLD[name]] += f"; {batch / median:.1f} texts/s"
+    if "ours" in times:
+        ours = statistics.median(times["ours"][point])
+        if "torch" in times:
+            row["PyTorch / here"] = f"**{statistics.median(times['torch'][point]) / ours:.2f}**"
+        row["tokenization here"] = f"{tokenization[point] / ours:.1%}"
+    return row
+
+
+def _versions(names) -> dict[str, str]:
+    if list(names) == ["ours"]:
+        return {}
+    packages = ("torch", "transformers", "onnxruntime")
+    code = f"import importlib.metadata as m, json; print(json.dumps({{p: m.version(p) for p in {packages}}}))"
+    return json.loads(subprocess.run([python_of("serving"), "-c", code], capture_output=True, check=True).stdout)
 
 
 if __name__ == "__main__":

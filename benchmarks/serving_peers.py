@@ -1,6 +1,8 @@
 """Answers of a text classifier, timed, in a process of its own; benchmarks/serving.py starts it.
 
 python -m benchmarks.serving_peers NAME MODEL POINTS.json     NAME: ours, torch or onnx
+
+It reads lines "POINT CALLS" from standard input and writes for each the seconds of so many calls, as JSON.
 """
 
 import json
@@ -67,14 +69,16 @@ def onnx(model: str) -> Callable[[list[str]], list]:
 def main(name: str, model: str, points: str) -> None:
     answer = {"ours": ours, "torch": torch, "onnx": onnx}[name](model)
     with open(points, encoding="utf-8") as file:
-        for point in json.load(file):
-            answer(point["texts"])
-            seconds = []
-            for _ in range(point["calls"]):
-                begin = time.perf_counter()
-                answer(point["texts"])
-                seconds.append(time.perf_counter() - begin)
-            print(json.dumps({"batch": point["batch"], "length": point["length"], "seconds": seconds}), flush=True)
+        texts = [point["texts"] for point in json.load(file)]
+    for line in sys.stdin:
+        point, calls = map(int, line.split())
+        answer(texts[point][:1])  # awake again
+        seconds = []
+        for _ in range(calls):
+            begin = time.perf_counter()
+            answer(texts[point])
+            seconds.append(time.perf_counter() - begin)
+        print(json.dumps(seconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,7 @@ class TrainConfig:
     steps: int = 1_000_000  # optimizer steps; BERT paper, A.2
     global_batch_size: int = 256  # examples per optimizer step, over all replicas
     microbatches: int = 1  # pieces that a replica's batch is cut into, one after the other, to save memory
+    rematerialize: bool = False  # compute a block's activations again in the backward pass, to save more memory
     # auto: a TPU if this host has one, else the workers of TF_CONFIG, else all GPUs of this host, else its CPU
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
     # Of the activations; weights, their moments and the losses stay float32.
@@ -123,6 +124,7 @@ class TrainConfig:
     evaluate_examples: int | None = None  # validation examples looked at each time; none: all
     checkpoint_every: int = 1_000  # steps between two checkpoints
     keep_checkpoints: int = 3  # the last so many, and the best by validation loss
+    mirror: str = ""  # folder such as gs://bucket/run: a copy of the workdir, from which an empty one is filled
     on_nonfinite: Literal["stop", "rewind"] = "stop"  # when a loss or gradient is no number
     rewind_checkpoints: int = 1  # rewind: checkpoints to go back; the batches from there to the fault are skipped
     profile_steps: tuple[int, int] | None = None  # write a profile of these steps to events/, the first to the last

@@ -17,7 +17,7 @@ FREE_ON_RESUME = frozenset(
     f"train.{name}"
     for name in (
         *("strategy", "microbatches", "xla", "steps_per_loop", "log_every", "checkpoint_every", "keep_checkpoints"),
-        *("on_nonfinite", "rewind_checkpoints", "profile_steps"),
+        *("on_nonfinite", "rewind_checkpoints", "profile_steps", "mirror", "rematerialize"),
     )
 )
 _NONE_WORDS = ("none", "null")

@@ -23,6 +23,7 @@ from bert_tf.tasks.task import Rows, Task, caller, outputs_of
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.training import example_input, precision, strategy
 from bert_tf.training.evaluator import Selection
+from bert_tf.training.mirror import Mirror
 from bert_tf.training.trainer import Batches, Trainer
 
 _HEADS = tuple(f"{name}.{part}" for name in ("classifier", "qa_outputs") for part in ("weight", "bias"))
@@ -48,6 +49,8 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         trained = ", ".join(name for name in TASKS if task_named(name).is_trained)
         raise InputError(f"task={config.task}: it is learned by bert_tf.pretrain. Expected one of {trained}.")
     worker = strategy.this_worker(config.train.strategy)
+    mirror = Mirror(workdir, config.train.mirror if worker.is_chief else "")
+    mirror.fetch()
     distribution = strategy.create(config.train.strategy)
     source = open_source(config.init_from, "init_from")
     if config.data.max_seq_length > source.config.max_position_embeddings:
@@ -90,6 +93,7 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         worker=worker,
         rate_shares=functools.partial(tuning.rate_shares, decay=config.tuning.layer_decay),
         selection=_selection(config, task, looked_at["validation"], rows["validation"]),
+        on_checkpoint=mirror.try_push,
     )
     _check_metric(config, task, trainer.model, looked_at["validation"], tokenizer)
     if worker.is_chief:
@@ -118,7 +122,9 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     _save(config, task, source, trainer.model, workdir)
     from bert_tf import evaluate
 
-    return evaluate.run(workdir, examples)
+    scores = evaluate.run(workdir, examples)
+    mirror.push()
+    return scores
 
 
 def read_examples(config: FinetuneConfig) -> dict[str, list[dict]]:

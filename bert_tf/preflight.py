@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -59,12 +60,12 @@ def run(
     """
     from bert_tf.tpu import chips, runs
 
-    chips.chip_of(topology)
+    chip = chips.chip_of(topology)
     made = runs.of_config(config, sequences_per_row)
     compiled = _compiled(made, config, topology)
     found = _figures(made, compiled, price)
     if largest_batch:
-        per_core, tried = _largest(made, config, compiled)
+        per_core, tried = _largest(made, config, compiled, chip.hbm)
         found["largest_examples_per_core"] = per_core
         found["tried_examples_per_core"] = tried
     return found, made.notes
@@ -80,21 +81,34 @@ def _figures(made, compiled, price: float | None) -> dict:
     return reporting.figures(compiled, steps=made.train.steps, analytic_flops=analytic, price=price)
 
 
-def _largest(made, config, compiled) -> tuple[int, list[int]]:
-    """The largest power of two of examples a core that fits, and what was tried."""
+def _largest(made, config, compiled, hbm: float) -> tuple[int, list[int]]:
+    """The examples a core that fit, the config's times the largest power of two; and what was tried."""
     from bert_tf.tpu.compiling import DoesNotFitError
 
-    tried, best, rows = [], compiled.examples_per_core, compiled.examples_per_core
-    for _ in range(_MOST_DOUBLINGS):
-        rows *= 2
+    tried: list[int] = []
+
+    def fits(doublings: int) -> bool:
+        rows = compiled.examples_per_core * 2**doublings
         tried.append(rows)
         print(f"trying {rows} examples a chip ...", file=sys.stderr, flush=True)
         try:
             _compiled(made, config, compiled.topology, rows * compiled.cores)
         except DoesNotFitError:
-            break
-        best = rows
-    return best, tried
+            return False
+        return True
+
+    # Activations grow with the batch, the rest does not: begin where that leads, and go from there.
+    activations = max(compiled.temporary_bytes, 1)
+    guess = math.log2(max((hbm - compiled.total_bytes) / activations + 1, 1))
+    doublings = min(int(guess), _MOST_DOUBLINGS)
+    if doublings and not fits(doublings):
+        while doublings > 1 and not fits(doublings - 1):
+            doublings -= 1
+        doublings -= 1
+    else:
+        while doublings < _MOST_DOUBLINGS and fits(doublings + 1):
+            doublings += 1
+    return compiled.examples_per_core * 2**doublings, tried
 
 
 def _compiled(made, config, topology: str, batch_size: int | None = None):

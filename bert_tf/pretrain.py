@@ -25,11 +25,15 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     from bert_tf.tokenizer_config import TokenizerConfig
     from bert_tf.training import precision, shard_folder, shard_input, strategy
     from bert_tf.training.dynamic_masking import Masking
+    from bert_tf.training.mirror import Mirror
     from bert_tf.training.trainer import Batches, Trainer
     from bert_tf.vocabulary import Vocabulary
 
     data, train = config.data, config.train
     worker = strategy.this_worker(train.strategy)
+    # Others wait in create until the chief has what lies there.
+    mirror = Mirror(workdir, train.mirror if worker.is_chief else "")
+    mirror.fetch()
     distribution = strategy.create(train.strategy)
     folders = {"data.train": shard_folder.ShardFolder.open(data.train, "data.train")}
     if data.validation is not None:
@@ -74,6 +78,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         strategy=distribution,
         workdir=workdir,
         worker=worker,
+        on_checkpoint=mirror.try_push,
     )
     # Kept once nothing is left that could refuse the run, so that a corrected command meets an empty workdir.
     if worker.is_chief:
@@ -120,6 +125,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         tokenizer=TokenizerConfig(lower_case=training.lower_case),
         max_seq_length=data.max_seq_length,
     )
+    mirror.push()
     return metrics
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -133,6 +134,26 @@ def test_twenty_steps_are_the_same(alone, shards, tmp_path, workers, overrides):
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value, atol=1e-4, err_msg=name)
     assert job.lines[-1]["loss"] == pytest.approx(alone.lines[-1]["loss"], rel=1e-4)
+
+
+def test_a_run_goes_on_from_its_mirror_when_the_disk_is_lost(shards, tmp_path):
+    whole = Job(tmp_path / "whole", shards, steps=40, dropout=0.1).finish()
+    job, mirror = Job(tmp_path / "lost", shards, steps=40, dropout=0.1), tmp_path / "mirror"
+    override = f"train.mirror={mirror}"
+    process = job.start(override)[0]
+    while not list(mirror.glob("checkpoints/step-*.safetensors")):
+        assert process.poll() is None, job.said()[-3000:]
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    shutil.rmtree(job.workdir)
+    job.finish(override)
+    assert "filled with" in job.said()
+    assert_same_bits(job, whole)
+    there = {path.name: path.read_bytes() for path in mirror.glob("checkpoints/*")}
+    assert there == {path.name: path.read_bytes() for path in (job.workdir / "checkpoints").iterdir()}
+    for name in ("metrics.jsonl", "config.json", "model/model.safetensors"):
+        assert (mirror / name).read_bytes() == (job.workdir / name).read_bytes()
 
 
 def assert_same_bits(job: Job, whole: Job):

@@ -223,8 +223,10 @@ print(json.dumps({{**dataclasses.asdict(compiled), "counted": 3 * run.model.forw
 def test_the_whole_step_compiles(optimizer, precision, packed):
     found = in_tpu_environment(_COMPILE.format(optimizer=optimizer, precision=precision, packed=packed))
     assert found["cores"] == 4 and found["examples_per_core"] == 4
-    assert found["argument_bytes"] > 0
-    assert found["temporary_bytes"] > 0 and found["flops"] > 0 and found["bytes_accessed"] > 0
+    # Temporaries of so small a step may all live in the chip's own memory.
+    assert found["argument_bytes"] > 0 and found["temporary_bytes"] >= 0
+    assert found["flops"] > 0.95 * found["counted"]
+    assert found["bytes_accessed"] > found["argument_bytes"]
 
 
 _PLANTED = """
@@ -259,7 +261,7 @@ def test_a_dynamic_shape_is_told_with_its_layer():
 _FINETUNING = """
 import dataclasses, json
 from bert_tf.config import TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, TuningConfig
 from bert_tf.tpu import compiling, runs
 config = FinetuneConfig(
     task="classification", data=FinetuneDataConfig(max_seq_length=32), init_from={start!r},
@@ -292,7 +294,7 @@ except compiling.DoesNotFitError as error:
     print(json.dumps(str(error)))
 """
     told = in_tpu_environment(script)
-    assert "of a core's memory: lower train.global_batch_size" in told
+    assert "takes 24.00G in one array of 16.00G of a core's memory: raise train.microbatches" in told
 
 
 @pytest.mark.tpu

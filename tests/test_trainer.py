@@ -108,6 +108,14 @@ def test_microbatches_compute_the_same_steps(undisturbed, small_config_module, t
     assert_close(undisturbed, Run(small_config_module, tmp_path, microbatches=4).fit(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("xla", ["off", "on"])
+def test_rematerialization_computes_the_same_steps(small_config_module, tmp_path, xla):
+    """With dropout: what is computed again must draw the same."""
+    config = dataclasses.replace(small_config_module, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2)
+    kept, again = (Run(config, tmp_path / str(x), xla=xla, rematerialize=x).fit() for x in (False, True))
+    assert_close(kept, again, rtol=1e-5)
+
+
 def test_steps_per_loop_changes_nothing(undisturbed, small_config_module, tmp_path):
     whole = {"log_every": 6, "checkpoint_every": 6}
     other = Run(small_config_module, tmp_path / "six", steps_per_loop=6, **whole)

@@ -51,7 +51,7 @@ class BertEncoder(keras.layers.Layer):
         visible = _visible(inputs["input_mask"], inputs.get("sequence_ids"))
         states = [x]
         for block in self.blocks:
-            x = block(x, visible, training=training)
+            x = self.run_block(block, x, visible, training)
             states.append(x)
         outputs = {"sequence_output": x, "hidden_states": states}
         if self.pooler is not None:
@@ -59,6 +59,10 @@ class BertEncoder(keras.layers.Layer):
             first = x[:, 0] if positions is None else gather_positions(x, positions)
             outputs["pooled_output"] = ops.tanh(self.pooler(first))
         return outputs
+
+    def run_block(self, block, x, visible, training):
+        """What the encoder calls each block through; training may put something else here."""
+        return block(x, visible, training=training)
 
 
 def _visible(input_mask, sequence_ids):

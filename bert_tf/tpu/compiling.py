@@ -154,15 +154,26 @@ def _lowered(run: Run, devices: list, batch_size: int):
         return jax.jit(mapped, donate_argnums=(0, 1, 2, 3)).lower(*arguments)
 
 
+def _memory_needed(text: str) -> str | None:
+    """What the compiler says of too little memory: of all arrays together, or of a single one that is too large."""
+    together = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) hbm", text)
+    if together:
+        return f"{together.group(1)} of {together.group(2)}"
+    one = re.search(r"Allocation \(size=(\d+)\) would exceed memory \(size=(\d+)\)", text)
+    if one:
+        size, memory = (int(number) / 2**30 for number in one.groups())
+        return f"{size:.2f}G in one array of {memory:.2f}G"
+    return None
+
+
 def _refusal(error: Exception, topology: str) -> InputError:
     """The compiler's error as one sentence, with the layer that it names."""
     text = str(error)
-    full = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) hbm", text)
-    if full:
-        needed = f"{full.group(1)} of {full.group(2)}"
+    needed = _memory_needed(text)
+    if needed:
         message = (
             f"--topology {topology}: expected a step that fits. Received one that takes {needed} of a core's memory: "
-            "lower train.global_batch_size, or raise train.microbatches."
+            "raise train.microbatches, set train.rematerialize=true, or lower train.global_batch_size."
         )
         return DoesNotFitError(message)
     layers = list(dict.fromkeys(_LAYER.findall(text)))

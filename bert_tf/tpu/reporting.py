@@ -66,5 +66,8 @@ def words(found: dict, notes: list[str]) -> str:
             f"the largest power-of-two multiple that fits: {found['largest_examples_per_core']} examples a chip"
         )
     if not found["fits"]:
-        lines.append("to make it fit: raise train.microbatches, lower train.global_batch_size, or take more chips")
+        lines.append(
+            "to make it fit: raise train.microbatches, set train.rematerialize=true, lower train.global_batch_size, or "
+            "take more chips"
+        )
     return "\n".join(lines)

@@ -57,6 +57,7 @@ class Checkpoints:
       slots: variables.
       keep: how many of the last ones stay.
       is_writer: one of several workers writes, all read the same folder.
+      on_saved: called by the thread that writes, when a checkpoint is whole; raises nothing.
     """
 
     def __init__(
@@ -68,9 +69,10 @@ class Checkpoints:
         slots: Slots,
         keep: int,
         is_writer: bool = True,
+        on_saved: Callable[[], None] = lambda: None,
     ):
         self._folder = os.path.join(workdir, "checkpoints")
-        self._keep, self._is_writer = keep, is_writer
+        self._keep, self._is_writer, self._on_saved = keep, is_writer, on_saved
         self._variables = dict(zip((f"weights/{name}" for name in names), weights, strict=True))
         for kind, moments in (("first", slots.first), ("second", slots.second)):
             self._variables |= dict(zip((f"{kind}/{name}" for name in names), moments, strict=True))
@@ -194,6 +196,7 @@ class Checkpoints:
             try:
                 _write(path, tensors, metadata)
                 then()
+                self._on_saved()
             except _WRITE_ERRORS as error:
                 kept = self.steps()
                 last = f"the one of step {kept[-1]} is kept" if kept else "there is none before it"

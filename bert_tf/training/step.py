@@ -5,6 +5,7 @@ over replicas first; each replica then differentiates its sums divided by the gl
 to those of the global batch, whatever the number of replicas or microbatches.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.training import optimizer
+from bert_tf.training.rematerialization import rematerialized
 
 
 def frozen_variables(model: keras.Model) -> list[keras.Variable]:
@@ -109,8 +111,10 @@ class Step:
         else:
             drawn = tf.unstack(tf.random.stateless_uniform([len(drawing), 2], seed, 0, 2**31 - 2, tf.int64))
         frozen, drawn = iter(frozen), iter(drawn)
+        remade = training and self._train.rematerialize
         states = [next(frozen if _is_weight(v) else drawn) for v in self._model.non_trainable_variables]
-        return self._model.stateless_call(weights, states, batch, training=training)[0]
+        with rematerialized(self._model, weights, states) if remade else contextlib.nullcontext():
+            return self._model.stateless_call(weights, states, batch, training=training)[0]
 
     def _metric_sums(self, outputs, batch, losses):
         """float32 [metrics, 2]: (sum, weight), in the order of the model's metric_names."""

@@ -56,6 +56,7 @@ class Trainer:
       worker: which of them this process is.
       rate_shares: model -> by which each trainable variable's rate is multiplied; None for 1.
       selection: which evaluation is the best one, and whether the run ends when none better comes.
+      on_checkpoint: called when one is written, by a thread; raises nothing.
 
     Raises:
       InputError: the global batch does not divide into replicas and microbatches.
@@ -72,6 +73,7 @@ class Trainer:
         worker: Worker = Worker(),  # noqa: B008 - it is immutable
         rate_shares: Callable[[keras.Model], Sequence[float]] | None = None,
         selection: Selection = Selection(),  # noqa: B008
+        on_checkpoint: Callable[[], None] = lambda: None,
     ):
         pieces = strategy.num_replicas_in_sync * train.microbatches
         if train.global_batch_size % pieces:
@@ -94,6 +96,7 @@ class Trainer:
             slots=self._device_loop.slots,
             keep=train.keep_checkpoints,
             is_writer=worker.is_chief,
+            on_saved=on_checkpoint,
         )
         self._evaluator = Evaluator(self.model, strategy, selection)
 

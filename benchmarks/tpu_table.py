@@ -1,0 +1,77 @@
+"""What the TPU compiler says of BERT base and large on four chips of each generation.
+
+python -m benchmarks.tpu_table                  needs make tpu-env; two compilations side by side, an hour or two
+
+Each cell is bert_tf.preflight --largest_batch: the whole training step, in bfloat16, of rows that are not packed. The
+times are bounds that follow from the compiler's operations and bytes and the chip's published speed; no TPU ran.
+"""
+
+import concurrent.futures
+import json
+import subprocess
+import sys
+
+from absl import app, flags
+
+from benchmarks import results_file
+
+_AT_ONCE = flags.DEFINE_integer("at_once", 2, "Compilations side by side.")
+_ONLY = flags.DEFINE_multi_string("only", [], "Of the networks, such as 'base, 128'.")
+_TOPOLOGIES = ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2")
+_ROWS = {"base, 128": 64, "base, 512": 16, "large, 512": 4}  # a chip
+_LONG = ["--set", "data.max_seq_length=512", "--set", "data.max_predictions_per_seq=76"]
+_NETWORKS = {
+    "base, 128": ["--config", "configs/pretrain_base_128.py"],
+    "base, 512": ["--config", "configs/pretrain_base_512.py", "--set", "init_from="],
+    "large, 512": ["--config", "configs/pretrain_large_128.py", *_LONG],
+}
+
+
+def _cell(network: str, topology: str) -> dict:
+    """Figures of one network on one topology."""
+    batch = ["--set", f"train.global_batch_size={4 * _ROWS[network]}", "--set", "train.microbatches=1"]
+    command = [sys.executable, "-m", "bert_tf.preflight", "--topology", topology, "--largest_batch", "--json"]
+    done = subprocess.run([*command, *_NETWORKS[network], *batch], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"network": network, "topology": topology, "refused": (done.stderr.strip().splitlines() or ["?"])[-1]}
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(f"{network} on {topology}: largest batch a chip {found['largest_examples_per_core']}", flush=True)
+    return {"network": network, **found}
+
+
+def _row(cell: dict) -> dict[str, str]:
+    row = {"network, length": cell["network"], "four chips": cell["topology"]}
+    if "refused" in cell:
+        return row | dict.fromkeys(_COLUMNS, "") | {_COLUMNS[0]: cell["refused"]}
+    memory = cell["argument_bytes"] + cell["temporary_bytes"] + cell["output_bytes"]
+    values = (
+        f"{cell['examples_per_core']}: {memory / 2**30:.1f} of {cell['hbm_bytes'] / 2**30:.0f} GiB",
+        str(cell["largest_examples_per_core"]),
+        f"{cell['flops'] / 1e12:.2f} T, {cell['bytes_accessed'] / 1e9:.1f} GB",
+        f"{cell['step_seconds'] * 1000:.1f}",
+        f"{cell['examples_per_second_and_chip']:,.0f}",
+        cell["bound"],
+    )
+    return row | dict(zip(_COLUMNS, values, strict=True))
+
+
+_COLUMNS = (
+    "rows a chip: memory",
+    "largest rows a chip",
+    "operations, bytes a step",
+    "least ms a step",
+    "at most rows/s a chip",
+    "binds",
+)
+
+
+def main(_) -> None:
+    networks = _ONLY.value or list(_NETWORKS)
+    cells = [(network, topology) for network in networks for topology in _TOPOLOGIES]
+    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE.value) as pool:
+        found = list(pool.map(lambda cell: _cell(*cell), cells))
+    results_file.save("tpu_table", [_row(cell) for cell in found], cells=found)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,79 @@
+"""A workdir's copy on another file system; ram:// is TensorFlow's own, without folders' permissions or a disk."""
+
+import pytest
+import tensorflow as tf
+
+from bert_tf.errors import InputError, StorageError
+from bert_tf.training.mirror import Mirror
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "checkpoints" / "step-1.safetensors").write_bytes(b"one")
+    (folder / "checkpoints" / "step-2.safetensors.tmp").write_bytes(b"half")
+    return folder
+
+
+@pytest.fixture
+def url(request):
+    return f"ram://{request.node.name}/run"
+
+
+def names_in(url: str) -> set[str]:
+    return {f"{folder[len(url) :]}/{n}".strip("/") for folder, _, names in tf.io.gfile.walk(url) for n in names}
+
+
+def test_there_and_back(workdir, url, tmp_path):
+    mirror = Mirror(str(workdir), url)
+    mirror.push()
+    assert names_in(url) == {"config.json", "checkpoints/step-1.safetensors"}
+    (workdir / "checkpoints" / "step-1.safetensors").unlink()
+    (workdir / "checkpoints" / "step-3.safetensors").write_bytes(b"three")
+    (workdir / "metrics.jsonl").write_text("first\n")
+    mirror.push()
+    (workdir / "metrics.jsonl").write_text("first\nsecond\n")
+    Mirror(str(workdir), url).push()  # of the run that goes on
+    Mirror(str(tmp_path / "new"), url).fetch()
+    found = {str(path.relative_to(tmp_path / "new")): path for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    assert set(found) == {"config.json", "metrics.jsonl", "checkpoints/step-3.safetensors"}
+    assert found["metrics.jsonl"].read_text() == "first\nsecond\n"
+    assert found["checkpoints/step-3.safetensors"].read_bytes() == b"three"
+
+
+def test_a_workdir_that_holds_a_run_is_left_alone(workdir, url):
+    Mirror(str(workdir), url).push()
+    (workdir / "config.json").write_text('{"newer": 1}')
+    Mirror(str(workdir), url).fetch()
+    assert (workdir / "config.json").read_text() == '{"newer": 1}'
+
+
+def test_an_unchanged_file_is_copied_once(workdir, url, monkeypatch):
+    mirror = Mirror(str(workdir), url)
+    mirror.push()
+    copied = []
+    monkeypatch.setattr(tf.io.gfile, "copy", lambda *arguments, **_: copied.append(arguments))
+    mirror.push()
+    assert not copied
+
+
+def test_what_cannot_be_written_is_told_and_does_not_stop_a_run(workdir, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    mirror = Mirror(str(workdir), str(tmp_path / "file" / "run"))
+    with pytest.raises(StorageError, match="train.mirror=.*file/run: expected a folder that can be written"):
+        mirror.push()
+    mirror.try_push()
+    assert "warning: train.mirror=" in capsys.readouterr().out
+
+
+def test_a_scheme_that_nobody_knows_is_told(tmp_path):
+    with pytest.raises(InputError, match="train.mirror=nowhere://run: expected a folder that can be made"):
+        Mirror(str(tmp_path / "new"), "nowhere://run").fetch()
+
+
+def test_none_does_nothing(workdir):
+    Mirror(str(workdir), "").push()
+    Mirror(str(workdir / "new"), "").fetch()
+    assert not (workdir / "new").exists()
