@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from bert_tf.config import OptimizerConfig, TrainConfig, preset
 from bert_tf.interop.weights import weight_names
+from bert_tf.modeling.compiled import compiled
 from bert_tf.modeling.encoder import BertEncoder
 from bert_tf.modeling.losses import correct, cross_entropy
 from bert_tf.modeling.pretraining import BertForPreTraining
@@ -47,9 +49,18 @@ def test_preset_has_the_published_number_of_parameters(name, parameters):
     assert encoder.count_params() == parameters
 
 
-def test_outputs_and_loss_equal_the_reference(small_config, pretraining_batch):
+# What is traced for XLA has other forms of the same, which run op by op as well.
+both_forms = pytest.mark.parametrize("is_compiled", [False, True], ids=["plain", "for XLA"])
+
+
+@both_forms
+def test_outputs_and_loss_equal_the_reference(small_config, pretraining_batch, is_compiled):
     model = built(small_config)
-    outputs = model(pretraining_batch)
+    with compiled() if is_compiled else contextlib.nullcontext():
+        outputs = model(pretraining_batch)
+        hits = model.metric_sums(outputs, pretraining_batch)["masked_lm_accuracy"][0]
+    logits, labels = np.asarray(outputs["masked_lm_logits"]), pretraining_batch["masked_lm_ids"]
+    assert float(hits) == ((logits.argmax(-1) == labels) * pretraining_batch["masked_lm_weights"]).sum()
     weights = named_weights(model)
     loss, masked_lm, next_sentence = reference_bert.pretraining_loss(weights, pretraining_batch, layers=2, heads=2)
     np.testing.assert_allclose(outputs["masked_lm_logits"], masked_lm, atol=2e-5)
@@ -58,9 +69,10 @@ def test_outputs_and_loss_equal_the_reference(small_config, pretraining_batch):
     assert float(sum(sums[name] / totals[name] for name in sums)) == pytest.approx(loss, rel=1e-5)
 
 
-def test_every_gradient_equals_finite_differences_of_the_reference(small_config, pretraining_batch):
+@both_forms
+def test_every_gradient_equals_finite_differences_of_the_reference(small_config, pretraining_batch, is_compiled):
     model = built(small_config)
-    step = Step(model, train=TrainConfig(), optimizer_config=OptimizerConfig())
+    step = Step(model, train=TrainConfig(), optimizer_config=OptimizerConfig(), is_compiled=is_compiled)
     variables = model.trainable_variables
     gradients, _ = step.gradients(
         [tf.convert_to_tensor(v) for v in variables],

@@ -10,6 +10,7 @@ from keras import ops
 
 from bert_tf.config import BertConfig
 from bert_tf.modeling import flops
+from bert_tf.modeling.dropout import Dropout
 from bert_tf.modeling.encoder import BertEncoder
 from bert_tf.modeling.layers import dense
 from bert_tf.modeling.losses import binary_cross_entropy, correct, cross_entropy, smoothed_cross_entropy
@@ -25,7 +26,7 @@ class HeadModel(keras.Model):
         super().__init__(**kwargs)
         self.config = config
         self.encoder = BertEncoder(config, self._with_pooler, adapter_size, dtype=self.dtype_policy)
-        self.dropout = keras.layers.Dropout(dropout, name="classifier_dropout", dtype=self.dtype_policy)
+        self.dropout = Dropout(dropout, name="classifier_dropout", dtype=self.dtype_policy)
 
     def _head(self, units: int, name: str) -> keras.layers.Dense:
         return dense(self.config, units, name, self.dtype_policy)

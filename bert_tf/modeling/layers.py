@@ -4,6 +4,8 @@ import keras
 from keras import ops
 
 from bert_tf.config import BertConfig
+from bert_tf.modeling.compiled import is_compiled
+from bert_tf.modeling.dropout import Dropout
 
 
 def activation(config: BertConfig, x):
@@ -39,7 +41,7 @@ class Embeddings(keras.layers.Layer):
         super().__init__(**kwargs)
         self.config = config
         self.layer_norm = layer_norm(config, "layer_norm", self.dtype_policy)
-        self.dropout = keras.layers.Dropout(config.hidden_dropout_prob, name="dropout", dtype=self.dtype_policy)
+        self.dropout = Dropout(config.hidden_dropout_prob, name="dropout", dtype=self.dtype_policy)
 
     def build(self, input_shape):
         width = self.config.hidden_size
@@ -64,6 +66,14 @@ class Embeddings(keras.layers.Layer):
         return self.dropout(self.layer_norm(x), training=training)
 
 
+def _product(subscripts: str, x, y):
+    """An einsum that XLA sees as one product, whose layouts it chooses.
+
+    Without a keyword Keras makes matrix products and transposes of it, which XLA copies.
+    """
+    return ops.einsum(subscripts, x, y, optimize="optimal")
+
+
 class SelfAttention(keras.layers.Layer):
     """Multi-head scaled dot-product attention (Vaswani et al. 2017, 3.2), softmax in float32."""
 
@@ -75,7 +85,7 @@ class SelfAttention(keras.layers.Layer):
         self.key = dense(config, width, "key", policy)
         self.value = dense(config, width, "value", policy)
         self.output_dense = dense(config, width, "output", policy)
-        self.dropout = keras.layers.Dropout(config.attention_probs_dropout_prob, name="dropout", dtype=policy)
+        self.dropout = Dropout(config.attention_probs_dropout_prob, name="dropout", dtype=policy)
 
     def build(self, input_shape):
         for layer in (self.query, self.key, self.value, self.output_dense):
@@ -86,15 +96,30 @@ class SelfAttention(keras.layers.Layer):
         heads = self.config.num_attention_heads
         head_size = self.config.hidden_size // heads
         batch, length = ops.shape(x)[0], ops.shape(x)[1]
-        projected = ops.reshape(self.project(x), (batch, length, 3, heads, head_size))
-        query, key, value = ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)  # [batch, heads, length, size]
-        scores = ops.matmul(query * head_size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
+        if is_compiled():
+            query, key, value = (self._by_head(layer, x) for layer in (self.query, self.key, self.value))
+            scores = _product("bqhd,bkhd->bhqk", query, key) * head_size**-0.5
+        else:
+            projected = ops.reshape(self.project(x), (batch, length, 3, heads, head_size))
+            query, key, value = ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)
+            scores = ops.matmul(query * head_size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
         # A large finite number rather than -inf: a position that sees none then gives numbers, not NaN.
         scores = ops.where(visible, ops.cast(scores, "float32"), -1e9)
         weights = ops.softmax(scores, axis=-1)
         weights = self.dropout(ops.cast(weights, self.compute_dtype), training=training)
+        if is_compiled():
+            context = _product("bhqk,bkhd->bqhd", weights, value)
+            kernel = ops.reshape(ops.cast(self.output_dense.kernel, context.dtype), (heads, head_size, -1))
+            return _product("bqhd,hdo->bqo", context, kernel) + ops.cast(self.output_dense.bias, context.dtype)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         return self.output_dense(ops.reshape(context, (batch, length, heads * head_size)))
+
+    def _by_head(self, layer, x):
+        """[batch, length, hidden] -> [batch, length, heads, size]."""
+        sizes = (self.config.num_attention_heads, -1)
+        kernel = ops.reshape(ops.cast(layer.kernel, self.compute_dtype), (self.config.hidden_size, *sizes))
+        bias = ops.reshape(ops.cast(layer.bias, self.compute_dtype), sizes)
+        return _product("bli,ihd->blhd", ops.cast(x, self.compute_dtype), kernel) + bias
 
     def project(self, x):
         """[batch, length, hidden] -> [batch, length, 3 * hidden]: query, key and value."""
@@ -138,9 +163,7 @@ class TransformerBlock(keras.layers.Layer):
         self.intermediate = dense(config, config.intermediate_size, "intermediate", policy)
         self.output_dense = dense(config, config.hidden_size, "output", policy)
         self.output_norm = layer_norm(config, "output_norm", policy)
-        self.dropouts = [
-            keras.layers.Dropout(config.hidden_dropout_prob, name=f"dropout_{i}", dtype=policy) for i in range(2)
-        ]
+        self.dropouts = [Dropout(config.hidden_dropout_prob, name=f"dropout_{i}", dtype=policy) for i in range(2)]
         names = ("attention_adapter", "output_adapter") if adapter_size else ()
         self.adapters = [Adapter(config, adapter_size, name=name, dtype=policy) for name in names]
 

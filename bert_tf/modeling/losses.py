@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from bert_tf.modeling.compiled import is_compiled
+
 
 def cross_entropy(logits, labels):
     """float32 [..., classes] and int32 [...] -> float32 [...]: -log softmax(logits)[label]."""
@@ -25,6 +27,6 @@ def binary_cross_entropy(logits, labels):
 
 def correct(logits, labels):
     """float32 [...]: 1 where the largest logit is the label's."""
-    # top_k rather than argmax: Keras' argmax on TensorFlow first rewrites every logit to tell -0.0 from 0.0.
-    best = ops.top_k(logits, k=1, sorted=False)[1][..., 0]
+    # Keras' argmax on TensorFlow first rewrites every logit to tell -0.0 from 0.0; XLA's top_k sorts all of them.
+    best = ops.argmax(logits, axis=-1) if is_compiled() else ops.top_k(logits, k=1, sorted=False)[1][..., 0]
     return ops.cast(ops.equal(ops.cast(best, "int32"), ops.cast(labels, "int32")), "float32")

@@ -111,7 +111,7 @@ def _lowered(run: Run, devices: list, batch_size: int):
     from jax.sharding import Mesh, PartitionSpec
 
     model = run.model
-    step_functions = Step(model, train=run.train, optimizer_config=run.optimizer)
+    step_functions = Step(model, train=run.train, optimizer_config=run.optimizer, is_compiled=True)
 
     # Weights and slots are arguments: the compiler takes no captured variables.
     def weights_of_losses(batch):

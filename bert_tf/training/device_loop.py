@@ -43,16 +43,17 @@ class DeviceLoop:
             )
             scale = tf.Variable(optimizer.first_scale(train.precision), trainable=False)
             self.slots = optimizer.Slots(first, second, scale)
+        # Weights come in as tensors: XLA takes no mirrored variable. A TPU compiles everything as it is.
+        is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+        on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        compiles_gradients = not is_tpu and (train.xla == "on" or (train.xla == "auto" and on_gpu))
         self.step = Step(
             self.model,
             train=train,
             optimizer_config=optimizer_config,
             rate_shares=None if rate_shares is None else rate_shares(self.model),
+            is_compiled=is_tpu or compiles_gradients,
         )
-        # Weights come in as tensors: XLA takes no mirrored variable. A TPU compiles everything as it is.
-        is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        compiles_gradients = not is_tpu and (train.xla == "on" or (train.xla == "auto" and on_gpu))
         # The update is one pass over the weights if it is compiled and a dozen if it is not.
         compiles_update = not is_tpu and train.xla != "off"
         self._gradients = _compiled(self.step.gradients) if compiles_gradients else self.step.gradients

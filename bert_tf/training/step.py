@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from bert_tf.config import OptimizerConfig, TrainConfig
+from bert_tf.modeling.compiled import compiled
 from bert_tf.training import optimizer
 from bert_tf.training.rematerialization import rematerialized
 
@@ -34,6 +35,7 @@ class Step:
       train: microbatches, seed and precision count here.
       optimizer_config: rates and decays.
       rate_shares: by which each trainable variable's rate is multiplied; None for 1.
+      is_compiled: by XLA, the gradients.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class Step:
         train: TrainConfig,
         optimizer_config: OptimizerConfig,
         rate_shares: Sequence[float] | None = None,
+        is_compiled: bool = False,
     ):
         self._model, self._train, self._optimizer = model, train, optimizer_config
         self._rate_shares = rate_shares
         self._decay_mask = [optimizer.decays(variable.path) for variable in model.trainable_variables]
+        self._is_compiled = is_compiled
         self._scaled = train.precision == "mixed_float16"
 
     def gradients(self, weights, batch, totals, step, replica, scale=1.0, frozen=()):
@@ -90,15 +94,16 @@ class Step:
         return gradients, sums
 
     def _microbatch_gradients(self, weights, frozen, batch, totals, seed, scale):
-        with tf.GradientTape() as tape:
+        traced_for = compiled() if self._is_compiled else contextlib.nullcontext()
+        with traced_for, tf.GradientTape() as tape:
             tape.watch(weights)
             outputs = self._call(weights, frozen, batch, training=True, seed=seed)
             losses = self._model.loss_sums(outputs, batch)
             loss = tf.add_n([tf.math.divide_no_nan(losses[name], totals[name]) for name in losses])
             if self._scaled:
                 loss *= scale
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
-        return gradients, self._metric_sums(outputs, batch, losses)
+            sums = self._metric_sums(outputs, batch, losses)
+        return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)], sums
 
     def _call(self, weights, frozen, batch, *, training, seed=None):
         """The model as a function of its weights: nothing is read from or written to a variable.
