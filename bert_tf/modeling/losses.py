@@ -25,8 +25,15 @@ def binary_cross_entropy(logits, labels):
     return ops.relu(logits) - logits * labels + ops.softplus(-ops.abs(logits))
 
 
+def _first_largest(logits):
+    """The index, by two reductions that XLA fuses; its top_k sorts all of them."""
+    classes = logits.shape[-1]
+    is_largest = logits >= ops.max(logits, axis=-1, keepdims=True)
+    return ops.min(ops.where(is_largest, ops.arange(classes, dtype="int32"), classes), axis=-1)
+
+
 def correct(logits, labels):
     """float32 [...]: 1 where the largest logit is the label's."""
-    # Keras' argmax on TensorFlow first rewrites every logit to tell -0.0 from 0.0; XLA's top_k sorts all of them.
-    best = ops.argmax(logits, axis=-1) if is_compiled() else ops.top_k(logits, k=1, sorted=False)[1][..., 0]
+    # Keras' argmax on TensorFlow first rewrites every logit to tell -0.0 from 0.0.
+    best = _first_largest(logits) if is_compiled() else ops.top_k(logits, k=1, sorted=False)[1][..., 0]
     return ops.cast(ops.equal(ops.cast(best, "int32"), ops.cast(labels, "int32")), "float32")
