@@ -101,6 +101,29 @@ def test_every_gradient_equals_finite_differences_of_the_reference(small_config,
         assert np.vdot(by_variable[id(variable)], direction) == pytest.approx(numeric, abs=2e-5, rel=2e-4), name
 
 
+@both_forms
+@pytest.mark.parametrize("is_one_graph", [False, True], ids=["eager", "graph"])
+def test_rematerialization_changes_no_gradient(small_config, pretraining_batch, is_compiled, is_one_graph):
+    """With dropout: what is computed again must draw the same."""
+    config = dataclasses.replace(small_config, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3)
+    model = built(config)
+
+    def gradients(**train):
+        step = Step(
+            model, train=TrainConfig(**train), optimizer_config=OptimizerConfig(), is_compiled=is_compiled
+        ).gradients
+        return (tf.function(step, jit_compile=is_compiled, autograph=False) if is_one_graph else step)(
+            [tf.convert_to_tensor(v) for v in model.trainable_variables],
+            {name: tf.constant(x) for name, x in pretraining_batch.items()},
+            model.loss_weights(pretraining_batch),
+            tf.constant(3, tf.int64),
+            tf.constant(0),
+        )[0]
+
+    for kept, again in zip(gradients(), gradients(rematerialize=True), strict=True):
+        np.testing.assert_allclose(kept, again, rtol=1e-4, atol=1e-6)
+
+
 def test_padding_changes_nothing(small_config, pretraining_batch):
     model = built(small_config)
     changed = dict(pretraining_batch)

@@ -108,16 +108,6 @@ def test_microbatches_compute_the_same_steps(undisturbed, small_config_module, t
     assert_close(undisturbed, Run(small_config_module, tmp_path, microbatches=4).fit(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("xla", ["off", "on"])
-def test_rematerialization_computes_the_same_steps(small_config_module, tmp_path, xla):
-    """With dropout: what is computed again must draw the same, or the second loss would be off by a tenth."""
-    config = dataclasses.replace(small_config_module, hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.2)
-    kept, again = (Run(config, tmp_path / str(x), xla=xla, rematerialize=x).fit() for x in (False, True))
-    np.testing.assert_allclose(kept.losses[:2], again.losses[:2], rtol=1e-5)
-    # XLA rounds otherwise, which AdamW's first steps amplify where gradients are nearly 0.
-    np.testing.assert_allclose(kept.losses, again.losses, rtol=1e-5 if xla == "off" else 1e-3)
-
-
 def test_steps_per_loop_changes_nothing(undisturbed, small_config_module, tmp_path):
     whole = {"log_every": 6, "checkpoint_every": 6}
     other = Run(small_config_module, tmp_path / "six", steps_per_loop=6, **whole)

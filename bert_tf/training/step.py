@@ -94,16 +94,17 @@ class Step:
         return gradients, sums
 
     def _microbatch_gradients(self, weights, frozen, batch, totals, seed, scale):
-        traced_for = compiled() if self._is_compiled else contextlib.nullcontext()
-        with traced_for, tf.GradientTape() as tape:
-            tape.watch(weights)
-            outputs = self._call(weights, frozen, batch, training=True, seed=seed)
-            losses = self._model.loss_sums(outputs, batch)
-            loss = tf.add_n([tf.math.divide_no_nan(losses[name], totals[name]) for name in losses])
-            if self._scaled:
-                loss *= scale
-            sums = self._metric_sums(outputs, batch, losses)
-        return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)], sums
+        # The backward pass too: what is computed again there must be what was computed first.
+        with compiled() if self._is_compiled else contextlib.nullcontext():
+            with tf.GradientTape() as tape:
+                tape.watch(weights)
+                outputs = self._call(weights, frozen, batch, training=True, seed=seed)
+                losses = self._model.loss_sums(outputs, batch)
+                loss = tf.add_n([tf.math.divide_no_nan(losses[name], totals[name]) for name in losses])
+                if self._scaled:
+                    loss *= scale
+            gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
+            return gradients, self._metric_sums(outputs, batch, losses)
 
     def _call(self, weights, frozen, batch, *, training, seed=None):
         """The model as a function of its weights: nothing is read from or written to a variable.
