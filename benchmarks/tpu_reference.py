@@ -142,28 +142,26 @@ def reference(topology: str, generator: str) -> dict[str, float]:
     }
 
 
-def _reference(topology: str, generator: str) -> dict[str, float]:
+def _figures(*command: str) -> dict[str, float]:
+    """What a command of .venv-tpu prints last, as JSON."""
     from bert_tf.preflight import ENVIRONMENT
 
-    code = f"import json\nfrom benchmarks.tpu_reference import reference\nprint(json.dumps(reference({topology!r}, "
-    code += f"{generator!r})))"
     done = subprocess.run(
-        [_PYTHON, "-c", code], env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False
+        [_PYTHON, *command], env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         sys.exit(done.stderr[-2000:])
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def _reference(topology: str, generator: str) -> dict[str, float]:
+    code = "import json\nfrom benchmarks.tpu_reference import reference\n"
+    return _figures("-c", code + f"print(json.dumps(reference({topology!r}, {generator!r})))")
+
+
 def _ours(topology: str) -> dict[str, float]:
     config = ["--config", "configs/pretrain_base_128.py", "--set", f"train.global_batch_size={4 * _ROWS}"]
-    command = [_PYTHON, "-m", "bert_tf.preflight", "--topology", topology, "--json", *config]
-    from bert_tf.preflight import ENVIRONMENT
-
-    done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr[-2000:])
-    return json.loads(done.stdout.splitlines()[-1])
+    return _figures("-m", "bert_tf.preflight", "--topology", topology, "--json", *config)
 
 
 def main(_) -> None:

@@ -26,6 +26,15 @@ _NETWORKS = {
     "large, 512": ["--config", "configs/pretrain_large_128.py", *_LONG],
 }
 
+_COLUMNS = (
+    "rows a chip: memory",
+    "largest rows a chip",
+    "operations, bytes a step",
+    "least ms a step",
+    "at most rows/s a chip",
+    "binds",
+)
+
 
 def _cell(network: str, topology: str) -> dict:
     """Figures of one network on one topology."""
@@ -53,16 +62,6 @@ def _row(cell: dict) -> dict[str, str]:
         cell["bound"],
     )
     return row | dict(zip(_COLUMNS, values, strict=True))
-
-
-_COLUMNS = (
-    "rows a chip: memory",
-    "largest rows a chip",
-    "operations, bytes a step",
-    "least ms a step",
-    "at most rows/s a chip",
-    "binds",
-)
 
 
 def main(_) -> None:

@@ -52,7 +52,8 @@ def run(
       config: of the run.
       topology: such as v5e:2x2.
       sequences_per_row: of packed rows, where data.train does not tell.
-      largest_batch: look for the largest number of examples a chip, in powers of two.
+      largest_batch: look for the largest number of examples a chip: the config's times a power of two, or its half, a
+        quarter and so on where it does not fit itself.
       price: of a chip and hour.
 
     Raises:
@@ -62,13 +63,16 @@ def run(
 
     chip = chips.chip_of(topology)
     made = runs.of_config(config, sequences_per_row)
-    compiled = _compiled(made, config, topology)
+    if not largest_batch:
+        return _figures(made, _compiled(made, config, topology), price), made.notes
+    compiled, too_large = _first_that_fits(made, config, topology)
+    notes = made.notes + [f"{rows} examples a chip do not fit" for rows in too_large[:1]]
     found = _figures(made, compiled, price)
-    if largest_batch:
-        per_core, tried = _largest(made, config, compiled, chip.hbm)
-        found["largest_examples_per_core"] = per_core
-        found["tried_examples_per_core"] = tried
-    return found, made.notes
+    # What fits where its double does not is the largest already.
+    largest, tried = (compiled.examples_per_core, []) if too_large else _largest(made, config, compiled, chip.hbm)
+    found["largest_examples_per_core"] = largest
+    found["tried_examples_per_core"] = [*too_large, compiled.examples_per_core, *tried]
+    return found, notes
 
 
 def _figures(made, compiled, price: float | None) -> dict:
@@ -79,6 +83,23 @@ def _figures(made, compiled, price: float | None) -> dict:
     # The backward pass takes twice the operations of the forward pass.
     analytic = 3.0 * made.model.forward_flops(shapes)
     return reporting.figures(compiled, steps=made.train.steps, analytic_flops=analytic, price=price)
+
+
+def _first_that_fits(made, config, topology: str):
+    """The config's step, or that of its half, a quarter and so on; and the examples a core that did not fit."""
+    from bert_tf.tpu.compiling import DoesNotFitError, devices_of
+
+    batch_size, cores = config.train.global_batch_size, len(devices_of(topology))
+    too_large: list[int] = []
+    while True:
+        try:
+            return _compiled(made, config, topology, batch_size), too_large
+        except DoesNotFitError:
+            too_large.append(batch_size // cores)
+            if batch_size % (2 * cores * config.train.microbatches):
+                raise
+            batch_size //= 2
+            print(f"does not fit; trying {batch_size // cores} examples a chip ...", file=sys.stderr, flush=True)
 
 
 def _largest(made, config, compiled, hbm: float) -> tuple[int, list[int]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from bert_tf import preflight
 from bert_tf.config import BertConfig, OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
 from bert_tf.errors import InputError
@@ -112,6 +113,52 @@ def test_every_fine_tuning_has_a_step_to_compile(task, start):
     assert set(run.model.loss_sums(outputs, batch) if task != "embedding" else run.model.loss_weights(batch))
 
 
+@pytest.fixture
+def compiler(monkeypatch):
+    """Makes preflight meet a compiler whose activations take so many bytes an example; the memory that a chip has."""
+
+    def meet(bytes_an_example: float, memory: float = 16 * 2**30) -> list[int]:
+        asked = []
+
+        def compiled(made, config, topology, batch_size=None):
+            rows = (batch_size or config.train.global_batch_size) // 4
+            asked.append(rows)
+            if 2**30 + rows * bytes_an_example > memory:
+                raise compiling.DoesNotFitError("too large")
+            return compiling.Compiled(topology, 4, rows, 2**30, int(rows * bytes_an_example), 0, 1e9, 1e9, 1.0)
+
+        monkeypatch.setattr(preflight, "_compiled", compiled)
+        monkeypatch.setattr(compiling, "devices_of", lambda topology: [None] * 4)
+        return asked
+
+    return meet
+
+
+@pytest.mark.parametrize(
+    ("bytes_an_example", "largest", "tried"),
+    [
+        (2**30 * 15 / 4, 4, [4, 8]),  # the config's own, and no byte left
+        (2**30 * 15 / 100, 64, [4, 64, 128]),  # memory leads to 100
+        (2**30 * 15 / 2, 2, [4, 2]),  # the config's does not fit: halved until it does
+        (2**30 * 15, 1, [4, 2, 1]),
+    ],
+)
+def test_the_largest_batch_is_found(compiler, bytes_an_example, largest, tried):
+    asked = compiler(bytes_an_example)
+    found, notes = preflight.run(TINY, "v5e:2x2", largest_batch=True)
+    assert found["largest_examples_per_core"] == largest
+    assert found["tried_examples_per_core"] == tried == asked
+    assert ("4 examples a chip do not fit" in notes) == (largest < 4)
+    assert found["examples_per_core"] == min(largest, 4)
+
+
+def test_not_even_one_example_fits(compiler):
+    asked = compiler(2**30 * 16)
+    with pytest.raises(compiling.DoesNotFitError):
+        preflight.run(TINY, "v5e:2x2", largest_batch=True)
+    assert asked == [4, 2, 1]
+
+
 class FakeResolver:
     """A cluster resolver that fails as often as it is told to."""
 
@@ -186,12 +233,10 @@ def test_no_tpu_at_all_is_told(tpu):
 
 def in_tpu_environment(script: str) -> dict:
     """Runs a script with the TPU compiler; what it prints last, as JSON."""
-    from bert_tf.preflight import ENVIRONMENT
-
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **preflight.ENVIRONMENT},
         capture_output=True,
         text=True,
         check=False,
@@ -249,6 +294,19 @@ try:
 except InputError as error:
     print(json.dumps(str(error)))
 """
+
+
+@pytest.mark.tpu
+def test_the_command_keeps_what_it_compiled(tmp_path):
+    command = [sys.executable, "-m", "bert_tf.preflight", "--config", "configs/pretrain_tiny.py", "--json"]
+    environment = {**os.environ, **preflight.ENVIRONMENT, "HOME": str(tmp_path)}
+    told = [
+        json.loads(subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True).stdout)
+        for _ in range(2)
+    ]
+    assert told[0] == told[1]  # the seconds that compiling took among them
+    assert len(list((tmp_path / ".cache" / "bert_tf" / "preflight").iterdir())) == 1
+    assert told[0]["fits"] and told[0]["topology"] == "v5e:2x2" and told[0]["assumed"]
 
 
 @pytest.mark.tpu
