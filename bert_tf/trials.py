@@ -39,10 +39,15 @@ def run(config: FinetuneConfig, workdir: str, search: Sequence[str], *, seeds: i
       The table.
 
     Raises:
-      InputError: see finetuning.run; a field without values; both seeds and folds.
+      InputError: see finetuning.run; a field without values; both seeds and folds; train.mirror.
     """
     if seeds > 1 and folds > 1:
         raise InputError(f"--seeds {seeds} --folds {folds}: expected one of them.")
+    if config.train.mirror:
+        raise InputError(
+            f"train.mirror={config.train.mirror}: expected none with --search, --seeds or --folds, whose runs "
+            "would all be copied over each other there."
+        )
     results, failed = [], []
     combinations = _combinations(search)
     if config.epochs is not None and any(name == "train.steps" for c in combinations for name, _ in c):

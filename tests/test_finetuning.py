@@ -282,3 +282,7 @@ class TestSeveralRuns:
             trials.run(config_of(folder, epochs=1.0), str(tmp_path), ["steps=1,2"])
         with pytest.raises(InputError, match="--seeds 2 --folds 2: expected one of them."):
             trials.run(config_of(folder), str(tmp_path), [], seeds=2, folds=2)
+        config = config_of(folder)
+        config = dataclasses.replace(config, train=dataclasses.replace(config.train, mirror="gs://b/run"))
+        with pytest.raises(InputError, match="train.mirror=gs://b/run: expected none with --search"):
+            trials.run(config, str(tmp_path), [], seeds=2)

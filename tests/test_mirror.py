@@ -43,6 +43,13 @@ def test_there_and_back(workdir, url, tmp_path):
     assert found["checkpoints/step-3.safetensors"].read_bytes() == b"three"
 
 
+def test_a_slash_at_the_end_changes_nothing(workdir, url, tmp_path):
+    Mirror(str(workdir), url + "/").push()
+    assert names_in(url) == {"config.json", "checkpoints/step-1.safetensors"}
+    Mirror(str(tmp_path / "new"), url + "//").fetch()
+    assert (tmp_path / "new" / "config.json").read_text() == "{}"
+
+
 def test_a_workdir_that_holds_a_run_is_left_alone(workdir, url):
     Mirror(str(workdir), url).push()
     (workdir / "config.json").write_text('{"newer": 1}')

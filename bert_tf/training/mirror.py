@@ -22,7 +22,8 @@ class Mirror:
     """
 
     def __init__(self, workdir: str, url: str):
-        self._workdir, self._url = workdir, url
+        self._workdir = workdir
+        self._url = url.rstrip("/")  # an object store takes a//b for another folder than a/b
         self._copied: dict[str, tuple[int, int]] = {}  # size and time of modification of what lies there
 
     def fetch(self) -> None:
