@@ -81,6 +81,12 @@ def _softmax(scores, visible):
     return ops.cast(ops.softmax(scores, axis=-1), dtype)
 
 
+def _softmax_by_sum(scores, visible):
+    """The same where nothing is fused: a sum goes into its argument's memory, a choice into its own."""
+    scores, dtype = ops.cast(scores, "float32") + ops.where(visible, 0.0, -1e9), scores.dtype
+    return ops.cast(ops.softmax(scores, axis=-1), dtype)
+
+
 def _softmax_with_narrow_memory(scores, visible):
     """The same, keeping for the backward pass what it gives, not its float32: half the bytes, read four times."""
 
@@ -117,24 +123,29 @@ class SelfAttention(keras.layers.Layer):
 
     def call(self, x, visible, training=False):
         """[batch, length, hidden] and bool [batch, 1, 1 or length, length] -> [batch, length, hidden]."""
-        heads = self.config.num_attention_heads
-        head_size = self.config.hidden_size // heads
+        attend = self._by_einsum if is_compiled() else self._by_wide_products
+        return attend(x, visible, training)
+
+    def _by_wide_products(self, x, visible, training):
+        """For processors, which reach their speed on wide matrices only."""
+        heads, size = self.config.num_attention_heads, self.config.hidden_size // self.config.num_attention_heads
         batch, length = ops.shape(x)[0], ops.shape(x)[1]
-        if is_compiled():
-            query, key, value = (self._by_head(layer, x) for layer in (self.query, self.key, self.value))
-            scores = _product("bqhd,bkhd->bhqk", query, key) * head_size**-0.5
-        else:
-            projected = ops.reshape(self.project(x), (batch, length, 3, heads, head_size))
-            query, key, value = ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)
-            scores = ops.matmul(query * head_size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
-        weights = _softmax_with_narrow_memory(scores, visible) if is_compiled() else _softmax(scores, visible)
-        weights = self.dropout(weights, training=training)
-        if is_compiled():
-            context = _product("bhqk,bkhd->bqhd", weights, value)
-            kernel = ops.reshape(ops.cast(self.output_dense.kernel, context.dtype), (heads, head_size, -1))
-            return _product("bqhd,hdo->bqo", context, kernel) + ops.cast(self.output_dense.bias, context.dtype)
+        projected = ops.reshape(self.project(x), (batch, length, 3, heads, size))
+        query, key, value = ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)
+        scores = ops.matmul(query * size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
+        weights = self.dropout(_softmax_by_sum(scores, visible), training=training)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
-        return self.output_dense(ops.reshape(context, (batch, length, heads * head_size)))
+        return self.output_dense(ops.reshape(context, (batch, length, heads * size)))
+
+    def _by_einsum(self, x, visible, training):
+        """For XLA, which chooses layouts by itself and copies where it is told them."""
+        heads, size = self.config.num_attention_heads, self.config.hidden_size // self.config.num_attention_heads
+        query, key, value = (self._by_head(layer, x) for layer in (self.query, self.key, self.value))
+        scores = _product("bqhd,bkhd->bhqk", query, key) * size**-0.5
+        weights = self.dropout(_softmax_with_narrow_memory(scores, visible), training=training)
+        context = _product("bhqk,bkhd->bqhd", weights, value)
+        kernel = ops.reshape(ops.cast(self.output_dense.kernel, context.dtype), (heads, size, -1))
+        return _product("bqhd,hdo->bqo", context, kernel) + ops.cast(self.output_dense.bias, context.dtype)
 
     def _by_head(self, layer, x):
         """[batch, length, hidden] -> [batch, length, heads, size]."""
@@ -145,7 +156,6 @@ class SelfAttention(keras.layers.Layer):
 
     def project(self, x):
         """[batch, length, hidden] -> [batch, length, 3 * hidden]: query, key and value."""
-        # One product for all three: processors reach their speed on wide matrices only.
         layers = (self.query, self.key, self.value)
         kernel = ops.concatenate([ops.cast(layer.kernel, self.compute_dtype) for layer in layers], axis=1)
         bias = ops.concatenate([ops.cast(layer.bias, self.compute_dtype) for layer in layers], axis=0)
@@ -203,11 +213,11 @@ class TransformerBlock(keras.layers.Layer):
         if self.adapters:
             attended = self.adapters[0](attended)
         x = self.attention_norm(x + self.dropouts[0](attended, training=training))
-        hidden = self.output_dense(activation(self.config, self.expand(x)))
+        hidden = self.feed_forward(x)
         if self.adapters:
             hidden = self.adapters[1](hidden)
         return self.output_norm(x + self.dropouts[1](hidden, training=training))
 
-    def expand(self, x):
-        """[batch, length, hidden] -> [batch, length, intermediate]."""
-        return self.intermediate(x)
+    def feed_forward(self, x):
+        """[batch, length, hidden] -> the same, by way of the intermediate size."""
+        return self.output_dense(activation(self.config, self.intermediate(x)))
