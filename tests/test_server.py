@@ -219,9 +219,8 @@ def test_grpc_errors(served):
         assert code() == "OK" and code(filter=["label"]) == "OK"
         assert code(name="two", label="canary") == code(name="two", version=1) == "OK"
         assert code(name="nobody") == code(version=9) == "NOT_FOUND"
-        assert (
-            code(name="two", label="x") == code(signature="nothing") == code(filter=["nothing"]) == "INVALID_ARGUMENT"
-        )
+        assert code(name="two", label="x") == code(filter=["nothing"]) == "INVALID_ARGUMENT"
+        assert code(signature="nothing") == "FAILED_PRECONDITION"
         assert code(text=tf.make_tensor_proto("a scalar")) == code(text=tf.make_tensor_proto([1])) == "INVALID_ARGUMENT"
         assert code(text=tf.make_tensor_proto(["a" * 10_000_000])) == "RESOURCE_EXHAUSTED"
         broken = tf.make_tensor_proto([1.0, 2.0])
@@ -273,7 +272,7 @@ def test_our_client_of_either_api(served, exported, api):
         )
         assert found[0].label == max(found[0].probabilities, key=found[0].probabilities.get)
         assert client.predict({"text": [b"\xff"]})["label"].shape == (1,)
-        with pytest.raises(ServingError, match="INVALID_ARGUMENT: .*signatures"):
+        with pytest.raises(ServingError, match="(FAILED_PRECONDITION|INVALID_ARGUMENT): .*signatures"):
             client.predict({"text": ["a"]}, "nothing")
         assert client.classify([]) == []
     with Client(address, "regression", api=api) as client:

@@ -15,6 +15,7 @@ from bert_tf.errors import InputError
 from bert_tf.serving import clean_run
 
 _OPS = "allowed_ops.txt"
+_PATIENCE = 1800  # seconds; a large model on a busy machine takes minutes
 
 
 def allowed_ops() -> set[str]:
@@ -63,9 +64,18 @@ def run_clean(path: str, requests: list[tuple[str, dict[str, np.ndarray]]]) -> l
         files = [os.path.join(folder, name) for name in ("requests.pickle", "answers.pickle")]
         with open(files[0], "wb") as file:
             pickle.dump(requests, file)
-        done = subprocess.run(
-            [sys.executable, "-I", clean_run.__file__, path, *files], capture_output=True, text=True, check=False
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-I", clean_run.__file__, path, *files],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_PATIENCE,
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(
+                f"{path}: expected a SavedModel that answers its warm-up requests. Received none within {_PATIENCE} s."
+            ) from None
         if done.returncode:
             last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
             raise InputError(f"{path}: expected a SavedModel that a fresh process runs. Received: {last}.")

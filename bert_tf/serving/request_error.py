@@ -4,6 +4,7 @@ import grpc
 
 _HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 413,
     grpc.StatusCode.UNAVAILABLE: 503,
@@ -27,6 +28,11 @@ class RequestError(Exception):
 
 def invalid(message: str) -> RequestError:
     return RequestError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def no_signature(message: str) -> RequestError:
+    """As TF Serving has it."""
+    return RequestError(grpc.StatusCode.FAILED_PRECONDITION, message)
 
 
 def not_found(message: str) -> RequestError:

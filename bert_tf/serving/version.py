@@ -9,7 +9,7 @@ import tensorflow_text  # noqa: F401 - registers the ops of the tokenizer
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from bert_tf.serving import warm_up
-from bert_tf.serving.request_error import invalid
+from bert_tf.serving.request_error import invalid, no_signature
 from bert_tf.serving.saved_model import DESCRIPTION
 from bert_tf.serving.signatures import DEFAULT
 
@@ -102,7 +102,7 @@ class Version:
         name = signature or DEFAULT
         if not isinstance(name, str) or name not in self._model.signatures:
             names = ", ".join(sorted(self._model.signatures))
-            raise invalid(f"expected one of the signatures {names}, received {name!r}")
+            raise no_signature(f"expected one of the signatures {names}, received {name!r}")
         return self._model.signatures[name]
 
 
