@@ -78,7 +78,7 @@ def main(name: str, model: str, points: str) -> None:
             begin = time.perf_counter()
             answer(texts[point])
             seconds.append(time.perf_counter() - begin)
-        print(json.dumps(seconds), flush=True)
+        print("seconds", json.dumps(seconds), flush=True)
 
 
 if __name__ == "__main__":

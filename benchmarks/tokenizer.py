@@ -1,6 +1,6 @@
 """Text to flat ids on one core: this project's tokenizer beside the ones its users would take otherwise.
 
-python -m benchmarks.tokenizer [--rounds 5] [--output benchmarks/results/tokenizer.json]
+python -m benchmarks.tokenizer [--rounds 5]             some 15 minutes
 
 All take turns on the same texts in the same process, pinned to one core; the figure of each is its best of the rounds.
 Hugging Face's includes what it takes to make one array of its lists, some 5%.
@@ -9,9 +9,7 @@ Absolute rates drift with the machine, ratios hardly.
 
 import collections
 import dataclasses
-import json
 import os
-import platform
 import re
 import sys
 import time
@@ -22,9 +20,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags  # noqa: E402 - the environment goes first
 
+from benchmarks import results_file  # noqa: E402
+
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "How often every tokenizer reads every text.")
 _MEGABYTES = flags.DEFINE_float("megabytes", 8.0, "How much text of each kind, at most.")
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the results.")
 _BATCH = 2048
 _OURS, _FAST = "bert_tf", "FastBertTokenizer"
 
@@ -134,27 +133,21 @@ def measure(text: Text, rounds: int) -> dict[str, float]:
 
 
 def main(_) -> None:
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
-    results = []
-    for text in texts(_MEGABYTES.value):
-        rates = measure(text, _ROUNDS.value)
-        results.append(
-            {"text": text.name, "megabytes": round(text.megabytes, 2), "lines": len(text.lines), "MB/s": rates}
-        )
-        print(f"\n{text.name}: {len(text.lines):,} lines, {text.megabytes:.1f} MB")
-        print(f"{'':28}{'MB/s':>8}{'/ ' + _FAST:>22}{'/ HF tokenizers':>18}")
-        for name, rate in sorted(rates.items(), key=lambda item: -item[1]):
-            print(f"{name:28}{rate:8.1f}{rate / rates[_FAST]:22.2f}{rate / rates['HF tokenizers']:18.1f}")
-    if _OUTPUT.value:
-        import tensorflow_text
-        import tokenizers
+    import importlib.metadata
 
-        versions = {"tensorflow-text": tensorflow_text.__version__, "tokenizers": tokenizers.__version__}
-        os.makedirs(os.path.dirname(_OUTPUT.value) or ".", exist_ok=True)
-        with open(_OUTPUT.value, "w", encoding="utf-8") as file:
-            json.dump(
-                {"machine": platform.processor() or platform.machine(), **versions, "results": results}, file, indent=1
-            )
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
+    rates: dict[str, dict[str, float]] = {}
+    for text in texts(_MEGABYTES.value):
+        print(f"{text.name}: {len(text.lines):,} lines, {text.megabytes:.1f} MB", flush=True)
+        rates[text.name] = measure(text, _ROUNDS.value)
+    names = sorted(rates["English prose"], key=lambda name: -rates["English prose"][name])
+    rows = [
+        {"flat ids, MB/s on one core": name}
+        | {text: f"{found[name]:.1f} ({found[name] / found[_FAST]:.2f})" for text, found in rates.items()}
+        for name in names
+    ]
+    versions = {"tokenizers": importlib.metadata.version("tokenizers")}
+    results_file.save("tokenizer", rows, versions, bars=("MB of text a second, one core", rates), rates=rates)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import tempfile
 import numpy as np
 from absl import app, flags
 
+from benchmarks import results_file
 from benchmarks.train_peers import timing
 from benchmarks.train_peers.environments import python_of
 from bert_tf.config import BertConfig
@@ -43,6 +44,13 @@ _SCRIPTS = {
     "official_onednn": "official_peer",
     "keras_hub": "kerashub_peer",
     "torch": "torch_peer",
+}
+_TOLD = {
+    "ours": "**this project**",
+    "official": "tf-models-official 2.20",
+    "official_onednn": "tf-models-official with `TF_ENABLE_ONEDNN_OPTS=1`",
+    "keras_hub": "keras-hub",
+    "torch": "transformers, PyTorch",
 }
 # What this project sets by itself, on processors where TensorFlow does not. No peer does: shown, but not "a peer".
 _ENVIRONMENTS = {"official_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
@@ -122,20 +130,25 @@ def _compare(folder: str) -> None:
         print(f"{precision} matrix speed: {statistics.median(measured) / 1e9:.0f} G/s ({_spread(measured, 1e-9)})")
     medians = {setting: statistics.median(times) for setting, times in seconds.items()}
     peers = [m for (name, *_), m in medians.items() if name != "ours" and name not in _ENVIRONMENTS]
-    print(
-        f"{'':<16}{'':<10}{'':<10}{'s a step':>9}{'':>16}{'tokens/s':>10}{'of bound':>10}{'vs best peer':>14}", end=""
-    )
-    print(f"{'first loss':>12}{'GB':>6}")
+    rows, bars = [], {}
     for (name, precision, xla), median in sorted(medians.items(), key=lambda item: item[1]):
         bound = products / statistics.median(speeds[precision])
-        ratio = f"{min(peers) / median:.2f}" if peers else "-"
-        found = told[name, precision, xla]
-        print(f"{name:<16}{precision:<10}{'compiled' if xla else '':<10}{median:>9.3f}", end="")
-        print(
-            f"{_spread(seconds[name, precision, xla]):>16}{_ROWS * _LENGTH / median:>10.0f}{bound / median:>10.0%}",
-            end="",
+        compiled = "yes" if xla else "no"
+        rows.append(
+            {
+                "": _TOLD[name],
+                "precision": precision,
+                "compiled": compiled,
+                "s a step": f"{median:.2f} ({_spread(seconds[name, precision, xla])})",
+                "tokens/s": f"{_ROWS * _LENGTH / median:,.0f}",
+                "of the bound": f"{bound / median:.0%}",
+                "best peer / this": f"{min(peers) / median:.2f}" if peers else "",
+                "GB": f"{told[name, precision, xla]['peak_gigabytes']:.1f}",
+            }
         )
-        print(f"{ratio:>14}{found['losses'][0]:>12.3f}{found['peak_gigabytes']:>6.1f}")
+        bars.setdefault(_TOLD[name].strip("*"), _ROWS * _LENGTH / median)  # its best setting comes first
+    matrix = {precision: statistics.median(measured) for precision, measured in speeds.items()}
+    results_file.save("train_step", rows, bars=("tokens a second", {"best setting": bars}), matrix_flops=matrix)
 
 
 def _spread(values: list[float], scale: float = 1.0) -> str:
