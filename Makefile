@@ -10,7 +10,7 @@ help:
 	@echo "make quickstart  raw text to a served BERT on this machine, in about eight minutes (FRESH=1 starts over)"
 	@echo "make test        environment and all tests"
 	@echo "make sweep       the tokenizer against its reference: every code point, random strings, real text (15 minutes)"
-	@echo "make lint        ruff check and format check"
+	@echo "make lint        ruff: rules and format; mypy: type hints"
 	@echo "make format      let ruff rewrite what lint would refuse"
 	@echo "make plots       curves of runs as a picture: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
@@ -36,6 +36,7 @@ sweep: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: env
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,6 @@
 """What the TPU compiler says of BERT base and large on four chips of each generation.
 
-python -m benchmarks.tpu_table                  needs make tpu-env; two compilations side by side, an hour or two
+python -m benchmarks.tpu_table                  needs make tpu-env; two compilations side by side, some two hours
 
 Each cell is bert_tf.preflight --largest_batch: the whole training step, in bfloat16, of rows that are not packed. The
 times are bounds that follow from the compiler's operations and bytes and the chip's published speed; no TPU ran.
@@ -68,8 +68,11 @@ def main(_) -> None:
     networks = _ONLY.value or list(_NETWORKS)
     cells = [(network, topology) for network in networks for topology in _TOPOLOGIES]
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE.value) as pool:
-        found = list(pool.map(lambda cell: _cell(*cell), cells))
-    results_file.save("tpu_table", [_row(cell) for cell in found], cells=found)
+        waiting = [pool.submit(_cell, *cell) for cell in cells]
+        for _ in concurrent.futures.as_completed(waiting):
+            # Of what is done so far; the same command goes on from preflight's kept results.
+            found = [cell.result() for cell in waiting if cell.done()]
+            results_file.save("tpu_table", [_row(cell) for cell in found], cells=found)
 
 
 if __name__ == "__main__":

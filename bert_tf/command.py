@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -42,7 +43,7 @@ def set_environment() -> None:
 
 
 def run(
-    main: Callable[[Sequence[str]], None],
+    main: Callable[[list[str]], None],
     *,
     pass_unknown: bool = False,
     resumable: bool = False,
@@ -66,7 +67,7 @@ def run(
     # Beam tells everyone who does not use BigQuery that its client is missing; its local runner logs what it raises.
     logging.get_absl_handler().addFilter(lambda record: not _BEAM_NOISE.search(record.pathname))
 
-    def guarded(argv: Sequence[str]) -> None:
+    def guarded(argv: list[str]) -> None:
         try:
             if not (pass_unknown or takes_arguments) and argv[1:]:
                 raise InputError(f"Expected flags only. Received the argument: {argv[1]!r}.")
@@ -99,12 +100,12 @@ def run(
         try:
             return flags.FLAGS(list(argv), known_only=pass_unknown)
         except flags.Error as error:
-            return fail(" ".join(str(error).split()))
+            fail(" ".join(str(error).split()))
 
     app.run(guarded, flags_parser=parse)
 
 
-def fail(sentence: str, *, code: int = 1) -> None:
+def fail(sentence: str, *, code: int = 1) -> NoReturn:
     """Prints one sentence to standard error and leaves the program."""
     print(f"error: {sentence}", file=sys.stderr, flush=True)
     sys.exit(code)

@@ -24,7 +24,7 @@ _NONE_WORDS = ("none", "null")
 _BOOLEAN_WORDS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
 
-def load(path: str, overrides: Sequence[str], config_class: type):
+def load(path: str, overrides: Sequence[str], config_class: type | types.UnionType):
     """Runs a config file, calls its get_config(), which must give a config_class, and applies `section.field=value`.
 
     Raises:
@@ -230,7 +230,7 @@ def _replace(config, tree: dict):
 
 
 def _is_optional(hint) -> bool:
-    return isinstance(hint, types.UnionType | typing._UnionGenericAlias) and type(None) in typing.get_args(hint)
+    return typing.get_origin(hint) in (types.UnionType, typing.Union) and type(None) in typing.get_args(hint)
 
 
 def _section(hint):

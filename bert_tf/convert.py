@@ -8,6 +8,8 @@ one (config.json, model.safetensors, vocab.txt), or a workdir or model directory
 holds. Any head that this project knows is taken along. A report says which weights were loaded and which not used.
 """
 
+from typing import Any
+
 from absl import flags
 
 from bert_tf import command, config_io
@@ -94,7 +96,7 @@ def _model(opened, told: dict):
     if architecture not in (*headed, *pretrained):
         known = ", ".join((*headed, *pretrained))
         raise InputError(f"--input {opened.path}: expected one of {known}. Received: {architecture}.")
-    arguments = {}
+    arguments: dict[str, Any] = {}
     if architecture in labelled:
         # transformers leaves the names out where they are its own default, which has two classes.
         arguments["num_labels"] = len(labels or "ab")

@@ -62,7 +62,7 @@ def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[
             truth = {name: example[name] for name in ("label", "tags", "answers") if name in example}
             file.write(json.dumps({"example": truth, **answer}, ensure_ascii=False) + "\n")
     os.replace(os.path.join(workdir, "predictions.jsonl.tmp"), os.path.join(workdir, "predictions.jsonl"))
-    report, confusion = (method(held_out, answers) for method in (loaded.task.report, loaded.task.confusion))
+    report, confusion = loaded.task.report(held_out, answers), loaded.task.confusion(held_out, answers)
     if report is not None:
         with open(os.path.join(workdir, "report.txt.tmp"), "w", encoding="utf-8") as file:
             file.write(report)
@@ -108,7 +108,7 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
         masking=masking,
     )
     try:
-        return Evaluator(model, distribution).evaluate(batches)
+        return Evaluator(model, distribution).evaluate(batches) or {}
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
         damage = shard_folder.find_damage(folder, folder.paths("validation"))
         if damage is None:

@@ -72,15 +72,17 @@ def run(
             for chunk in chunks(texts, _AT_ONCE):
                 arrays, _ = pack(tokenizer, chunk, max_seq_length=length)
                 sizes = arrays["input_mask"].sum(axis=1)
-                arrays = {name: tf.constant(x[:, : sizes.max()]) for name, x in arrays.items()}
+                arrays = {name: x[:, : sizes.max()] for name, x in arrays.items()}
                 table = {
                     "text": chunk,
                     "tokens": [
                         [source.vocabulary.tokens[i] for i in ids[:size]]
-                        for ids, size in zip(arrays["input_word_ids"].numpy(), sizes, strict=True)
+                        for ids, size in zip(arrays["input_word_ids"], sizes, strict=True)
                     ],
                 }
-                for layer, found in zip(chosen, states(arrays), strict=True):
+                for layer, found in zip(
+                    chosen, states({name: tf.constant(x) for name, x in arrays.items()}), strict=True
+                ):
                     rows = [row[:size] for row, size in zip(found.numpy(), sizes, strict=True)]
                     if pooling == "none":
                         table[f"layer_{layer}"] = [list(row) for row in rows]

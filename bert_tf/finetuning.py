@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -263,7 +264,7 @@ def _save(config: FinetuneConfig, task: Task, source: Source, model: keras.Model
     settings = task.settings()
     if config.tuning.method == "adapters":
         settings["adapter_size"] = config.tuning.adapter_size
-    told = {
+    told: dict[str, Any] = {
         "architecture": task.architecture,
         "max_seq_length": config.data.max_seq_length,
         "labels": task.labels or (["LABEL_0"] if task.problem_type == "regression" else None),

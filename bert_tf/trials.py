@@ -7,6 +7,7 @@ import os
 import shutil
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -48,7 +49,8 @@ def run(config: FinetuneConfig, workdir: str, search: Sequence[str], *, seeds: i
             f"train.mirror={config.train.mirror}: expected none with --search, --seeds or --folds, whose runs "
             "would all be copied over each other there."
         )
-    results, failed = [], []
+    results: list[dict[str, Any]] = []
+    failed: list[str] = []
     combinations = _combinations(search)
     if config.epochs is not None and any(name == "train.steps" for c in combinations for name, _ in c):
         raise InputError("--search steps: epochs says how many steps there are. Expected --set epochs=none with it.")

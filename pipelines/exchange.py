@@ -88,7 +88,7 @@ class ToBlocks(beam.DoFn):
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for element in self._flush():
-            yield WindowedValue(element, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            yield WindowedValue(element, GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
     def _flush(self) -> Iterator[tuple[str, Block]]:
         blocks = [(pool, zstandard.compress(b"".join(parts), _LEVEL)) for pool, parts in sorted(self._pools.items())]

@@ -86,10 +86,12 @@ def read_shard(folder: str, info: dict, compression: str) -> Iterator[bytes]:
 
 def open_folder(folder: str) -> tuple[dict, Vocabulary]:
     """The dataset.json and the vocabulary of a finished folder."""
-    found = {name: shards.read_bytes(FileSystems.join(folder, name)) for name in (records.MANIFEST, records.VOCABULARY)}
-    if None in found.values():
-        missing = next(name for name, data in found.items() if data is None)
-        raise InputError(f"{folder}: expected a folder of finished shards. Received one without {missing}.")
+    found = {}
+    for name in (records.MANIFEST, records.VOCABULARY):
+        content = shards.read_bytes(FileSystems.join(folder, name))
+        if content is None:
+            raise InputError(f"{folder}: expected a folder of finished shards. Received one without {name}.")
+        found[name] = content
     manifest = output_folder.read_json(folder, records.MANIFEST)
     if "layout" not in manifest:
         raise InputError(f"{folder}: expected shards of format 3. Received format {manifest.get('format')}.")

@@ -52,11 +52,18 @@ class JobConfig:
 
     def shard_names(self) -> list[str]:
         """All shards that the job makes; the numbers are settled."""
-        names = [records.shard_name("train", i, self.num_shards) for i in range(self.num_shards)]
+        count = _settled(self.num_shards)
+        names = [records.shard_name("train", i, count) for i in range(count)]
         if self.validation_fraction:
-            count = self.num_validation_shards
+            count = _settled(self.num_validation_shards)
             names += [records.shard_name("validation", i, count) for i in range(count)]
         return names
+
+
+def _settled(count: int | None) -> int:
+    if count is None:
+        raise ValueError("the numbers of shards must be settled first")
+    return count
 
 
 def settle_shards(config: JobConfig, text_bytes: float) -> tuple[JobConfig, str | None]:
@@ -73,8 +80,8 @@ def settle_shards(config: JobConfig, text_bytes: float) -> tuple[JobConfig, str 
         num_validation_shards=config.num_validation_shards or max(1, math.ceil(validation / _POOL_BYTES)),
     )
     for flag, size, count in (
-        ("--num_shards", train, settled.num_shards),
-        ("--num_validation_shards", validation, settled.num_validation_shards),
+        ("--num_shards", train, _settled(settled.num_shards)),
+        ("--num_validation_shards", validation, _settled(settled.num_validation_shards)),
     ):
         if size / count > _TOO_LARGE * _POOL_BYTES:
             return settled, (
@@ -96,9 +103,9 @@ def pools_of(identity: bytes, config: JobConfig) -> Iterator[tuple[str, bytes]]:
 
     first = digest(0)
     if _fraction(first[:6]) < config.validation_fraction:
-        split, count, passes = "validation", config.num_validation_shards, 1
+        split, count, passes = "validation", _settled(config.num_validation_shards), 1
     else:
-        split, count, passes = "train", config.num_shards, config.dupe_factor
+        split, count, passes = "train", _settled(config.num_shards), config.dupe_factor
     for number in range(passes):
         drawn = digest(number) if number else first
         yield records.shard_name(split, int(_fraction(drawn[6:12]) * count), count), drawn[-16:]

@@ -60,7 +60,7 @@ def read_documents(
     last = BadRecord(part.path, "byte", part.start, "")
     try:
         with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as opened:
-            raw = io.BufferedReader(opened, _BYTES_AT_ONCE)
+            raw: io.BufferedReader = io.BufferedReader(opened, _BYTES_AT_ONCE)  # type: ignore[arg-type]
             decompress = decompressor(raw)
             if decompress and part.start:
                 return

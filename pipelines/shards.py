@@ -91,7 +91,8 @@ def write_shard(output_dir: str, name: str, batches: Iterable[list[bytes]], comp
     with _renamed_when_done(FileSystems.join(output_dir, name)) as raw:
         file = _Hashed(raw)
         # The time of writing would make other bytes on every run.
-        zipped = gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) if compression == "gzip" else None
+        # It asks its file for nothing but write.
+        zipped = gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) if compression == "gzip" else None  # type: ignore
         for batch in batches:
             (zipped or file).write(b"".join(map(record_files.frame_record, batch)))
             examples += len(batch)

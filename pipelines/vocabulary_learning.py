@@ -71,7 +71,7 @@ def learn_vocabulary(
             f"{len(words)} different words hold. Give more text or a smaller size."
         )
     decoded = []
-    for piece in sorted(pieces, key=pieces.get):
+    for piece in sorted(pieces, key=pieces.__getitem__):
         prefix = "##" if piece[0] in outer else ""
         decoded.append(prefix + "".join(outer.get(c, c) for c in piece))
     return Vocabulary((*reserved, *decoded))
@@ -130,7 +130,7 @@ def build_vocab(
             | "CollectCounts" >> beam.combiners.ToDict()
             | "WriteVocabulary" >> beam.Map(_write_vocabulary, vocab_size, unused_slots, output)
         )
-    return Vocabulary.parse(shards.read_bytes(output), output)
+    return Vocabulary.parse(shards.read_bytes(output) or b"", output)
 
 
 def _write_vocabulary(word_counts: dict[str, int], vocab_size: int, unused_slots: int, output: str) -> None:

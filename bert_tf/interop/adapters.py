@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -47,7 +48,7 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
         for name, variable, transposed in weight_names(model)
         if isinstance(variable, keras.Variable) and variable.trainable
     }
-    told = {"base_model_name_or_path": base, "bert_tf": settings}
+    told: dict[str, Any] = {"base_model_name_or_path": base, "bert_tf": settings}
     if config.method == "lora":
         for name, layer in tuning.lora_layers(model).items():
             if layer.lora_enabled:

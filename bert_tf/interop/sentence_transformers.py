@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import Literal
 
 from bert_tf import config_io
 from bert_tf.config_finetune import HeadConfig
@@ -30,7 +31,7 @@ def read(path: str) -> tuple[HeadConfig, int | None] | None:
     place = os.path.join(path, kinds["Pooling"], "config.json")
     pooling = config_io.read_json(place)
     modes = sorted(name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True)
-    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+    known: dict[str, Literal["mean", "cls"]] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     if len(modes) != 1 or modes[0] not in known:
         raise InputError(f"{place}: expected one of {', '.join(known)}. Received: {', '.join(modes) or 'none'}.")
     settings_path = os.path.join(path, SETTINGS)

@@ -196,8 +196,10 @@ class TransformerBlock(keras.layers.Layer):
         self.output_dense = dense(config, config.hidden_size, "output", policy)
         self.output_norm = layer_norm(config, "output_norm", policy)
         self.dropouts = [Dropout(config.hidden_dropout_prob, name=f"dropout_{i}", dtype=policy) for i in range(2)]
-        names = ("attention_adapter", "output_adapter") if adapter_size else ()
-        self.adapters = [Adapter(config, adapter_size, name=name, dtype=policy) for name in names]
+        self.adapters = []
+        if adapter_size:
+            names = ("attention_adapter", "output_adapter")
+            self.adapters = [Adapter(config, adapter_size, name=name, dtype=policy) for name in names]
 
     def build(self, input_shape):
         for adapter in self.adapters:

@@ -90,8 +90,7 @@ class Client:
         batch_size: int = 32,
     ):
         self._timeout, self._retries, self._batch_size = timeout, retries, batch_size
-        transport = {"grpc": Grpc, "rest": Rest}[api]
-        self._transport = transport(address, model, version)
+        self._transport = (Grpc if api == "grpc" else Rest)(address, model, version)
 
     def close(self) -> None:
         self._transport.close()
@@ -170,8 +169,8 @@ class Client:
             told = {name: _texts(value) if value.dtype == object else value.tolist() for name, value in outputs.items()}
             for row, count in enumerate(told["n_best_count"]):
                 n_best = zip(told["n_best_answers"][row], told["n_best_probabilities"][row], strict=True)
-                names = ("answer", "start", "end", "probability", "no_answer_score")
-                found.append(Answer(*(told[name][row] for name in names), list(n_best)[:count]))
+                fields = {name: told[name][row] for name in ("start", "end", "probability", "no_answer_score")}
+                found.append(Answer(text=told["answer"][row], n_best=list(n_best)[:count], **fields))
         return found
 
     def fill_mask(self, texts: Sequence[str]) -> list[Filled]:

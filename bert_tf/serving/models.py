@@ -136,8 +136,8 @@ class Model:
         # Whatever is wrong with a version, those that are served must go on.
         except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            same = failure is not None and failure.content == content
-            told = _Failure(failure.tries + 1 if same else 1, content, reason)
+            tries = failure.tries if failure is not None and failure.content == content else 0
+            told = _Failure(tries + 1, content, reason)
             self._failures = {**self._failures, number: told}
             print(f"{config.name}: version {number} could not be loaded: {reason}", flush=True)
             return None

@@ -83,17 +83,18 @@ class Api:
             made = rest_json.classifications if parts["verb"] == "classify" else rest_json.regressions
             return _JSON, _dumped(made(outputs))
 
-    def _parts(self, path: str) -> dict[str, str | None]:
+    def _parts(self, path: str) -> dict[str, str]:
+        """What a path is made of; \"\" for what it does not have."""
         match = _PATH.fullmatch(_plain(path))
         if match is None:
             raise not_found(f"Malformed request: {path}")
-        return match.groupdict()
+        return match.groupdict("")
 
-    def _version(self, parts: dict[str, str | None]) -> Version:
+    def _version(self, parts: dict[str, str]) -> Version:
         number = int(parts["version"]) if parts["version"] else None
-        return self._models.model(parts["name"]).version(number, parts["label"])
+        return self._models.model(parts["name"]).version(number, parts["label"] or None)
 
-    def _status(self, parts: dict[str, str | None]) -> dict:
+    def _status(self, parts: dict[str, str]) -> dict:
         model = self._models.model(parts["name"])
         asked = self._version(parts).number if parts["version"] or parts["label"] else None
         return {

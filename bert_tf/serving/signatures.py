@@ -64,7 +64,8 @@ def _signature(body: Callable[..., dict], specs: dict[str, tf.TensorSpec], input
 
     # tf.function takes the names of a signature's inputs from those of the parameters.
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    function.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in specs])
+    names = inspect.Signature([inspect.Parameter(name, kind) for name in specs])
+    function.__signature__ = names  # type: ignore[attr-defined]
     named = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()]
     return Signature(tf.function(function, input_signature=named, autograph=False), inputs, outputs, method)
 

@@ -9,7 +9,7 @@ from sklearn import metrics
 from bert_tf.config_finetune import FinetuneDataConfig
 from bert_tf.errors import InputError
 from bert_tf.tasks.sequences import SequenceTask, told
-from bert_tf.tasks.task import Rows, check_label, softmax
+from bert_tf.tasks.task import Outputs, Rows, check_label, softmax
 
 
 class Classification(SequenceTask):
@@ -31,7 +31,7 @@ class Classification(SequenceTask):
         found = [check_label(example["label"], ids, example["place"]) for example in examples]
         return {"label_ids": np.array(found, np.int32)}
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """See Task."""
         return [
             {**told(example), "label": self.labels[int(np.argmax(logits))], "probabilities": self._named(logits)}
@@ -55,7 +55,7 @@ class Classification(SequenceTask):
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
         """The accuracy of the commonest label of training."""
         counts = collections.Counter(example["label"] for example in training)
-        majority = max(sorted(counts), key=counts.get)
+        majority = max(sorted(counts), key=counts.__getitem__)
         return {"majority_baseline": float(np.mean([example["label"] == majority for example in examples]))}
 
     def report(self, examples: Sequence[dict], answers: Sequence[dict]) -> str:

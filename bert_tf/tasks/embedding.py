@@ -10,7 +10,7 @@ from bert_tf.errors import InputError
 from bert_tf.modeling.heads import BertForEmbedding
 from bert_tf.tasks.regression import correlations, number_of
 from bert_tf.tasks.rows_of_files import read_rows, text_of
-from bert_tf.tasks.task import INPUTS, Rows, Task, cut_note, pack
+from bert_tf.tasks.task import INPUTS, Outputs, Rows, Task, cut_note, pack
 from bert_tf.tokenizer import Tokenizer
 
 _RANKS = (1, 5, 10)
@@ -28,14 +28,15 @@ class Embedding(Task):
     architecture = "BertModel"
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> str:  # type: ignore[override]  # what other classes know, this learns
         """Spearman's correlation of scored pairs; else how often a text finds its second one first."""
         return "spearman" if self.head.loss == "cosine" else "recall_at_1"
 
     @classmethod
     def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
         """See Task. A label column is kept where there is one, for head.loss=cosine."""
-        if labelled and data.second_text_field is None:
+        second = data.second_text_field
+        if labelled and second is None:
             raise InputError(
                 "data.second_text_field: expected the column of the texts that belong to those of data.text_field. "
                 "Received none."
@@ -43,8 +44,8 @@ class Embedding(Task):
         examples = []
         for place, row in read_rows(path, field):
             example = {"place": place, "text": text_of(row, data.text_field, place)}
-            if labelled:
-                example["second_text"] = text_of(row, data.second_text_field, place)
+            if labelled and second is not None:
+                example["second_text"] = text_of(row, second, place)
                 if row.get(data.label_field) is not None:
                     example["label"] = row[data.label_field]
             examples.append(example)
@@ -93,7 +94,7 @@ class Embedding(Task):
         model.build()
         return model
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """See Task."""
         answers = []
         for example, vectors in zip(examples, outputs["embedding"], strict=True):

@@ -2,6 +2,7 @@
 
 import collections
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from bert_tf.config_finetune import FinetuneDataConfig
 from bert_tf.errors import InputError
 from bert_tf.modeling.pretraining import BertForMaskedLM
 from bert_tf.tasks.rows_of_files import list_of, read_rows, text_of
-from bert_tf.tasks.task import Rows, Task, cut_note, pack, softmax
+from bert_tf.tasks.task import Outputs, Rows, Task, cut_note, pack, softmax
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.vocabulary import MASK
 
@@ -33,7 +34,7 @@ class FillMask(Task):
         """See Task."""
         examples = []
         for place, row in read_rows(path, field):
-            example = {"place": place, "text": text_of(row, data.text_field, place)}
+            example: dict[str, Any] = {"place": place, "text": text_of(row, data.text_field, place)}
             if labelled:
                 example["label"] = list_of(row, data.label_field, place)
             examples.append(example)
@@ -64,7 +65,7 @@ class FillMask(Task):
         model.build()
         return model
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """See Task."""
         tokens, answers = rows.extra["tokens"], []
         for example, count, logits in zip(examples, rows.extra["counts"], outputs["masked_lm_logits"], strict=True):
@@ -92,6 +93,6 @@ class FillMask(Task):
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
         """How often the token that stands behind the most masks of training is the one."""
         counts = collections.Counter(token for example in training for token in example["label"])
-        commonest = max(sorted(counts), key=counts.get)
+        commonest = max(sorted(counts), key=counts.__getitem__)
         truth = [token for example in examples for token in example["label"]]
         return {"commonest_token_baseline": float(np.mean([token == commonest for token in truth]))}

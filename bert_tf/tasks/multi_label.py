@@ -10,7 +10,7 @@ from bert_tf.config_finetune import FinetuneDataConfig
 from bert_tf.tasks.classification import labels_of
 from bert_tf.tasks.rows_of_files import list_of, text_of
 from bert_tf.tasks.sequences import SequenceTask, told
-from bert_tf.tasks.task import Rows, check_label
+from bert_tf.tasks.task import Outputs, Rows, check_label
 
 
 class MultiLabel(SequenceTask):
@@ -46,7 +46,7 @@ class MultiLabel(SequenceTask):
                 given[row, check_label(label, ids, example.get("place", "answer"))] = True
         return given
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """See Task."""
         answers = []
         for example, logits in zip(examples, outputs["logits"], strict=True):
@@ -67,7 +67,7 @@ class MultiLabel(SequenceTask):
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
         """Micro F1 of giving everyone the commonest label of training."""
         counts = collections.Counter(label for example in training for label in example["label"])
-        majority = max(sorted(counts), key=counts.get)
+        majority = max(sorted(counts), key=counts.__getitem__)
         truth = self._given(examples, "label")
         found = self._given([{"labels": [majority]}] * len(examples), "labels")
         return {"majority_baseline": float(metrics.f1_score(truth, found, average="micro", zero_division=0))}

@@ -1,6 +1,7 @@
 """Which of several texts goes on best: SWAG, exams (Devlin et al. 2018, 4.4)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from sklearn import metrics
@@ -10,7 +11,7 @@ from bert_tf.config_finetune import FinetuneDataConfig
 from bert_tf.errors import InputError
 from bert_tf.modeling.heads import BertForMultipleChoice
 from bert_tf.tasks.rows_of_files import list_of, read_rows, text_of
-from bert_tf.tasks.task import INPUTS, Rows, Task, cut_note, pack, softmax
+from bert_tf.tasks.task import INPUTS, Outputs, Rows, Task, cut_note, pack, softmax
 from bert_tf.tokenizer import Tokenizer
 
 
@@ -35,7 +36,7 @@ class MultipleChoice(Task):
             choices = list_of(row, data.choices_field, place)
             if len(choices) < 2:
                 raise InputError(f"{place}: {data.choices_field}: expected at least two. Received {len(choices)}.")
-            example = {"place": place, "text": text_of(row, data.text_field, place), "choices": choices}
+            example: dict[str, Any] = {"place": place, "text": text_of(row, data.text_field, place), "choices": choices}
             if data.second_text_field is not None:
                 example["stem"] = text_of(row, data.second_text_field, place)
             if labelled:
@@ -62,7 +63,7 @@ class MultipleChoice(Task):
         firsts = [examples[row]["text"] for row, _ in places]
         seconds = [f"{examples[row].get('stem', '')} {examples[row]['choices'][k]}".strip() for row, k in places]
         packed, cut = pack(tokenizer, firsts, seconds, max_seq_length=length)
-        arrays = {name: np.zeros((len(examples), most, length), np.int32) for name in INPUTS}
+        arrays: dict[str, np.ndarray] = {name: np.zeros((len(examples), most, length), np.int32) for name in INPUTS}
         for name in INPUTS:
             arrays[name][tuple(np.array(places).reshape(-1, 2).T)] = packed[name]
         if labelled:
@@ -76,7 +77,7 @@ class MultipleChoice(Task):
         model.build()
         return model
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """See Task."""
         answers = []
         for example, logits in zip(examples, outputs["logits"], strict=True):

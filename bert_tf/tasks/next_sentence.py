@@ -11,7 +11,7 @@ from bert_tf.errors import InputError
 from bert_tf.modeling.pretraining import BertForNextSentencePrediction
 from bert_tf.tasks.rows_of_files import read_rows, text_of
 from bert_tf.tasks.sequences import told
-from bert_tf.tasks.task import Rows, Task, cut_note, pack, softmax
+from bert_tf.tasks.task import Outputs, Rows, Task, cut_note, pack, softmax
 from bert_tf.tokenizer import Tokenizer
 
 LABELS = ("next", "random")  # 0 and 1, as in google-research/bert
@@ -56,7 +56,7 @@ class NextSentence(Task):
         model.build()
         return model
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """See Task."""
         answers = []
         for example, logits in zip(examples, outputs["next_sentence_logits"], strict=True):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from bert_tf.modeling.heads import BertForQuestionAnswering
 from bert_tf.tasks import squad_scores
 from bert_tf.tasks.answer_windows import Window, windows_of
 from bert_tf.tasks.rows_of_files import read_lines, read_rows, text_of
-from bert_tf.tasks.task import Rows, Task, softmax
+from bert_tf.tasks.task import Outputs, Rows, Task, softmax
 from bert_tf.tokenizer import Tokenizer
 
 
@@ -41,7 +42,7 @@ class QuestionAnswering(Task):
             return examples
         examples = []
         for place, row in read_rows(path, field):
-            example = {
+            example: dict[str, Any] = {
                 "place": place,
                 "id": str(row.get("id", place)),
                 "text": text_of(row, "question", place),
@@ -69,7 +70,8 @@ class QuestionAnswering(Task):
 
     def _labels(self, examples: Sequence[dict], windows: Sequence[Window]) -> tuple[dict, dict[str, int]]:
         """Positions of the first answer in each window; 0, [CLS], where it does not lie whole in it."""
-        spans, lost = [], set()
+        spans: list[tuple[int, int] | None] = []
+        lost: set[int] = set()
         for number, example in enumerate(examples):
             if not example["answers"]:
                 if self.head.no_answer_threshold is None:
@@ -90,8 +92,9 @@ class QuestionAnswering(Task):
         positions = np.zeros((len(windows), 2), np.int32)
         whole = set()
         for row, window in enumerate(windows):
-            if spans[window.example] is not None:
-                positions[row] = window.positions_of(*spans[window.example])
+            span = spans[window.example]
+            if span is not None:
+                positions[row] = window.positions_of(*span)
                 if positions[row, 0]:
                     whole.add(window.example)
         split = {number for number, span in enumerate(spans) if span is not None} - whole
@@ -110,7 +113,7 @@ class QuestionAnswering(Task):
         model.build()
         return model
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """See Task."""
         spans: list[list[tuple]] = [[] for _ in examples]
         nothing = [np.inf] * len(examples)
@@ -137,7 +140,7 @@ class QuestionAnswering(Task):
         candidates = list(best.values())
         if threshold is not None or not candidates:
             candidates.append({"text": "", "start": 0, "end": 0, "score": nothing})
-        for candidate, chance in zip(candidates, softmax([c["score"] for c in candidates]), strict=True):
+        for candidate, chance in zip(candidates, softmax(np.array([c["score"] for c in candidates])), strict=True):
             candidate["score"] = round(float(candidate["score"]), 6)
             candidate["probability"] = round(float(chance), 6)
         difference = nothing - candidates[0]["score"]
@@ -201,7 +204,7 @@ def _squad(file, path: str, labelled: bool) -> Iterator[dict]:
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
                     place = f"{path}: question {question['id']}"
-                    example = {
+                    example: dict[str, Any] = {
                         "place": place,
                         "id": str(question["id"]),
                         "text": text_of(question, "question", place),

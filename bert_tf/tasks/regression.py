@@ -10,7 +10,7 @@ from bert_tf.config_finetune import FinetuneDataConfig
 from bert_tf.errors import InputError
 from bert_tf.tasks.rows_of_files import text_of
 from bert_tf.tasks.sequences import SequenceTask, told
-from bert_tf.tasks.task import Rows
+from bert_tf.tasks.task import Outputs, Rows
 
 
 class Regression(SequenceTask):
@@ -33,7 +33,7 @@ class Regression(SequenceTask):
         """One number."""
         return 1
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """See Task."""
         return [
             {**told(example), "value": float(logits[0])}

@@ -62,7 +62,8 @@ class SequenceTask(Task):
 
     def make_model(self, config: BertConfig, **kwargs) -> BertForSequenceClassification:
         """See Task."""
-        model = BertForSequenceClassification(config, num_labels=self.outputs(), problem=self.problem_type, **kwargs)
+        kwargs |= {"problem": self.problem_type}
+        model = BertForSequenceClassification(config, num_labels=self.outputs(), **kwargs)
         model.build()
         return model
 

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import keras
@@ -17,6 +17,8 @@ from bert_tf.tokenizer import Tokenizer
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 _TEXTS_AT_ONCE = 4096
 _LENGTH_STEP = 16  # batches of answers are cut to a multiple of it, so that there are few shapes to compile
+# What a model gives for each row: {name: [rows, ...], or as many arrays of different lengths}.
+Outputs = Mapping[str, Sequence[np.ndarray] | np.ndarray]
 
 
 class Rows(NamedTuple):
@@ -100,7 +102,7 @@ class Task(abc.ABC):
         """The built model; kwargs: dropout, adapter_size, dtype."""
 
     @abc.abstractmethod
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """One answer an example, as predictions are written, from the model's outputs for each row."""
 
     @abc.abstractmethod

@@ -14,7 +14,7 @@ from bert_tf.errors import InputError
 from bert_tf.modeling.heads import BertForTokenClassification
 from bert_tf.tasks.classification import labels_of
 from bert_tf.tasks.rows_of_files import list_of, read_lines, read_rows, text_of, value_of
-from bert_tf.tasks.task import Rows, Task, check_label, softmax
+from bert_tf.tasks.task import Outputs, Rows, Task, check_label, softmax
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.vocabulary import CLS, SEP, UNK
 
@@ -34,7 +34,7 @@ class TokenClassification(Task):
     has_labels = True
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> str:  # type: ignore[override]  # what other classes know, this learns
         """Entity F1 for tags that name entities, accuracy for others."""
         return "f1" if self._names_entities() else "accuracy"
 
@@ -125,7 +125,7 @@ class TokenClassification(Task):
         model.build()
         return model
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: dict[str, Sequence[np.ndarray]]) -> list[dict]:
+    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
         """See Task."""
         tags: list[list[str]] = [[] for _ in examples]
         chances: list[list[float]] = [[] for _ in examples]
@@ -173,7 +173,7 @@ class TokenClassification(Task):
             for word, tag in zip(example["words"], example["tags"], strict=True):
                 counts[word][tag] += 1
                 counts[""][tag] += 1
-        usual = {word: max(sorted(found), key=found.get) for word, found in counts.items()}
+        usual = {word: max(sorted(found), key=found.__getitem__) for word, found in counts.items()}
         answers = [{"tags": [usual.get(word, usual[""]) for word in example["words"]]} for example in examples]
         return {f"usual_tag_baseline_{self.metric}": self.scores(examples, answers)[self.metric]}
 
@@ -205,7 +205,7 @@ def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
 
 def _entity(kind: str, first: int, last: int, words: list[str], text: str | None, spans: list | None) -> dict:
     """An entity, as it stands in the text where there is one."""
-    if spans is None:
+    if spans is None or text is None:
         return {"type": kind, "words": [first, last], "text": " ".join(words[first:last])}
     begin, end = int(spans[first][0]), int(spans[last - 1][1])
     found = text.encode()[begin:end].decode("utf-8", "replace")
@@ -221,7 +221,8 @@ def _pieces(examples: Sequence[dict], tokenizer: Tokenizer) -> tuple[list[list[l
     of_texts = iter(
         zip(*(part.to_list() for part in tokenizer.tokenize_with_offsets(texts)), strict=True) if texts else []
     )
-    pieces, spans = [], []
+    pieces: list[list] = []
+    spans: list[list | None] = []
     for example in examples:
         if "words" in example:
             # A word of which the tokenizer keeps nothing has a tag all the same.

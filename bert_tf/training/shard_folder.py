@@ -180,8 +180,8 @@ def _unparsed(serialized: Sequence[bytes], layout: records.RecordLayout) -> tupl
         first = _unparsed(serialized[:half], layout)
         if first:
             return first
-        at, reason = _unparsed(serialized[half:], layout)
-        return half + at, reason
+        second = _unparsed(serialized[half:], layout)
+        return second and (half + second[0], second[1])
     return None
 
 

@@ -18,8 +18,8 @@ _TPU_TRIES, _TPU_PAUSE = 6, 10.0  # seconds between two
 class Worker(NamedTuple):
     """One of the processes that train together; number 0 writes checkpoints, metrics and the model."""
 
-    index: int = 0
-    count: int = 1
+    index: int = 0  # type: ignore[assignment]  # a tuple's methods of these names are of no use here
+    count: int = 1  # type: ignore[assignment]
 
     @property
     def is_chief(self) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
@@ -160,7 +161,7 @@ class Trainer:
             if batches.validation is None:
                 return {}
             with self._explained("the last evaluation", batches.validation_damage):
-                return self._evaluator.evaluate(batches.validation)
+                return self._evaluator.evaluate(batches.validation) or {}
         monitor = None
         if worker.is_chief:
             monitor = Monitor(
@@ -211,7 +212,7 @@ class Trainer:
                 self._explained(
                     f"steps {step} to {step + count}",
                     # The batch behind them is read ahead.
-                    lambda first=first_batch, count=count: batches.damage(first, count + 1),
+                    functools.partial(batches.damage, first_batch, count + 1),
                 ),
             ):
                 sums = self._device_loop.run(iterator, step, count, is_stopped=stop.received)
