@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test sweep lint format quickstart plots tpu-env tpu-test lock
+.PHONY: help env test sweep lint format quickstart bench plots tpu-env tpu-test lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
@@ -12,6 +12,7 @@ help:
 	@echo "make sweep       the tokenizer against its reference: every code point, random strings, real text (15 minutes)"
 	@echo "make lint        ruff: rules and format; mypy: type hints"
 	@echo "make format      let ruff rewrite what lint would refuse"
+	@echo "make bench       every figure of README and docs/results.md again, peers included (hours; nothing else may run)"
 	@echo "make plots       curves of runs as a picture: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
 	@echo "make tpu-test    tiny runs through the TPU compiler, in that environment (many minutes)"
@@ -56,6 +57,18 @@ tpu-test: tpu-env
 
 quickstart: env
 	$(BIN)/python -m quickstart.run $(if $(FRESH),--fresh)
+
+bench: env tpu-env
+	$(BIN)/python -m benchmarks.tokenizer
+	$(BIN)/python -m benchmarks.pipeline
+	$(BIN)/python -m benchmarks.pipeline --only memory --memory_megabytes 1000 --memory_megabytes 1500
+	$(BIN)/python -m benchmarks.useful_tokens
+	$(BIN)/python -m benchmarks.train_step
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.parity --finetune
+	$(BIN)/python -m benchmarks.pretraining_curve
+	$(BIN)/python -m benchmarks.tpu_reference
+	$(BIN)/python -m benchmarks.tpu_table
 
 plots: env
 	$(BIN)/python -m bert_tf.plots $(foreach run,$(or $(RUN),$(error give the runs: make plots RUN="runs/a runs/b")),--workdir $(run)) --output $(or $(OUTPUT),curves.png)

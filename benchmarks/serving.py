@@ -21,13 +21,20 @@ from absl import app, flags
 from benchmarks import results_file
 from benchmarks.train_peers.environments import python_of
 
-_ROUNDS = flags.DEFINE_integer("rounds", 6, "Turns of all at every point.")
 _ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "torch", "onnx"], "Whom to time.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the ops of a call of one text of 128 tokens.")
 _NAMES = ("ours", "torch", "onnx")
 _LENGTHS, _BATCHES = (32, 128, 384), (1, 32)
 _TOLD = {"ours": "this project", "torch": "transformers, PyTorch", "onnx": "ONNX Runtime"}
-_CALLS = {(32, 1): 15, (128, 1): 15, (384, 1): 10, (32, 32): 2, (128, 32): 1, (384, 32): 1}
+# (turns, calls a turn): the machine's speed drifts within seconds, so turns are short and many.
+_CALLS = {
+    (32, 1): (24, 6),
+    (128, 1): (24, 4),
+    (384, 1): (24, 3),
+    (32, 32): (12, 1),
+    (128, 32): (8, 1),
+    (384, 32): (5, 1),
+}
 
 
 def _make(folder: str) -> tuple[str, str]:
@@ -86,7 +93,7 @@ def _points() -> list[dict]:
             if len(texts) == max(_BATCHES):
                 break
         for batch in _BATCHES:
-            points.append({"batch": batch, "length": length, "texts": texts[:batch], "calls": _CALLS[length, batch]})
+            points.append({"batch": batch, "length": length, "texts": texts[:batch]})
     return points
 
 
@@ -176,13 +183,29 @@ def main(_) -> None:
         for peer in peers.values():
             peer.seconds(0, 1)
         for number, point in enumerate(points):
-            for _ in range(_ROUNDS.value):
+            turns, calls = _CALLS[point["length"], point["batch"]]
+            for _ in range(turns):
                 for name, peer in peers.items():
-                    times[name][point["length"], point["batch"]] += peer.seconds(number, point["calls"])
+                    times[name][point["length"], point["batch"]] += peer.seconds(number, calls)
             print(f"{point['batch']} x {point['length']} tokens done", flush=True)
         for peer in peers.values():
             peer.close()
-    results_file.save("serving", [_row(point, times, tokenization) for point in tokenization], _versions(names))
+    results_file.save(
+        "serving",
+        [_row(point, times, tokenization) for point in tokenization],
+        _versions(names),
+        bars=("milliseconds a call", _bars(times)),
+    )
+
+
+def _bars(times: dict[str, dict]) -> dict[str, dict[str, float]]:
+    """Of single texts; those of 32 are as long as 32 of them."""
+    return {
+        f"one text of {length} tokens": {
+            _TOLD[name]: statistics.median(found[length, 1]) * 1000 for name, found in times.items()
+        }
+        for length in _LENGTHS
+    }
 
 
 def _row(point: tuple[int, int], times: dict[str, dict], tokenization: dict) -> dict[str, str]:
