@@ -37,7 +37,11 @@ def _inputs(key: str, texts: list[str], task: Task) -> np.ndarray:
         names = ("text",) if task.data.second_text_field is None else ("text", "second_text")
         return np.array([_example(dict.fromkeys(names, text)).SerializeToString() for text in texts], object)
     if key == "choices":
-        return np.array([[text, _SHORT] for text in texts], object)
+        # Different from their first word on, and not cut off by a stem: which of two equal rows is the better one is a
+        # matter of rounding.
+        return np.array([[text, f"No. {text}"] for text in texts], object)
+    if key == "stem":
+        return np.array(["It is"] * rows, object)
     if key == "masked_lm_positions":
         return np.ones([rows, MOST_MASKS], np.int32)
     if key in ("input_word_ids", "input_mask", "input_type_ids"):
