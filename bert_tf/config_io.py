@@ -188,8 +188,21 @@ def check_settled(config, workdir: str) -> None:
             f"--workdir {workdir}: expected a folder of this machine or one mounted into it. Received a URL."
         )
     path = os.path.join(workdir, "config.json")
-    if not os.path.exists(path):
-        return
+    if os.path.exists(path):
+        check_same(config, path, f"--workdir {workdir}")
+
+
+def check_same(config, path: str, place: str) -> None:
+    """Checks that a run's config.json is this config, but for what a resumed run may change.
+
+    Args:
+      config: of the run that is to go on.
+      path: of the file.
+      place: whose it is, for the error.
+
+    Raises:
+      InputError: fields differ; they are named.
+    """
     saved = _flatten(read_json(path))
     now = _flatten(json.loads(json.dumps(dataclasses.asdict(config))))
     missing = object()
@@ -201,7 +214,7 @@ def check_settled(config, workdir: str) -> None:
     if differing:
         changes = ", ".join(f"{name} (there {saved.get(name)!r}, now {now.get(name)!r})" for name in differing)
         raise InputError(
-            f"--workdir {workdir}: a run with another config lives there, differing in {changes}. "
+            f"{place}: a run with another config lives there, differing in {changes}. "
             "Take another folder, or give the same config to resume."
         )
 

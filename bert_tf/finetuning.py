@@ -51,7 +51,8 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         raise InputError(f"task={config.task}: it is learned by bert_tf.pretrain. Expected one of {trained}.")
     worker = strategy.this_worker(config.train.strategy)
     mirror = Mirror(workdir, config.train.mirror if worker.is_chief else "")
-    mirror.fetch()
+    config_io.check_settled(config, workdir)
+    mirror.fetch(config)
     distribution = strategy.create(config.train.strategy)
     source = open_source(config.init_from, "init_from")
     if config.data.max_seq_length > source.config.max_position_embeddings:
@@ -83,7 +84,6 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         "init_from_digest": source.digest(),
         "data_digest": _digest(training_arrays),
     }
-    config_io.check_settled(config, workdir)
     _settle_identity(workdir, identity, write=False)
     trainer = Trainer(
         functools.partial(_make_model, config, task, source, keeps_head=known is not None and labels == known),

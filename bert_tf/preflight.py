@@ -66,8 +66,13 @@ def run(
     if not largest_batch:
         return _figures(made, _compiled(made, config, topology), price), made.notes
     compiled, too_large = _first_that_fits(made, config, topology)
-    notes = made.notes + [f"{rows} examples a chip do not fit" for rows in too_large[:1]]
-    found = _figures(made, compiled, price)
+    found, notes = _figures(made, compiled, price), list(made.notes)
+    if too_large:
+        # As many examples as the config wants take more of these smaller steps.
+        times = config.train.global_batch_size / (compiled.cores * compiled.examples_per_core)
+        found |= {name: found[name] * times for name in ("hours", "chip_hours", "cost") if name in found}
+        found["steps"] = round(found["steps"] * times)
+        notes.append(f"{too_large[0]} examples a chip do not fit; so many steps of fewer that all examples are seen")
     # What fits where its double does not is the largest already.
     largest, tried = (compiled.examples_per_core, []) if too_large else _largest(made, config, compiled, chip.hbm)
     found["largest_examples_per_core"] = largest

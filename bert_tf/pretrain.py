@@ -33,7 +33,8 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     worker = strategy.this_worker(train.strategy)
     # Others wait in create until the chief has what lies there.
     mirror = Mirror(workdir, train.mirror if worker.is_chief else "")
-    mirror.fetch()
+    config_io.check_settled(config, workdir)
+    mirror.fetch(config)
     distribution = strategy.create(train.strategy)
     folders = {"data.train": shard_folder.ShardFolder.open(data.train, "data.train")}
     if data.validation is not None:
@@ -62,7 +63,6 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     order = shard_input.Order(
         training, global_batch_size=train.global_batch_size, seed=train.seed, readers=data.readers
     )
-    config_io.check_settled(config, workdir)
 
     def model_fn():
         model = BertForPreTraining(config.model, dtype=precision.policy(train.precision))

@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from bert_tf import predict
 from bert_tf.errors import InputError
-from bert_tf.serving import clean_run, gate, loading, saved_model, signatures, tflite, warm_up
+from bert_tf.serving import clean_run, gate, loading, saved_model, tflite, warm_up
 from tests import served_models
 
 TEXTS, ONE_BY_ONE = 200, 64
@@ -341,9 +341,10 @@ def test_a_version_that_does_not_pass_leaves_nothing(exported, tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
-def test_a_narrow_type(exported, load, tmp_path, capsys):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_narrow_type(exported, load, tmp_path, capsys, dtype):
     source = str(exported / "models/classification")
-    path = saved_model.export(source, str(tmp_path / "out"), dtype="bfloat16")
+    path = saved_model.export(source, str(tmp_path / "out"), dtype=dtype)
     assert "largest difference from float32" in capsys.readouterr().out
     sizes = [
         (pathlib.Path(version) / "variables/variables.data-00000-of-00001").stat().st_size
@@ -361,11 +362,10 @@ def test_a_narrow_type(exported, load, tmp_path, capsys):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("int8", 0.1)])
 def test_tflite(exported, load, tmp_path, dtype, tolerance):
-    loaded = loading.load(str(exported / "models/classification"))
-    (tmp_path / "assets.extra").mkdir()
-    made = signatures.signatures(loaded.task, loaded.model, loaded.tokenizer)
-    tflite.write(str(tmp_path), made["tokens"], dtype)
-    interpreter = tf.lite.Interpreter(str(tmp_path / tflite.PATH))
+    source = str(exported / "models/classification")
+    loaded = loading.load(source)
+    path = saved_model.export(source, str(tmp_path / "out"), tflite_dtype=dtype)
+    interpreter = tf.lite.Interpreter(os.path.join(path, tflite.PATH))
     interpreter.allocate_tensors()
     rows = loaded.tokenizer.pack(["the cat sat on the mat"], max_seq_length=32)
     for detail in interpreter.get_input_details():

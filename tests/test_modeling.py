@@ -120,8 +120,16 @@ def test_rematerialization_changes_no_gradient(small_config, pretraining_batch, 
             tf.constant(0),
         )[0]
 
-    for kept, again in zip(gradients(), gradients(rematerialize=True), strict=True):
-        np.testing.assert_allclose(kept, again, rtol=1e-4, atol=1e-6)
+    called = []
+    for block in model.encoder.blocks:
+        call = block.call
+        block.call = lambda *x, call=call, **more: called.append(1) or call(*x, **more)
+    kept = gradients()
+    once = len(called)
+    again = gradients(rematerialize=True)
+    assert len(called) == 3 * once  # once forward as before, once more for the backward pass
+    for a, b in zip(kept, again, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_padding_changes_nothing(small_config, pretraining_batch):

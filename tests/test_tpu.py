@@ -148,7 +148,9 @@ def test_the_largest_batch_is_found(compiler, bytes_an_example, largest, tried):
     found, notes = preflight.run(TINY, "v5e:2x2", largest_batch=True)
     assert found["largest_examples_per_core"] == largest
     assert found["tried_examples_per_core"] == tried == asked
-    assert ("4 examples a chip do not fit" in notes) == (largest < 4)
+    assert any("4 examples a chip do not fit" in note for note in notes) == (largest < 4)
+    assert found["steps"] == 100 * 4 // min(largest, 4)
+    assert found["hours"] == pytest.approx(found["steps"] * found["step_seconds"] / 3600)
     assert found["examples_per_core"] == min(largest, 4)
 
 

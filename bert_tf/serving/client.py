@@ -90,7 +90,8 @@ class Client:
         batch_size: int = 32,
     ):
         self._timeout, self._retries, self._batch_size = timeout, retries, batch_size
-        self._transport = (Grpc if api == "grpc" else Rest)(address, model, version)
+        transports: dict[str, type[Grpc] | type[Rest]] = {"grpc": Grpc, "rest": Rest}
+        self._transport = transports[api](address, model, version)
 
     def close(self) -> None:
         self._transport.close()

@@ -28,6 +28,7 @@ def write(path: str, tokens: Signature, dtype: str) -> None:
     if dtype == "int8":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     model = converter.convert()
+    os.makedirs(os.path.dirname(os.path.join(path, PATH)), exist_ok=True)
     with open(os.path.join(path, PATH), "wb") as file:
         file.write(model)
     print(f"{PATH}: {len(model) / 1e6:.1f} MB", flush=True)
