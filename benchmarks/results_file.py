@@ -11,7 +11,7 @@ import sys
 FOLDER = pathlib.Path(__file__).parent / "results"
 _ROOT = FOLDER.parent.parent
 PAGES = (_ROOT / "docs" / "results.md", _ROOT / "README.md")
-IMAGES = _ROOT / "docs" / "images"
+IMAGES = _ROOT / "docs" / "images" / "results"  # beside the screenshots of the pages
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "apache-beam")
 
 
@@ -28,7 +28,7 @@ def save(
       name: of the figure.
       rows: {column: what stands there}, the same columns in all.
       versions: of the peers.
-      bars: what docs/images/NAME.png shows: the axis, and {group: {name: value}}.
+      bars: what docs/images/results/NAME.png shows: the axis, and {group: {name: value}}.
       **more: figures that are not in the table.
     """
     found = {
@@ -78,7 +78,7 @@ def draw(name: str, axis: str, groups: dict[str, dict[str, float]]) -> None:
     axes.margins(x=0.1)
     axes.set_xlabel(axis)
     axes.legend(fontsize=8)
-    IMAGES.mkdir(exist_ok=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     figure.savefig(IMAGES / f"{name}.png", dpi=100)
     pyplot.close(figure)
 
