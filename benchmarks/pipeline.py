@@ -21,6 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import results_file
+from benchmarks.shard_rows import read_rows
 
 _ONLY = flags.DEFINE_multi_enum("only", [], ["speed", "memory", "agreement", "packing"], "What to run.")
 _SIZES = flags.DEFINE_multi_float("megabytes", [40.0, 240.0], "Two sizes of input; the rate is that between them.")
@@ -183,20 +184,6 @@ def memory(bench: Bench) -> _Figures:
         before = megabytes, run.peak_gigabytes
 
 
-def _rows(folder: str) -> dict[str, np.ndarray]:
-    import json
-
-    import tensorflow as tf
-
-    from bert_tf import records
-
-    with open(os.path.join(folder, records.MANIFEST), encoding="utf-8") as file:
-        manifest = json.load(file)
-    paths = [os.path.join(folder, shard["name"]) for shard in manifest["shards"]]
-    batch = next(iter(tf.data.TFRecordDataset(paths).batch(10_000_000)))
-    return {name: x.numpy() for name, x in records.parse(batch, records.RecordLayout.of(manifest)).items()}
-
-
 def agreement(bench: Bench) -> _Figures:
     from benchmarks import real_text
 
@@ -218,7 +205,7 @@ def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: floa
     path = bench.texts("agreement", texts)
     megabytes = os.path.getsize(path) / 1e6
     bench.job(path, "agreement", "--validation_fraction=0", f"--short_seq_prob={short_seq_prob}")
-    ours = _rows(os.path.join(bench.folder, "agreement"))
+    ours = read_rows(os.path.join(bench.folder, "agreement"))
     reference, _, documents = _reference(bench, path)
     # The same tokens by the fast way; how they are made is another benchmark.
     tokenizer = Tokenizer(Vocabulary.load(bench.vocab))
@@ -254,7 +241,7 @@ def packing(bench: Bench) -> _Figures:
         shares = []
         for name in ("unpacked", "packed"):
             bench.job(path, name, *arguments, f"--pairs={pairs}", f"--packing={name == 'packed'}")
-            shares.append(1 - _rows(os.path.join(bench.folder, name))["input_mask"].mean())
+            shares.append(1 - read_rows(os.path.join(bench.folder, name))["input_mask"].mean())
         yield f"padding at length 512, --pairs={pairs}", f"{shares[0]:.2%}, with --packing {shares[1]:.2%}"
 
 

@@ -199,7 +199,7 @@ def main(_) -> None:
 
 
 def _bars(times: dict[str, dict]) -> dict[str, dict[str, float]]:
-    """Of single texts; those of 32 are as long as 32 of them."""
+    """Of single texts; the others would be bars some twenty times as long."""
     return {
         f"one text of {length} tokens": {
             _TOLD[name]: statistics.median(found[length, 1]) * 1000 for name, found in times.items()

@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import results_file
+from benchmarks.shard_rows import read_rows
 from benchmarks.train_peers import timing
 from benchmarks.train_peers.environments import python_of
 
@@ -73,19 +74,6 @@ def _make_shards(folder: str) -> dict[str, str]:
     return found
 
 
-def _rows(folder: str) -> dict[str, np.ndarray]:
-    """All rows of a folder with shards."""
-    import tensorflow as tf
-
-    from bert_tf import records
-
-    with open(os.path.join(folder, records.MANIFEST), encoding="utf-8") as file:
-        manifest = json.load(file)
-    paths = [os.path.join(folder, shard["name"]) for shard in manifest["shards"]]
-    batch = next(iter(tf.data.TFRecordDataset(paths).batch(10_000_000)))
-    return {name: x.numpy() for name, x in records.parse(batch, records.RecordLayout.of(manifest)).items()}
-
-
 def _ours(shards: str, turn: int) -> list[float]:
     """Tokens/s of each timed step of bert_tf.pretrain."""
     settings = {
@@ -121,7 +109,7 @@ def main(_) -> None:
     with tempfile.TemporaryDirectory() as folder:
         print("shards ...", flush=True)
         shards = _make_shards(folder)
-        rows = {name: _rows(path) for name, path in shards.items()}
+        rows = {name: read_rows(path) for name, path in shards.items()}
         filled = {name: float(found["input_mask"].mean()) for name, found in rows.items()}
         for name, share in filled.items():
             print(f"{name}: {len(rows[name]['input_mask']):,} rows, {1 - share:.1%} of their positions padding")

@@ -52,8 +52,8 @@ class Mirror:
             # A machine may come back with its old disk after another one went on.
             if os.path.exists(os.path.join(self._workdir, _CONFIG)) and _newest(there) <= _newest(self._here()):
                 return
-            # config.json last: a workdir that has it needs nothing more.
-            for name in sorted(there, key=lambda name: name == _CONFIG):
+            # A workdir that has config.json and the newest checkpoint needs nothing more: these two last.
+            for name in sorted(there, key=lambda name: (name == _CONFIG, name.startswith(_CHECKPOINTS), name)):
                 path = os.path.join(self._workdir, name)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 tf.io.gfile.copy(f"{self._url}/{name}", f"{path}.tmp", overwrite=True)
