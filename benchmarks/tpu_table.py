@@ -1,6 +1,6 @@
 """What the TPU compiler says of BERT base and large on four chips of each generation.
 
-python -m benchmarks.tpu_table                  needs make tpu-env; two compilations side by side, some two hours
+python -m benchmarks.tpu_table                  needs make tpu-env; two compilations side by side, an hour
 
 Each cell is bert_tf.preflight --largest_batch: the whole training step, in bfloat16, of rows that are not packed. The
 times are bounds that follow from the compiler's operations and bytes and the chip's published speed; no TPU ran.
@@ -18,7 +18,10 @@ from benchmarks import results_file
 _AT_ONCE = flags.DEFINE_integer("at_once", 2, "Compilations side by side.")
 _ONLY = flags.DEFINE_multi_string("only", [], "Of the networks, such as 'base, 128'.")
 _TOPOLOGIES = ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2")
-_ROWS = {"base, 128": 64, "base, 512": 16, "large, 512": 4}  # a chip
+# Rows a chip to begin with, near the largest that fit, so that most cells take one compilation: with 16 GiB a chip, and
+# what the others hold more.
+_ROWS = {"base, 128": 256, "base, 512": 32, "large, 512": 16}
+_TIMES = {"v4": 2, "v5e": 1, "v5p": 8, "v6e": 2}
 _LONG = ["--set", "data.max_seq_length=512", "--set", "data.max_predictions_per_seq=76"]
 _NETWORKS = {
     "base, 128": ["--config", "configs/pretrain_base_128.py"],
@@ -38,7 +41,8 @@ _COLUMNS = (
 
 def _cell(network: str, topology: str) -> dict:
     """Figures of one network on one topology."""
-    batch = ["--set", f"train.global_batch_size={4 * _ROWS[network]}", "--set", "train.microbatches=1"]
+    rows = _ROWS[network] * _TIMES[topology.split(":", maxsplit=1)[0]]
+    batch = ["--set", f"train.global_batch_size={4 * rows}", "--set", "train.microbatches=1"]
     command = [sys.executable, "-m", "bert_tf.preflight", "--topology", topology, "--largest_batch", "--json"]
     done = subprocess.run([*command, *_NETWORKS[network], *batch], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -36,6 +36,7 @@ ENVIRONMENT = {
 }
 _CACHE = os.path.expanduser("~/.cache/bert_tf/preflight")
 _MOST_DOUBLINGS = 12
+_SURELY_TOO_MUCH = 1.25  # of the memory, by proportion: such a batch is not compiled, which would take minutes
 
 
 def run(
@@ -113,28 +114,33 @@ def _largest(made, config, compiled, hbm: float) -> tuple[int, list[int]]:
 
     tried: list[int] = []
 
-    def fits(doublings: int) -> bool:
-        rows = compiled.examples_per_core * 2**doublings
+    def double_may_fit() -> bool:
+        return compiled.total_bytes + compiled.temporary_bytes <= _SURELY_TOO_MUCH * hbm
+
+    def fits(rows: int) -> bool:
+        nonlocal compiled
         tried.append(rows)
         print(f"trying {rows} examples a chip ...", file=sys.stderr, flush=True)
         try:
-            _compiled(made, config, compiled.topology, rows * compiled.cores)
+            compiled = _compiled(made, config, compiled.topology, rows * compiled.cores)
         except DoesNotFitError:
             return False
         return True
 
+    if not double_may_fit():
+        return compiled.examples_per_core, tried
     # Activations grow with the batch, the rest does not: begin where that leads, and go from there.
-    activations = max(compiled.temporary_bytes, 1)
-    guess = math.log2(max((hbm - compiled.total_bytes) / activations + 1, 1))
-    doublings = min(int(guess), _MOST_DOUBLINGS)
-    if doublings and not fits(doublings):
-        while doublings > 1 and not fits(doublings - 1):
-            doublings -= 1
-        doublings -= 1
+    first = compiled.examples_per_core
+    doublings = int(math.log2((hbm - compiled.total_bytes) / max(compiled.temporary_bytes, 1) + 1))
+    guess = first * 2 ** min(max(doublings, 1), _MOST_DOUBLINGS)
+    if fits(guess):
+        while compiled.examples_per_core < first * 2**_MOST_DOUBLINGS and double_may_fit():
+            if not fits(2 * compiled.examples_per_core):
+                break
     else:
-        while doublings < _MOST_DOUBLINGS and fits(doublings + 1):
-            doublings += 1
-    return compiled.examples_per_core * 2**doublings, tried
+        while guess > 2 * first and not fits(guess // 2):
+            guess //= 2
+    return compiled.examples_per_core, tried
 
 
 def _compiled(made, config, topology: str, batch_size: int | None = None):

@@ -137,8 +137,10 @@ def compiler(monkeypatch):
 @pytest.mark.parametrize(
     ("bytes_an_example", "largest", "tried"),
     [
-        (2**30 * 15 / 4, 4, [4, 8]),  # the config's own, and no byte left
-        (2**30 * 15 / 100, 64, [4, 64, 128]),  # memory leads to 100
+        (2**30 * 15 / 4, 4, [4]),  # the config's own, and no byte left
+        (2**30 * 15 / 7, 4, [4, 8]),  # the double is near enough to be compiled
+        (2**30 * 15 / 120, 64, [4, 64, 128]),  # memory leads to 120
+        (2**30 * 15 / 80, 64, [4, 64]),  # twice 64 would take 25 of 16 GiB
         (2**30 * 15 / 2, 2, [4, 2]),  # the config's does not fit: halved until it does
         (2**30 * 15, 1, [4, 2, 1]),
     ],
