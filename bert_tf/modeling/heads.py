@@ -20,6 +20,7 @@ class HeadModel(keras.Model):
     """An encoder with dropout before a head: what the heads below share."""
 
     metric_names: tuple[str, ...] = ("loss",)
+    reads_first_token_only = False  # of the encoder's output
     _with_pooler = True
 
     def __init__(self, config: BertConfig, *, dropout: float = 0.1, adapter_size: int | None = None, **kwargs):
@@ -61,6 +62,8 @@ class BertForSequenceClassification(HeadModel):
     Returns:
       {"logits": float32 [batch, num_labels]}.
     """
+
+    reads_first_token_only = True
 
     def __init__(self, config: BertConfig, *, num_labels: int, problem: str = "single_label_classification", **kwargs):
         super().__init__(config, **kwargs)
@@ -199,6 +202,7 @@ class BertForMultipleChoice(HeadModel):
     """
 
     metric_names = ("choice_loss", "accuracy")
+    reads_first_token_only = True
 
     def __init__(self, config: BertConfig, **kwargs):
         super().__init__(config, **kwargs)
@@ -256,6 +260,10 @@ class BertForEmbedding(HeadModel):
         self._with_pooler = with_pooler  # what was loaded with one is saved with one, though it is not used
         super().__init__(config, **kwargs)
         self.pooling, self.normalize, self.loss_name, self.group, self.scale = pooling, normalize, loss, group, scale
+
+    @property
+    def reads_first_token_only(self) -> bool:
+        return self.pooling == "cls"
 
     def build(self, input_shape=None):
         super().build(input_shape)

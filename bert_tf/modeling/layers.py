@@ -81,7 +81,7 @@ def _softmax(scores, visible):
     return ops.cast(ops.softmax(scores, axis=-1), dtype)
 
 
-def _softmax_by_sum(scores, visible):
+def softmax_by_sum(scores, visible):
     """The same where nothing is fused: a sum goes into its argument's memory, a choice into its own."""
     scores, dtype = ops.cast(scores, "float32") + ops.where(visible, 0.0, -1e9), scores.dtype
     return ops.cast(ops.softmax(scores, axis=-1), dtype)
@@ -133,7 +133,7 @@ class SelfAttention(keras.layers.Layer):
         projected = ops.reshape(self.project(x), (batch, length, 3, heads, size))
         query, key, value = ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)
         scores = ops.matmul(query * size**-0.5, ops.transpose(key, (0, 1, 3, 2)))
-        weights = self.dropout(_softmax_by_sum(scores, visible), training=training)
+        weights = self.dropout(softmax_by_sum(scores, visible), training=training)
         context = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         return self.output_dense(ops.reshape(context, (batch, length, heads * size)))
 
@@ -211,7 +211,10 @@ class TransformerBlock(keras.layers.Layer):
         self.output_norm.build(input_shape)
 
     def call(self, x, visible, training=False):
-        attended = self.attention(x, visible, training=training)
+        return self.after_attention(x, self.attention(x, visible, training=training), training=training)
+
+    def after_attention(self, x, attended, training=False):
+        """What went in and what attention made of it, [batch, length, hidden] -> the block's output, the same shape."""
         if self.adapters:
             attended = self.adapters[0](attended)
         x = self.attention_norm(x + self.dropouts[0](attended, training=training))

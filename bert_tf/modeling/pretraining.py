@@ -157,6 +157,8 @@ class BertForNextSentencePrediction(keras.Model):
       {"next_sentence_logits": float32 [batch, 2]}, 0 for the next sentence and 1 for another one.
     """
 
+    reads_first_token_only = True
+
     def __init__(self, config: BertConfig, **kwargs):
         super().__init__(**kwargs)
         self.config = config
