@@ -1,6 +1,6 @@
 """Tokens of text trained on in a second, from documents of mixed lengths at length 512: packed, not packed, and peers.
 
-python -m benchmarks.useful_tokens              some 20 minutes on 2 cores, environments included
+python -m benchmarks.useful_tokens              some 10 minutes on 2 cores, environments included
 
 The documents are docstrings of the installed packages: those of every other module together, the others each by itself.
 pipelines.create_pretraining_data makes shards of them with and without --packing; bert_tf.pretrain trains on either,
@@ -28,7 +28,6 @@ from benchmarks.train_peers.environments import python_of
 
 _ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns of all.")
 _STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 16_000, "Tokens of the shards' vocabulary.")
 _ROWS, _LENGTH, _PREDICTIONS = 8, 512, 76
 _UNTIMED = 2  # first steps of ours: tracing and warming up
 # (name in the table, environment, script, compiled), each in its best setting of benchmarks.train_step.
@@ -62,20 +61,25 @@ def _make_shards(folder: str) -> dict[str, str]:
     text, vocab = os.path.join(folder, "documents.txt"), os.path.join(folder, "vocab.txt")
     with open(text, "w", encoding="utf-8") as file:
         file.writelines(f"{document}\n\n" for document in _documents() if document)
-    size = f"--vocab_size={_VOCAB_SIZE.value}"
+    size = f"--vocab_size={timing.SIZES['vocab_size']}"
     _succeed(sys.executable, "pipelines.build_vocab", "--input", text, "--output", vocab, size)
     found = {}
     for name in ("not packed", "packed"):
         found[name] = os.path.join(folder, name.replace(" ", "-"))
         layout = [f"--max_seq_length={_LENGTH}", f"--max_predictions_per_seq={_PREDICTIONS}", "--num_shards=4"]
-        layout += ["--validation_fraction=0", f"--packing={name == 'packed'}", "--direct_num_workers=2"]
+        layout += [
+            "--dupe_factor=1",
+            "--validation_fraction=0",
+            f"--packing={name == 'packed'}",
+            "--direct_num_workers=2",
+        ]
         arguments = ["--input", text, "--vocab", vocab, "--output_dir", found[name], *layout]
         _succeed(sys.executable, "pipelines.create_pretraining_data", *arguments)
     return found
 
 
 def _ours(shards: str, turn: int) -> list[float]:
-    """Tokens/s of each timed step of bert_tf.pretrain."""
+    """Seconds of each timed step of bert_tf.pretrain, reading included."""
     settings = {
         "data.train": shards,
         "data.max_seq_length": _LENGTH,
@@ -94,7 +98,7 @@ def _ours(shards: str, turn: int) -> list[float]:
         _succeed(sys.executable, "bert_tf.pretrain", *config, *sets)
         with open(os.path.join(workdir, "metrics.jsonl"), encoding="utf-8") as file:
             lines = [line for line in map(json.loads, file) if line["split"] == "train"]
-    return [line["tokens_per_second"] for line in lines[_UNTIMED:]]
+    return [_ROWS / line["examples_per_second"] for line in lines[_UNTIMED:]]
 
 
 def _peer(name: str, batch: str) -> list[float]:
@@ -118,14 +122,14 @@ def main(_) -> None:
         np.savez(batch, **first, next_sentence_weights=np.ones((_ROWS, 1), np.float32))
         rates: dict[str, list[float]] = {}
         for turn in range(_ROUNDS.value):
-            for name, path in shards.items():
-                rates.setdefault(f"this project, {name}", []).extend(_ours(path, turn))
-            for name in _PEERS:
-                seconds = _peer(name, batch)
-                tokens = _ROWS * _LENGTH * filled["not packed"]
-                rates.setdefault(name, []).extend(tokens / one for one in seconds)
+            # A step takes the same time whatever its rows hold: tokens are counted as the mean of all rows.
+            seconds = {f"this project, {name}": _ours(path, turn) for name, path in shards.items()}
+            seconds |= {name: _peer(name, batch) for name in _PEERS}
+            for name, found in seconds.items():
+                share = filled["packed" if name.endswith(", packed") else "not packed"]
+                rates.setdefault(name, []).extend(_ROWS * _LENGTH * share / one for one in found)
                 if _JOINED.startswith(name):  # the same steps, without padding
-                    rates.setdefault(_JOINED, []).extend(_ROWS * _LENGTH / one for one in seconds)
+                    rates.setdefault(_JOINED, []).extend(_ROWS * _LENGTH / one for one in found)
             print(
                 f"turn {turn + 1} of {_ROUNDS.value}: ", {name: round(r[-1]) for name, r in rates.items()}, flush=True
             )
