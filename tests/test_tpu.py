@@ -9,14 +9,12 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from bert_tf import preflight
 from bert_tf.config import BertConfig, OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
 from bert_tf.errors import InputError
 from bert_tf.tpu import chips, compiling, reporting, runs
-from bert_tf.training import strategy
 from tests import served_models
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -163,78 +161,6 @@ def test_not_even_one_example_fits(compiler):
     assert asked == [4, 2, 1]
 
 
-class FakeResolver:
-    """A cluster resolver that fails as often as it is told to."""
-
-    def __init__(self, failures):
-        self.failures, self.asked = list(failures), []
-
-    def __call__(self, tpu):
-        self.asked.append(tpu)
-        if self.failures:
-            raise self.failures.pop(0)
-        return self
-
-
-@pytest.fixture
-def tpu(monkeypatch):
-    """Makes strategy.create("tpu") meet a resolver; what comes behind it is said to work."""
-
-    def meet(*failures, name="my-tpu") -> FakeResolver:
-        resolver = FakeResolver(failures)
-        if name:
-            monkeypatch.setenv("TPU_NAME", name)
-        else:
-            monkeypatch.delenv("TPU_NAME", raising=False)
-        monkeypatch.setattr(tf.distribute.cluster_resolver, "TPUClusterResolver", resolver)
-        monkeypatch.setattr(
-            tf.config, "experimental_connect_to_cluster", lambda found: resolver.asked.append("connect")
-        )
-        monkeypatch.setattr(tf.tpu.experimental, "initialize_tpu_system", lambda found: resolver.asked.append("start"))
-        monkeypatch.setattr(tf.distribute, "TPUStrategy", lambda found: ("strategy", found))
-        monkeypatch.setattr(strategy, "_TPU_PAUSE", 0.0)
-        return resolver
-
-    return meet
-
-
-def test_a_tpu_that_takes_a_while_is_asked_again(tpu, capsys):
-    unavailable = tf.errors.UnavailableError(None, None, "not yet")
-    resolver = tpu(unavailable, unavailable)
-    assert strategy.create("tpu") == ("strategy", resolver)
-    assert resolver.asked == ["my-tpu"] * 3 + ["connect", "start"]
-    assert capsys.readouterr().out.count("TPU_NAME=my-tpu does not answer (not yet); trying again") == 2
-
-
-def test_auto_takes_the_tpu_that_has_a_name(tpu):
-    resolver = tpu(name="local")
-    assert strategy.create("auto") == ("strategy", resolver)
-    assert resolver.asked == ["local", "start"]  # nothing to connect to on this host
-
-
-@pytest.mark.parametrize(
-    ("failures", "message"),
-    [
-        ([tf.errors.UnavailableError(None, None, "away")] * 6, "expected TPU_NAME=my-tpu to answer within 6 tries. "),
-        (
-            [ValueError("no such TPU")],
-            "expected TPU_NAME=my-tpu to be a TPU that no other process uses. Received: no such",
-        ),
-        ([tf.errors.AlreadyExistsError(None, None, "in use")], "no other process uses. Received: in use."),
-    ],
-)
-def test_a_tpu_that_does_not_come_is_told(tpu, failures, message):
-    tpu(*failures)
-    with pytest.raises(InputError, match=message):
-        strategy.create("tpu")
-
-
-def test_no_tpu_at_all_is_told(tpu):
-    tpu(name="")
-    with pytest.raises(InputError, match="expected a TPU on this host, .* or TPU_NAME. Received neither."):
-        strategy.create("tpu")
-
-
 def in_tpu_environment(script: str) -> dict:
     """Runs a script with the TPU compiler; what it prints last, as JSON."""
     done = subprocess.run(
@@ -276,6 +202,17 @@ def test_the_whole_step_compiles(optimizer, precision, packed):
     assert found["argument_bytes"] > 0 and found["temporary_bytes"] >= 0
     assert found["flops"] > 0.95 * found["counted"]
     assert found["bytes_accessed"] > found["argument_bytes"]
+
+
+@pytest.mark.tpu
+def test_a_chip_is_one_device_with_all_its_memory():
+    script = """
+import json
+from bert_tf.tpu import compiling
+names = ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2")
+print(json.dumps([len(compiling.devices_of(name)) for name in names]))
+"""
+    assert in_tpu_environment(script) == [4, 4, 4, 4]
 
 
 _PLANTED = """

@@ -57,10 +57,16 @@ def devices_of(topology: str) -> list:
     from jax.experimental import topologies
 
     try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+        return topologies.get_topology_desc(platform="tpu", topology_name=topology, **_chip_config(topology)).devices
     except Exception as error:  # the compiler's own kinds of errors
         reason = str(error).splitlines()[0]
         raise InputError(f"--topology {topology}: expected one such as v5e:2x2. Received: {reason}.") from None
+
+
+def _chip_config(topology: str) -> dict[str, str]:
+    # The two cores of a v4 chip run as one device, with the chip's whole memory, as on a TPU VM. The compiler's own
+    # default is two devices there, and one for the generations since.
+    return {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
 
 
 def compile_step(run: Run, topology: str, global_batch_size: int | None = None) -> Compiled:
