@@ -25,6 +25,7 @@ def pytest_collection_modifyitems(items):
         "test_export",
         "test_tasks_learn",
         "test_server",
+        "test_server_versions",
         "test_distributed",
         "test_end_to_end",
         "test_trainer",

@@ -4,20 +4,16 @@ import json
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 from bert_tf import convert
 from bert_tf.errors import InputError
-from bert_tf.interop import google, huggingface
+from bert_tf.interop import huggingface
 from bert_tf.interop.source import open_source
-from bert_tf.interop.weights import weight_names
 from bert_tf.modeling import heads, pretraining
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.tokenizer_config import TokenizerConfig
-from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
-
-VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *(f"t{i}" for i in range(45))))
+from tests.google_checkpoint import VOCABULARY, write_google_checkpoint
 
 
 def built(config, seed=0) -> BertForPreTraining:
@@ -273,85 +269,6 @@ def test_checkpoint_without_heads_is_not_converted(small_config, tmp_path):
     with pytest.raises(InputError, match="with all weights of a BertForPreTraining. Received one without cls"):
         convert.run(path, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
-
-
-def write_google_checkpoint(folder, config, model) -> None:
-    """A TF1 checkpoint with the variable names and layouts of google-research/bert, written with TF1's own Saver."""
-    names = {
-        "bert/embeddings/word_embeddings": model.encoder.embeddings.word_embeddings,
-        "bert/embeddings/position_embeddings": model.encoder.embeddings.position_embeddings,
-        "bert/embeddings/token_type_embeddings": model.encoder.embeddings.token_type_embeddings,
-        "bert/embeddings/LayerNorm/gamma": model.encoder.embeddings.layer_norm.gamma,
-        "bert/embeddings/LayerNorm/beta": model.encoder.embeddings.layer_norm.beta,
-        "bert/pooler/dense/kernel": model.encoder.pooler.kernel,
-        "bert/pooler/dense/bias": model.encoder.pooler.bias,
-        "cls/predictions/transform/dense/kernel": model.masked_lm.transform.kernel,
-        "cls/predictions/transform/dense/bias": model.masked_lm.transform.bias,
-        "cls/predictions/transform/LayerNorm/gamma": model.masked_lm.transform_norm.gamma,
-        "cls/predictions/transform/LayerNorm/beta": model.masked_lm.transform_norm.beta,
-        "cls/predictions/output_bias": model.masked_lm.bias,
-        "cls/seq_relationship/output_weights": np.asarray(model.next_sentence.kernel).T,
-        "cls/seq_relationship/output_bias": model.next_sentence.bias,
-        "global_step": np.int64(7),
-        "bert/pooler/dense/bias/adam_m": np.zeros(8, np.float32),
-    }
-    for i, block in enumerate(model.encoder.blocks):
-        p = f"bert/encoder/layer_{i}"
-        for theirs, layer in {
-            "attention/self/query": block.attention.query,
-            "attention/self/key": block.attention.key,
-            "attention/self/value": block.attention.value,
-            "attention/output/dense": block.attention.output_dense,
-            "intermediate/dense": block.intermediate,
-            "output/dense": block.output_dense,
-        }.items():
-            names |= {f"{p}/{theirs}/kernel": layer.kernel, f"{p}/{theirs}/bias": layer.bias}
-        for theirs, layer in {"attention/output": block.attention_norm, "output": block.output_norm}.items():
-            names |= {f"{p}/{theirs}/LayerNorm/gamma": layer.gamma, f"{p}/{theirs}/LayerNorm/beta": layer.beta}
-    values = {name: np.asarray(value) for name, value in names.items()}
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        variables = [tf.compat.v1.get_variable(name, initializer=value) for name, value in values.items()]
-        session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.train.Saver(variables).save(session, str(folder / "bert_model.ckpt"))
-    settings = {name: getattr(config, name) for name in config.__dataclass_fields__ if name != "layer_norm_eps"}
-    (folder / "bert_config.json").write_text(json.dumps({**settings, "hidden_act": "gelu"}))
-    (folder / "vocab.txt").write_bytes(VOCABULARY.serialize())
-
-
-def test_google_checkpoint_converts_to_the_same_numbers(small_config, tmp_path):
-    model = built(small_config)
-    (tmp_path / "google").mkdir()
-    write_google_checkpoint(tmp_path / "google", small_config, model)
-    assert convert.run(str(tmp_path / "google"), str(tmp_path / "ours")) == "46 weights loaded"
-    directory = huggingface.open_directory(str(tmp_path / "ours"), "--model")
-    # Google computes "gelu" in its tanh form.
-    assert directory.config.hidden_act == "gelu_new"
-    assert directory.tokenizer.lower_case
-    other = BertForPreTraining(directory.config)
-    other.build()
-    huggingface.load_weights(directory.path, other)
-    for (name, a, _), (_, b, _) in zip(weight_names(model), weight_names(other), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=name)
-
-
-def test_google_folder_without_checkpoint_is_one_clear_sentence(small_config, tmp_path):
-    (tmp_path / "bert_config.json").write_text("{}")
-    (tmp_path / "vocab.txt").write_bytes(VOCABULARY.serialize())
-    with pytest.raises(InputError, match="expected bert_model.ckpt.index beside bert_config.json"):
-        google.load_weights(str(tmp_path), built(small_config))
-
-
-def test_latest_step_of_a_training_folder_is_taken(small_config, tmp_path):
-    for step in (9000, 10_000):
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        write_google_checkpoint(folder, small_config, built(small_config, seed=step))
-        for path in folder.iterdir():
-            path.rename(tmp_path / path.name.replace("bert_model.ckpt", f"model.ckpt-{step}"))
-    other = built(small_config)
-    google.load_weights(str(tmp_path), other)
-    for a, b in zip(weights_of(other), weights_of(built(small_config, seed=10_000)), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_hugging_face_folder_converts_to_itself(small_config, tmp_path):

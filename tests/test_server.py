@@ -1,17 +1,9 @@
-"""The development server with real clients: ovmsclient, urllib, a browser, ours; under load, reload and kill."""
+"""The development server with real clients: ovmsclient, urllib, a browser, ours."""
 
-import concurrent.futures
-import contextlib
 import json
 import os
-import pathlib
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
 import urllib.error
 import urllib.request
 
@@ -22,64 +14,17 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import (
     classification_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
     regression_pb2,
 )
 
-from bert_tf.errors import InputError
-from bert_tf.serving import batching, models, saved_model
 from bert_tf.serving.client import Client, ServingError
-from bert_tf.serving.request_error import RequestError
-from bert_tf.serving.version import Version
 from bert_tf.tasks.task import INPUTS
 from tests import served_models
+from tests.serving_process import TEXT, expected_probabilities, running
 
-ROOT = pathlib.Path(__file__).parent.parent
 TASKS = tuple(served_models.TASKS)
-TEXT = "The Café in München opened at ten."
-
-
-class Served:
-    """A server process and its addresses."""
-
-    def __init__(self, process, rest: str, grpc_address: str):
-        self.process, self.rest, self.grpc = process, rest, grpc_address
-
-    def get(self, path: str):
-        return json.loads(urllib.request.urlopen(f"http://{self.rest}{path}", timeout=30).read())
-
-    def post(self, path: str, body):
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://{self.rest}{path}", data=data)
-        return json.loads(urllib.request.urlopen(request, timeout=60).read())
-
-    def refused(self, path: str, body=None) -> tuple[int, str]:
-        with pytest.raises(urllib.error.HTTPError) as error:
-            self.get(path) if body is None else self.post(path, body)
-        return error.value.code, json.loads(error.value.read())["error"]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        assert self.process.wait(timeout=60) == 0
-
-
-@contextlib.contextmanager
-def running(*arguments, ports=(0, 0)):
-    command = [sys.executable, "-m", "bert_tf.serve", "--port", str(ports[0]), "--rest_api_port", str(ports[1])]
-    process = subprocess.Popen([*command, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        lines = iter(process.stdout.readline, "")
-        line = next(line for line in lines if "gRPC on" in line)
-        threading.Thread(target=lambda: list(lines), daemon=True).start()  # or the pipe fills up
-        rest = re.search(r"REST on http://([^/]+)/", line).group(1)
-        yield Served(process, rest, re.search(r"gRPC on ([^,]+),", line).group(1))
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +42,6 @@ def served(exported, tmp_path_factory):
     )
     with running("--model_config_file", path, "--enable_batching") as server:
         yield server
-
-
-def expected_probabilities(exported, texts):
-    serve = tf.saved_model.load(str(exported / "served/classification/1")).signatures["serving_default"]
-    return serve(text=tf.constant(texts))["probabilities"].numpy()
 
 
 def test_an_independent_client_gets_status_metadata_and_predictions(served, exported):
@@ -304,218 +244,6 @@ def test_our_client_of_either_api(served, exported, api):
         assert len(client.classify(["a"])) == 1
     with Client(address, "two", api=api, version=9) as client, pytest.raises(ServingError, match="NOT_FOUND"):
         client.classify(["a"])
-
-
-def test_ten_thousand_requests_while_a_new_version_comes(exported, tmp_path):
-    """Eight clients, four a protocol; none of their requests fails or waits for ever, and version 2 takes over."""
-    shutil.copytree(exported / "served/classification/1", tmp_path / "model/1")
-    arguments = ["--model_name", "labels", "--model_base_path", tmp_path / "model", "--enable_batching"]
-    texts = served_models.texts(64)
-    expected = expected_probabilities(exported, texts)
-    with running(*arguments, "--file_system_poll_wait_seconds", 0.2) as server:
-
-        def ask(worker: int) -> int:
-            api, answered = ("grpc", "rest")[worker % 2], 0
-            address = server.grpc if api == "grpc" else server.rest
-            with Client(address, "labels", api=api, timeout=60, retries=0) as client:
-                for number in range(1250):
-                    place = (worker + 8 * number) % 64
-                    (row,) = client.predict({"text": [texts[place]]})["probabilities"]
-                    np.testing.assert_allclose(row, expected[place], atol=1e-5)
-                    answered += 1
-            return answered
-
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            asked = [pool.submit(ask, worker) for worker in range(8)]
-            time.sleep(2)
-            shutil.copytree(exported / "served/classification/1", tmp_path / "model/2")  # seen before it is whole
-            assert sum(future.result(timeout=300) for future in asked) == 10_000
-        assert [s["version"] for s in server.get("/v1/models/labels")["model_version_status"]] == ["2"]
-        server.stop()
-
-
-def test_a_killed_export_leaves_the_old_version_serving(exported, tmp_path):
-    shutil.copytree(exported / "served/classification/1", tmp_path / "model/1")
-    arguments = ["--model_name", "labels", "--model_base_path", tmp_path / "model"]
-    with running(*arguments, "--file_system_poll_wait_seconds", 0.1) as server:
-        command = [sys.executable, "-m", "bert_tf.export", "--model", exported / "models/classification"]
-        export = subprocess.Popen([*command, "--output", tmp_path / "model"], cwd=ROOT, start_new_session=True)
-        end = time.monotonic() + 120
-        while not list((tmp_path / "model").glob(".export.*/saved_model.pb")) and time.monotonic() < end:
-            time.sleep(0.05)
-        os.killpg(export.pid, signal.SIGKILL)
-        export.wait()
-        left = sorted(path.name for path in (tmp_path / "model").iterdir())
-        assert len(left) == 2 and left[0].startswith(".export.") and left[1] == "1"
-        time.sleep(0.5)
-        assert [s["version"] for s in server.get("/v1/models/labels")["model_version_status"]] == ["1"]
-        assert server.post("/v1/models/labels:predict", {"instances": ["a"]})["predictions"]
-    assert saved_model.export(str(exported / "models/classification"), str(tmp_path / "model")).endswith("/2")
-
-
-def test_a_broken_version_is_told_and_the_old_one_goes_on(exported, tmp_path, capsys):
-    shutil.copytree(exported / "served/classification/1", tmp_path / "1")
-    (tmp_path / "2").mkdir()
-    model = models.Model(models.ModelConfig("labels", str(tmp_path)))
-    model.refresh()
-    with pytest.raises(RequestError, match="Servable not found"):
-        model.version(1)  # it is not wanted where there is a newer one, broken or not
-    model = models.Model(models.ModelConfig("labels", str(tmp_path), latest=2))
-    model.refresh()
-    assert model.version().number == 1
-    assert "version 2 could not be loaded" in capsys.readouterr().out
-    assert [(number, state) for number, state, _ in model.states()] == [(2, 50), (1, 30)]  # END, AVAILABLE
-    with pytest.raises(RequestError, match="Specific\\(labels, 2\\)"):
-        model.version(2)
-
-
-def test_reload_by_request(exported, tmp_path):
-    shutil.copytree(exported / "served/classification/1", tmp_path / "a/1")
-    arguments = ["--model_name", "a", "--model_base_path", tmp_path / "a"]
-    with running(*arguments) as server, grpc.insecure_channel(server.grpc) as channel:
-        stub = model_service_pb2_grpc.ModelServiceStub(channel)
-        request = model_management_pb2.ReloadConfigRequest()
-        config = request.config.model_config_list.config.add(name="b", base_path=str(tmp_path / "none"))
-        with pytest.raises(grpc.RpcError, match="expected numbered versions"):
-            stub.HandleReloadConfigRequest(request, timeout=60)
-        assert server.get("/v1/models/a")
-        # Nor does a change of a model that is served, where another one fails.
-        both = model_management_pb2.ReloadConfigRequest()
-        changed = both.config.model_config_list.config.add(name="a", base_path=str(tmp_path / "a"))
-        changed.model_version_policy.specific.versions.append(1)
-        both.config.model_config_list.config.add(name="b", base_path=str(tmp_path / "none"))
-        changed.version_labels["new"] = 1
-        with pytest.raises(grpc.RpcError, match="expected numbered versions"):
-            stub.HandleReloadConfigRequest(both, timeout=60)
-        assert server.get("/v1/models/a") and server.refused("/v1/models/a/labels/new")[0] == 400
-        stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=60)
-        assert server.get("/v1/models/a")
-        config.base_path = str(tmp_path / "a")
-        stub.HandleReloadConfigRequest(request, timeout=60)
-        assert server.get("/v1/models/b") and server.refused("/v1/models/a")[0] == 404
-
-
-@pytest.mark.parametrize("api", ["grpc", "rest"])
-def test_our_client_waits_for_a_server_that_comes_back(exported, api):
-    arguments = ["--model_name", "a", "--model_base_path", exported / "served/classification"]
-    with running(*arguments) as server:
-        address = server.grpc if api == "grpc" else server.rest
-        ports = [place.split(":")[1] for place in (server.grpc, server.rest)]
-        with Client(address, "a", api=api, timeout=120, retries=20) as patient:
-            assert patient.classify(["a"])  # over a connection that then breaks
-            server.stop()
-            with (
-                Client(address, "a", api=api, retries=0) as impatient,
-                pytest.raises(ServingError, match="UNAVAILABLE"),
-            ):
-                impatient.classify(["a"])
-            with concurrent.futures.ThreadPoolExecutor(1) as pool:
-                answer = pool.submit(patient.classify, ["a"])
-                with running(*arguments, ports=ports):
-                    assert answer.result(timeout=120)[0].label
-
-
-def test_requests_in_flight_are_answered_when_the_server_stops(exported):
-    arguments = ["--model_name", "a", "--model_base_path", exported / "served/question_answering"]
-    asked = {"inputs": {"question": ["why?"] * 100, "context": ["a word and another one. " * 400] * 100}}
-    with running(*arguments) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(server.post, "/v1/models/a:predict", asked)
-        time.sleep(1)
-        assert not answer.done()  # or this would show nothing
-        server.stop()
-        assert len(answer.result(timeout=60)["outputs"]["answer"]) == 100
-
-
-def test_a_full_batch_does_not_wait_behind_another_model(exported):
-    """Two threads: while one runs a slow model, the other takes what comes."""
-    slow, fast = (Version(str(exported / "served" / name / "1")) for name in ("classification", "embedding"))
-    release, run = threading.Event(), slow.run
-    slow.run = lambda *arguments: release.wait() and run(*arguments)
-    runner = batching.Runner(batching.BatchingConfig(batch_timeout_micros=1000, num_batch_threads=2))
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(runner.run, slow, "", {"text": ["a"]}, 60)
-        time.sleep(0.1)
-        for _ in range(5):
-            assert runner.run(fast, "", {"text": ["a"]}, 10)["embedding"].shape == (1, 16)
-        release.set()
-        assert waiting.result(60)
-    runner.stop()
-
-
-def test_a_model_of_others_whose_outputs_have_no_rows(tmp_path):
-    module = tf.Module()
-    module.serve = tf.function(
-        lambda x: {"total": tf.reduce_sum(x), "table": tf.range(7)}, input_signature=[tf.TensorSpec([None], tf.float32)]
-    )
-    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.serve)
-    version = Version(str(tmp_path / "1"))
-    runner = batching.Runner(batching.BatchingConfig(batch_timeout_micros=200_000, num_batch_threads=1))
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda n: runner.run(version, "", {"x": [float(n)]}, 60), range(4)))
-    assert [float(row["total"]) for row in found] == [0.0, 1.0, 2.0, 3.0]
-    assert all(row["table"].shape == (7,) for row in found)
-    runner.stop()
-
-
-def test_requests_that_wait_together_run_together(exported):
-    version = Version(str(exported / "served/classification/1"))
-    calls, run = [], version.run
-    version.run = lambda signature, inputs: calls.append(len(inputs["text"])) or run(signature, inputs)
-    runner = batching.Runner(
-        batching.BatchingConfig(max_batch_size=8, batch_timeout_micros=300_000, num_batch_threads=1)
-    )
-    texts = served_models.texts(24)
-    with concurrent.futures.ThreadPoolExecutor(24) as pool:
-        found = list(pool.map(lambda text: runner.run(version, "", {"text": [text]}, 60), texts))
-    np.testing.assert_allclose(
-        np.concatenate([row["probabilities"] for row in found]), expected_probabilities(exported, texts), atol=1e-5
-    )
-    assert sum(calls) == 24 and len(calls) <= 6 and max(calls) == 8
-    with pytest.raises(RequestError, match="expected shape"):
-        runner.run(version, "", {"text": [["a"]]}, 60)
-    runner.stop()
-    with pytest.raises(RequestError, match="the server stops"):
-        runner.run(version, "", {"text": ["a"]}, 60)
-
-
-def test_too_many_and_too_slow_requests_are_refused(exported):
-    version = Version(str(exported / "served/classification/1"))
-    release, run = threading.Event(), version.run
-    version.run = lambda *arguments: release.wait() and run(*arguments)
-    runner = batching.Runner(batching.BatchingConfig(max_batch_size=1, num_batch_threads=1, max_enqueued=1))
-    with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        first = pool.submit(runner.run, version, "", {"text": ["a"]}, 60)
-        time.sleep(0.2)
-        with pytest.raises(RequestError, match="no answer within 0.1 s"):
-            runner.run(version, "", {"text": ["a"]}, 0.1)
-        second = pool.submit(runner.run, version, "", {"text": ["a"]}, 60)
-        time.sleep(0.2)
-        with pytest.raises(RequestError, match="requests that wait already: 1"):
-            runner.run(version, "", {"text": ["a"]}, 60)
-        release.set()
-        assert first.result(60)["label"].shape == second.result(60)["label"].shape == (1,)
-    runner.stop()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [("max_batch_size: 8", "Received: max_batch_size: 8"), ("max_batch { value: 8 }", "Received: max_batch")],
-)
-def test_strange_batching_parameters(tmp_path, text, message):
-    path = tmp_path / "batching.config"
-    path.write_text("batch_timeout_micros { value: 5 }\n" + text)
-    with pytest.raises(InputError, match=message):
-        batching.read_config(str(path))
-
-
-def test_configs_of_the_repository_are_read(tmp_path):
-    config = batching.read_config(str(ROOT / "serving/batching.config"))
-    assert config.max_batch_size == 32
-    found = models.read_config(str(ROOT / "serving/models.config"))
-    assert found[0].labels and found[0].name == "labels"
-    (tmp_path / "bad").write_text("model_config_list { nothing }")
-    with pytest.raises(InputError, match="expected a ModelServerConfig"):
-        models.read_config(str(tmp_path / "bad"))
 
 
 @pytest.mark.skipif(

@@ -1,0 +1,143 @@
+"""A server under load while versions come, go and break, and while it stops itself."""
+
+import concurrent.futures
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import grpc
+import numpy as np
+import pytest
+from tensorflow_serving.apis import (
+    model_management_pb2,
+    model_service_pb2_grpc,
+)
+
+from bert_tf.serving import models, saved_model
+from bert_tf.serving.client import Client, ServingError
+from bert_tf.serving.request_error import RequestError
+from tests import served_models
+from tests.serving_process import ROOT, expected_probabilities, running
+
+
+def test_ten_thousand_requests_while_a_new_version_comes(exported, tmp_path):
+    """Eight clients, four a protocol; none of their requests fails or waits for ever, and version 2 takes over."""
+    shutil.copytree(exported / "served/classification/1", tmp_path / "model/1")
+    arguments = ["--model_name", "labels", "--model_base_path", tmp_path / "model", "--enable_batching"]
+    texts = served_models.texts(64)
+    expected = expected_probabilities(exported, texts)
+    with running(*arguments, "--file_system_poll_wait_seconds", 0.2) as server:
+
+        def ask(worker: int) -> int:
+            api, answered = ("grpc", "rest")[worker % 2], 0
+            address = server.grpc if api == "grpc" else server.rest
+            with Client(address, "labels", api=api, timeout=60, retries=0) as client:
+                for number in range(1250):
+                    place = (worker + 8 * number) % 64
+                    (row,) = client.predict({"text": [texts[place]]})["probabilities"]
+                    np.testing.assert_allclose(row, expected[place], atol=1e-5)
+                    answered += 1
+            return answered
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            asked = [pool.submit(ask, worker) for worker in range(8)]
+            time.sleep(2)
+            shutil.copytree(exported / "served/classification/1", tmp_path / "model/2")  # seen before it is whole
+            assert sum(future.result(timeout=300) for future in asked) == 10_000
+        assert [s["version"] for s in server.get("/v1/models/labels")["model_version_status"]] == ["2"]
+        server.stop()
+
+
+def test_a_killed_export_leaves_the_old_version_serving(exported, tmp_path):
+    shutil.copytree(exported / "served/classification/1", tmp_path / "model/1")
+    arguments = ["--model_name", "labels", "--model_base_path", tmp_path / "model"]
+    with running(*arguments, "--file_system_poll_wait_seconds", 0.1) as server:
+        command = [sys.executable, "-m", "bert_tf.export", "--model", exported / "models/classification"]
+        export = subprocess.Popen([*command, "--output", tmp_path / "model"], cwd=ROOT, start_new_session=True)
+        end = time.monotonic() + 120
+        while not list((tmp_path / "model").glob(".export.*/saved_model.pb")) and time.monotonic() < end:
+            time.sleep(0.05)
+        os.killpg(export.pid, signal.SIGKILL)
+        export.wait()
+        left = sorted(path.name for path in (tmp_path / "model").iterdir())
+        assert len(left) == 2 and left[0].startswith(".export.") and left[1] == "1"
+        time.sleep(0.5)
+        assert [s["version"] for s in server.get("/v1/models/labels")["model_version_status"]] == ["1"]
+        assert server.post("/v1/models/labels:predict", {"instances": ["a"]})["predictions"]
+    assert saved_model.export(str(exported / "models/classification"), str(tmp_path / "model")).endswith("/2")
+
+
+def test_a_broken_version_is_told_and_the_old_one_goes_on(exported, tmp_path, capsys):
+    shutil.copytree(exported / "served/classification/1", tmp_path / "1")
+    (tmp_path / "2").mkdir()
+    model = models.Model(models.ModelConfig("labels", str(tmp_path)))
+    model.refresh()
+    with pytest.raises(RequestError, match="Servable not found"):
+        model.version(1)  # it is not wanted where there is a newer one, broken or not
+    model = models.Model(models.ModelConfig("labels", str(tmp_path), latest=2))
+    model.refresh()
+    assert model.version().number == 1
+    assert "version 2 could not be loaded" in capsys.readouterr().out
+    assert [(number, state) for number, state, _ in model.states()] == [(2, 50), (1, 30)]  # END, AVAILABLE
+    with pytest.raises(RequestError, match="Specific\\(labels, 2\\)"):
+        model.version(2)
+
+
+def test_reload_by_request(exported, tmp_path):
+    shutil.copytree(exported / "served/classification/1", tmp_path / "a/1")
+    arguments = ["--model_name", "a", "--model_base_path", tmp_path / "a"]
+    with running(*arguments) as server, grpc.insecure_channel(server.grpc) as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        request = model_management_pb2.ReloadConfigRequest()
+        config = request.config.model_config_list.config.add(name="b", base_path=str(tmp_path / "none"))
+        with pytest.raises(grpc.RpcError, match="expected numbered versions"):
+            stub.HandleReloadConfigRequest(request, timeout=60)
+        assert server.get("/v1/models/a")
+        # Nor does a change of a model that is served, where another one fails.
+        both = model_management_pb2.ReloadConfigRequest()
+        changed = both.config.model_config_list.config.add(name="a", base_path=str(tmp_path / "a"))
+        changed.model_version_policy.specific.versions.append(1)
+        both.config.model_config_list.config.add(name="b", base_path=str(tmp_path / "none"))
+        changed.version_labels["new"] = 1
+        with pytest.raises(grpc.RpcError, match="expected numbered versions"):
+            stub.HandleReloadConfigRequest(both, timeout=60)
+        assert server.get("/v1/models/a") and server.refused("/v1/models/a/labels/new")[0] == 400
+        stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=60)
+        assert server.get("/v1/models/a")
+        config.base_path = str(tmp_path / "a")
+        stub.HandleReloadConfigRequest(request, timeout=60)
+        assert server.get("/v1/models/b") and server.refused("/v1/models/a")[0] == 404
+
+
+@pytest.mark.parametrize("api", ["grpc", "rest"])
+def test_our_client_waits_for_a_server_that_comes_back(exported, api):
+    arguments = ["--model_name", "a", "--model_base_path", exported / "served/classification"]
+    with running(*arguments) as server:
+        address = server.grpc if api == "grpc" else server.rest
+        ports = [place.split(":")[1] for place in (server.grpc, server.rest)]
+        with Client(address, "a", api=api, timeout=120, retries=20) as patient:
+            assert patient.classify(["a"])  # over a connection that then breaks
+            server.stop()
+            with (
+                Client(address, "a", api=api, retries=0) as impatient,
+                pytest.raises(ServingError, match="UNAVAILABLE"),
+            ):
+                impatient.classify(["a"])
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                answer = pool.submit(patient.classify, ["a"])
+                with running(*arguments, ports=ports):
+                    assert answer.result(timeout=120)[0].label
+
+
+def test_requests_in_flight_are_answered_when_the_server_stops(exported):
+    arguments = ["--model_name", "a", "--model_base_path", exported / "served/question_answering"]
+    asked = {"inputs": {"question": ["why?"] * 100, "context": ["a word and another one. " * 400] * 100}}
+    with running(*arguments) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.post, "/v1/models/a:predict", asked)
+        time.sleep(1)
+        assert not answer.done()  # or this would show nothing
+        server.stop()
+        assert len(answer.result(timeout=60)["outputs"]["answer"]) == 100
