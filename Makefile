@@ -15,7 +15,7 @@ help:
 	@echo "make bench       every figure of README and docs/results.md again, peers included (hours; nothing else may run)"
 	@echo "make plots       curves of runs as a picture: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
-	@echo "make tpu-test    tiny runs through the TPU compiler, in that environment (many minutes)"
+	@echo "make tpu-test    tiny runs through the TPU compiler, in that environment (10 minutes; ONLY=\"words of a name\" for some)"
 	@echo "make lock        resolve requirements/{cpu,gpu,tpu}.txt again (needs uv)"
 
 env: $(BIN)/.complete
@@ -53,7 +53,7 @@ tpu-env: .venv-tpu/bin/.complete
 	@touch $@
 
 tpu-test: tpu-env
-	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -m pytest -m tpu tests/test_tpu.py
+	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -m pytest -m tpu $(if $(ONLY),-k "$(ONLY)") tests/test_tpu.py
 
 quickstart: env
 	$(BIN)/python -m quickstart.run $(if $(FRESH),--fresh)
