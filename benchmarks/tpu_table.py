@@ -18,7 +18,7 @@ from benchmarks import results_file
 _AT_ONCE = flags.DEFINE_integer("at_once", 2, "Compilations side by side.")
 _ONLY = flags.DEFINE_multi_string("only", [], "Of the networks, such as 'base, 128'.")
 _TOPOLOGIES = ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2")
-# Rows a chip to begin with, near the largest that fit, so that most cells take one compilation: with 16 GiB a chip, and
+# Rows a chip to begin with, near the largest that fit, so that a cell takes few compilations: with 16 GiB a chip, and
 # what the others hold more.
 _ROWS = {"base, 128": 256, "base, 512": 32, "large, 512": 16}
 _TIMES = {"v4": 2, "v5e": 1, "v5p": 8, "v6e": 2}

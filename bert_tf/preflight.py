@@ -36,7 +36,9 @@ ENVIRONMENT = {
 }
 _CACHE = os.path.expanduser("~/.cache/bert_tf/preflight")
 _MOST_DOUBLINGS = 12
-_SURELY_TOO_MUCH = 1.25  # of the memory, by proportion: such a batch is not compiled, which would take minutes
+# Of the memory, by proportion. The compiler computes activations again by itself where memory is short, which fits some
+# 1.3 times too much; what is more than this is not compiled, which would take minutes.
+_SURELY_TOO_MUCH = 1.5
 
 
 def run(
@@ -66,8 +68,9 @@ def run(
     made = runs.of_config(config, sequences_per_row)
     if not largest_batch:
         return _figures(made, _compiled(made, config, topology), price), made.notes
-    compiled, too_large = _first_that_fits(made, config, topology)
-    found, notes = _figures(made, compiled, price), list(made.notes)
+    notes = list(made.notes)
+    compiled, too_large = _first_that_fits(made, config, topology, notes)
+    found = _figures(made, compiled, price)
     if too_large:
         # As many examples as the config wants take more of these smaller steps.
         times = config.train.global_batch_size / (compiled.cores * compiled.examples_per_core)
@@ -75,7 +78,9 @@ def run(
         found["steps"] = round(found["steps"] * times)
         notes.append(f"{too_large[0]} examples a chip do not fit; so many steps of fewer that all examples are seen")
     # What fits where its double does not is the largest already.
-    largest, tried = (compiled.examples_per_core, []) if too_large else _largest(made, config, compiled, chip.hbm)
+    largest, tried = (
+        (compiled.examples_per_core, []) if too_large else _largest(made, config, compiled, chip.hbm, notes)
+    )
     found["largest_examples_per_core"] = largest
     found["tried_examples_per_core"] = [*too_large, compiled.examples_per_core, *tried]
     return found, notes
@@ -91,7 +96,7 @@ def _figures(made, compiled, price: float | None) -> dict:
     return reporting.figures(compiled, steps=made.train.steps, analytic_flops=analytic, price=price)
 
 
-def _first_that_fits(made, config, topology: str):
+def _first_that_fits(made, config, topology: str, notes: list[str]):
     """The config's step, or that of its half, a quarter and so on; and the examples a core that did not fit."""
     from bert_tf.tpu.compiling import DoesNotFitError, devices_of
 
@@ -100,15 +105,16 @@ def _first_that_fits(made, config, topology: str):
     while True:
         try:
             return _compiled(made, config, topology, batch_size), too_large
-        except DoesNotFitError:
+        except DoesNotFitError as error:
             too_large.append(batch_size // cores)
+            notes.append(f"{batch_size // cores} examples a chip: {error}")
             if batch_size % (2 * cores * config.train.microbatches):
                 raise
             batch_size //= 2
             print(f"does not fit; trying {batch_size // cores} examples a chip ...", file=sys.stderr, flush=True)
 
 
-def _largest(made, config, compiled, hbm: float) -> tuple[int, list[int]]:
+def _largest(made, config, compiled, hbm: float, notes: list[str]) -> tuple[int, list[int]]:
     """The examples a core that fit, the config's times the largest power of two; and what was tried."""
     from bert_tf.tpu.compiling import DoesNotFitError
 
@@ -123,7 +129,8 @@ def _largest(made, config, compiled, hbm: float) -> tuple[int, list[int]]:
         print(f"trying {rows} examples a chip ...", file=sys.stderr, flush=True)
         try:
             compiled = _compiled(made, config, compiled.topology, rows * compiled.cores)
-        except DoesNotFitError:
+        except DoesNotFitError as error:
+            notes.append(f"{rows} examples a chip: {error}")
             return False
         return True
 
@@ -131,7 +138,7 @@ def _largest(made, config, compiled, hbm: float) -> tuple[int, list[int]]:
         return compiled.examples_per_core, tried
     # Activations grow with the batch, the rest does not: begin where that leads, and go from there.
     first = compiled.examples_per_core
-    doublings = int(math.log2((hbm - compiled.total_bytes) / max(compiled.temporary_bytes, 1) + 1))
+    doublings = int(math.log2(max((hbm - compiled.total_bytes) / max(compiled.temporary_bytes, 1) + 1, 1)))
     guess = first * 2 ** min(max(doublings, 1), _MOST_DOUBLINGS)
     if fits(guess):
         while compiled.examples_per_core < first * 2**_MOST_DOUBLINGS and double_may_fit():

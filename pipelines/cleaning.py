@@ -9,7 +9,7 @@ from bert_tf.errors import require
 
 # str.splitlines' idea of a line, less the separators of data that are no line breaks to a reader.
 _LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x85\u2028\u2029]")
-_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x1c-\x1f\x7f\x80-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufffd]")
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\x80-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufffd]")
 # Raffel et al. 2020 (T5), section 2.2, and the code that made C4.
 _END_PUNCTUATION = (".", "!", "?", '"', "”", "。", "！", "？")
 _MIN_WORDS_A_LINE = 5
@@ -32,7 +32,7 @@ class DocumentConfig:
     """What becomes of documents before they are split into sentences.
 
     Attributes:
-      clean: Unicode form C, no control or zero-width characters, one space between words, no empty lines.
+      clean: Unicode form C, no control or invisible characters but joiners, one space between words, no empty lines.
       min_characters: shorter documents are dropped.
       deduplicate: a document comes once, however often it is in the input.
       deduplicate_paragraphs: a line comes once, in the document with the smallest id of all that hold it.
@@ -76,12 +76,12 @@ def prepare(text: str, config: DocumentConfig, counts: collections.Counter) -> s
 
 
 def clean(text: str) -> str:
-    """Unicode form C, no control or zero-width characters, single spaces, no empty lines."""
+    """Unicode form C, no control or invisible characters but joiners, single spaces, no empty lines."""
     if _is_clean(text):
         return text
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
     text = _INVISIBLE.sub("", text)
+    if not text.isascii():  # last: what stood around an invisible character may belong together
+        text = unicodedata.normalize("NFC", text)
     lines = (" ".join(line.split()) for line in _LINE_BREAK.split(text))
     return "\n".join(line for line in lines if line)
 

@@ -31,7 +31,9 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.01, "Share of records that may be unreadable; they are listed in dead_letter.jsonl."
 )
 
-_CLEAN = flags.DEFINE_bool("clean", True, "Unicode form C, no control characters, single spaces, no empty lines.")
+_CLEAN = flags.DEFINE_bool(
+    "clean", True, "Unicode form C, no control or invisible characters, single spaces, no empty lines."
+)
 _MIN_CHARACTERS = flags.DEFINE_integer("min_document_characters", 0, "Drop shorter documents.")
 _DEDUPLICATE = flags.DEFINE_bool("deduplicate", True, "Take a document once, however often it is in the input.")
 _DEDUPLICATE_PARAGRAPHS = flags.DEFINE_bool(

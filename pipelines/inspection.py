@@ -86,13 +86,11 @@ def read_shard(folder: str, info: dict, compression: str) -> Iterator[bytes]:
 
 def open_folder(folder: str) -> tuple[dict, Vocabulary]:
     """The dataset.json and the vocabulary of a finished folder."""
-    found = {}
     for name in (records.MANIFEST, records.VOCABULARY):
-        content = shards.read_bytes(FileSystems.join(folder, name))
-        if content is None:
+        if not FileSystems.exists(FileSystems.join(folder, name)):
             raise InputError(f"{folder}: expected a folder of finished shards. Received one without {name}.")
-        found[name] = content
     manifest = output_folder.read_json(folder, records.MANIFEST)
     if "layout" not in manifest:
-        raise InputError(f"{folder}: expected shards of format 3. Received format {manifest.get('format')}.")
-    return manifest, Vocabulary.parse(found[records.VOCABULARY], f"{folder}/{records.VOCABULARY}")
+        raise InputError(f"{folder}: expected shards of format 3 or later. Received format {manifest.get('format')}.")
+    vocabulary = shards.read_bytes(FileSystems.join(folder, records.VOCABULARY)) or b""
+    return manifest, Vocabulary.parse(vocabulary, f"{folder}/{records.VOCABULARY}")

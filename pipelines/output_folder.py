@@ -18,6 +18,7 @@ SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
 _WORK_FOLDERS = (records.EXCHANGE, records.PROGRESS)
 _READERS = 8
 _SAME = ("format", "parameters", "vocabulary", "input")  # what a folder must have been made with
+_WITH = ("versions",)  # and what shards that come together must have been made with
 _OURS = re.compile(
     rf"{SHARD}|({SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
     rf"|{records.PROGRESS}|{records.EXCHANGE}|{re.escape(records.DEAD_LETTER)}"
@@ -44,8 +45,9 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | N
     # Without COMPLETED a job is under way, and its own description counts.
     is_running = records.COMPLETED not in present and records.JOB in present
     there = read_json(output_dir, records.JOB if is_running else records.MANIFEST)
-    _refuse_differences(output_dir, there, manifest, (*_SAME, "versions") if is_running else _SAME)
+    _refuse_differences(output_dir, there, manifest, _SAME)
     if is_running:
+        _refuse_differences(output_dir, there, manifest, _WITH)
         return None, _whole(output_dir, _noted(output_dir))
     if _sizes(output_dir).items() >= {(info["name"], info["bytes"]) for info in there["shards"]}:
         if records.COMPLETED in present:
@@ -54,6 +56,7 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | N
             return there, []
     else:
         print(f"{output_dir} is not what its dataset.json says: what is missing is made again.", flush=True)
+    _refuse_differences(output_dir, there, manifest, _WITH)
     return None, _whole(output_dir, there["shards"])
 
 

@@ -238,7 +238,7 @@ def create_pretraining_data(
     passes = 1 + (config.dupe_factor - 1) * (1 - config.validation_fraction)
     try:
         with (
-            Progress(output_dir, total=total, text_bytes=text_bytes, passes=passes),
+            Progress(output_dir, total=total, kept=len(kept), text_bytes=text_bytes, passes=passes),
             quiet_workers(),
             beam.Pipeline(options=options) as root,
         ):
@@ -293,7 +293,7 @@ def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list
     """What dataset.json will say, but for what comes out."""
     listing = repr([(file.path, file.bytes, file.modified) for file in files])
     return {
-        "format": 3,  # counts up when the same parameters make other bytes
+        "format": 4,  # counts up when the same parameters make other bytes
         "parameters": dataclasses.asdict(config),
         "input": {
             "patterns": input_patterns,

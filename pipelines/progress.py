@@ -19,13 +19,16 @@ class Progress:
     Args:
       output_dir: the job's folder.
       total: how many shards there will be.
+      kept: how many of them an earlier job had finished.
       text_bytes: about how much text there is.
       passes: how often each document goes to a pool, on average.
       seconds: between two looks.
     """
 
-    def __init__(self, output_dir: str, *, total: int, text_bytes: float, passes: float, seconds: float = 3.0):
-        self._output_dir, self._total, self._seconds = output_dir, total, seconds
+    def __init__(
+        self, output_dir: str, *, total: int, kept: int, text_bytes: float, passes: float, seconds: float = 3.0
+    ):
+        self._output_dir, self._total, self._kept, self._seconds = output_dir, total, kept, seconds
         self._text_bytes, self._passes = text_bytes, passes
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -58,9 +61,9 @@ class Progress:
     def _told(self, documents: int, size: int, done: int, seconds: float) -> str:
         megabytes = size / self._passes / 1e6
         read = f"{documents / self._passes:,.0f} documents, {megabytes:,.0f} MB read"
-        if not done:
+        if done == self._kept:
             about = f" of about {self._text_bytes / 1e6:,.0f}" if megabytes else ""
             return f"{seconds:.0f} s: {read}{about}, {megabytes / seconds:.1f} MB/s"
-        rate = done / self._total * self._text_bytes / 1e6 / seconds
+        rate = (done - self._kept) / self._total * self._text_bytes / 1e6 / seconds
         told = f"{seconds:.0f} s: {done} of {self._total} shards finished, {rate:.1f} MB/s from text to shards"
         return f"{told} ({read})" if size else told

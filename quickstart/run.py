@@ -37,7 +37,7 @@ def stages(workdir: str) -> list[Stage]:
         os.path.join(workdir, name) for name in ("corpus", "vocab.txt", "shards", "pretrain", "finetune", "models")
     )
     documents = ["--input", os.path.join(corpus, "corpus-*.jsonl")]
-    two_workers = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    two_workers = ["--direct_num_workers=2"]
     return [
         Stage("gather", ["-m", "quickstart.corpus", "--output", corpus], corpus),
         Stage(
@@ -58,6 +58,7 @@ def stages(workdir: str) -> list[Stage]:
             ["-m", "pipelines.create_pretraining_data", *documents, "--vocab", vocab, "--output_dir", shards]
             + ["--num_shards=8", *two_workers],
             shards,
+            resumable=True,
         ),
         Stage(
             "pretrain",

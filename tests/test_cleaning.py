@@ -18,6 +18,7 @@ from pipelines.cleaning import DocumentConfig, c4_rules, clean, prepare
         ("\n\none\n \n\ntwo\n", "one\ntwo"),
         ("zero\u200bwidth, soft\u00adhyphen, \ufeffmark, \ufffd, bell\x07", "zerowidth, softhyphen, mark, , bell"),
         ("cafe\u0301", "caf\u00e9"),
+        ("cafe\u200b\u0301", "caf\u00e9"),
         ("no\u00a0break", "no break"),
         ("\u200d family \u200c stays", "\u200d family \u200c stays"),
         ("", ""),

@@ -42,6 +42,17 @@ def test_a_damaged_folder_is_mended(shards, corpus, corpus_vocab, tmp_path, caps
     assert len(manifest["shards"]) == 4
 
 
+def test_shards_of_other_versions_are_not_mixed(shards, corpus, corpus_vocab, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    manifest = json.loads((copy / "dataset.json").read_text())
+    manifest["versions"]["numpy"] = "1.0"
+    (copy / "dataset.json").write_text(json.dumps(manifest))
+    assert make(corpus, corpus_vocab, copy) == manifest  # whole as it is
+    (copy / "pretrain-train.tfrecord-00001-of-00003").unlink()
+    with pytest.raises(InputError, match="one made from the same versions. Received one made with numpy = '1.0' inst"):
+        make(corpus, corpus_vocab, copy)
+
+
 def test_a_disk_that_cannot_be_written_costs_no_shard(shards, corpus, corpus_vocab, tmp_path, monkeypatch):
     written, write_shard = [], shards_module.write_shard
 

@@ -288,5 +288,5 @@ def test_shards_of_another_format_are_refused(shards, tmp_path):
     manifest = json.loads((copy / "dataset.json").read_text())
     del manifest["layout"]
     (copy / "dataset.json").write_text(json.dumps({**manifest, "format": 2}))
-    with pytest.raises(InputError, match="expected shards of format 3. Received format 2"):
+    with pytest.raises(InputError, match="expected shards of format 3 or later. Received format 2"):
         ShardFolder.open(str(copy), "data.train")

@@ -138,7 +138,7 @@ def compiler(monkeypatch):
         (2**30 * 15 / 4, 4, [4]),  # the config's own, and no byte left
         (2**30 * 15 / 7, 4, [4, 8]),  # the double is near enough to be compiled
         (2**30 * 15 / 120, 64, [4, 64, 128]),  # memory leads to 120
-        (2**30 * 15 / 80, 64, [4, 64]),  # twice 64 would take 25 of 16 GiB
+        (2**30 * 15 / 70, 64, [4, 64]),  # twice 64 would take 28 of 16 GiB
         (2**30 * 15 / 2, 2, [4, 2]),  # the config's does not fit: halved until it does
         (2**30 * 15, 1, [4, 2, 1]),
     ],
@@ -149,9 +149,51 @@ def test_the_largest_batch_is_found(compiler, bytes_an_example, largest, tried):
     assert found["largest_examples_per_core"] == largest
     assert found["tried_examples_per_core"] == tried == asked
     assert any("4 examples a chip do not fit" in note for note in notes) == (largest < 4)
+    refused = [rows for rows in tried if rows > largest]
+    assert [note for note in notes if "too large" in note] == [f"{rows} examples a chip: too large" for rows in refused]
     assert found["steps"] == 100 * 4 // min(largest, 4)
     assert found["hours"] == pytest.approx(found["steps"] * found["step_seconds"] / 3600)
     assert found["examples_per_core"] == min(largest, 4)
+
+
+@pytest.mark.parametrize(
+    ("activations", "largest", "tried"),
+    [
+        # Where memory is short the compiler keeps less: 21 GiB by proportion, 14 as it is, and what follows is too much.
+        ({4: 10, 8: 13, 16: 17}, 8, [4, 8, 16]),
+        # Activations that grow faster than the batch: memory leads to 64, and 16 is what fits.
+        ({4: 0.5, 64: 17, 32: 16, 16: 10}, 16, [4, 64, 32, 16]),
+        # A batch that the compiler makes something of that does not fit, though memory would do.
+        ({4: 2, 16: 99, 8: 4}, 8, [4, 16, 8]),
+    ],
+)
+def test_memory_that_is_not_in_proportion(compiler, monkeypatch, activations, largest, tried):
+    asked = compiler(0.0)
+
+    def compiled(made, config, topology, batch_size=None):
+        rows = (batch_size or config.train.global_batch_size) // 4
+        asked.append(rows)
+        if activations[rows] > 15:
+            raise compiling.DoesNotFitError("too large")
+        return compiling.Compiled(topology, 4, rows, 2**30, int(activations[rows] * 2**30), 0, 1e9, 1e9, 1.0)
+
+    monkeypatch.setattr(preflight, "_compiled", compiled)
+    found, _ = preflight.run(TINY, "v5e:2x2", largest_batch=True)
+    assert found["largest_examples_per_core"] == largest
+    assert found["tried_examples_per_core"] == tried == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x: Used 20.50G of 15.75G hbm. Exceeded hbm", "takes 20.50G of 15.75G of a core's memory: raise train.microb"),
+        ("Allocation (size=34359738368) would exceed memory (size=17179869184)", "32.00G in one array of 16.00G"),
+        ("Ran out of memory in memory space vmem. Used 16.38M of 16.00M vmem.", "16.38M of 16.00M of a core's vector"),
+    ],
+)
+def test_too_little_memory_is_told(text, told):
+    error = compiling._refusal(RuntimeError(f"RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. {text}"), "v4:2x2x1")
+    assert isinstance(error, compiling.DoesNotFitError) and told in str(error)
 
 
 def test_not_even_one_example_fits(compiler):

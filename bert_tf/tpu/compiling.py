@@ -164,11 +164,11 @@ def _memory_needed(text: str) -> str | None:
     """What the compiler says of too little memory: of all arrays together, or of a single one that is too large."""
     together = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) hbm", text)
     if together:
-        return f"{together.group(1)} of {together.group(2)}"
+        return f"{together.group(1)} of {together.group(2)} of a core's memory"
     one = re.search(r"Allocation \(size=(\d+)\) would exceed memory \(size=(\d+)\)", text)
     if one:
         size, memory = (int(number) / 2**30 for number in one.groups())
-        return f"{size:.2f}G in one array of {memory:.2f}G"
+        return f"{size:.2f}G in one array of {memory:.2f}G of a core's memory"
     return None
 
 
@@ -178,10 +178,17 @@ def _refusal(error: Exception, topology: str) -> InputError:
     needed = _memory_needed(text)
     if needed:
         message = (
-            f"--topology {topology}: expected a step that fits. Received one that takes {needed} of a core's memory: "
+            f"--topology {topology}: expected a step that fits. Received one that takes {needed}: "
             "raise train.microbatches, set train.rematerialize=true, or lower train.global_batch_size."
         )
         return DoesNotFitError(message)
+    vector = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) vmem", text)
+    if vector:  # of its own making, at some sizes of a batch
+        return DoesNotFitError(
+            f"--topology {topology}: expected a step that fits. Received one of whose operations the compiler makes one "
+            f"that takes {vector.group(1)} of {vector.group(2)} of a core's vector memory: another "
+            "train.global_batch_size or train.microbatches may not."
+        )
     layers = list(dict.fromkeys(_LAYER.findall(text)))
     where = f" at {layers[0]}" if layers else ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
