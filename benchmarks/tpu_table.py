@@ -59,13 +59,18 @@ def _row(cell: dict) -> dict[str, str]:
     memory = cell["argument_bytes"] + cell["temporary_bytes"] + cell["output_bytes"]
     values = (
         f"{cell['examples_per_core']}: {memory / 2**30:.1f} of {cell['hbm_bytes'] / 2**30:.0f} GiB",
-        str(cell["largest_examples_per_core"]),
+        "; ".join([str(cell["largest_examples_per_core"]), *_refused_by_the_compiler(cell["assumed"])]),
         f"{cell['flops'] / 1e12:.2f} T, {cell['bytes_accessed'] / 1e9:.1f} GB",
         f"{cell['step_seconds'] * 1000:.1f}",
         f"{cell['examples_per_second_and_chip']:,.0f}",
         cell["bound"],
     )
     return row | dict(zip(_COLUMNS, values, strict=True))
+
+
+def _refused_by_the_compiler(notes: list[str]) -> list[str]:
+    """Sizes that memory allows."""
+    return [f"{note.split(' ', maxsplit=1)[0]}: vector memory" for note in notes if "vector memory" in note]
 
 
 def main(_) -> None:

@@ -185,9 +185,9 @@ def _refusal(error: Exception, topology: str) -> InputError:
     vector = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) vmem", text)
     if vector:  # of its own making, at some sizes of a batch
         return DoesNotFitError(
-            f"--topology {topology}: expected a step that fits. Received one of whose operations the compiler makes one "
-            f"that takes {vector.group(1)} of {vector.group(2)} of a core's vector memory: another "
-            "train.global_batch_size or train.microbatches may not."
+            f"--topology {topology}: expected a step that fits. Received one with an operation that takes "
+            f"{vector.group(1)} of {vector.group(2)} of a core's vector memory, as the compiler puts it together: "
+            "another train.global_batch_size or train.microbatches may compile."
         )
     layers = list(dict.fromkeys(_LAYER.findall(text)))
     where = f" at {layers[0]}" if layers else ""

@@ -75,8 +75,8 @@ class ShardFolder:
             lower_case, compression = parameters["instances"]["lower_case"], parameters["compression"]
         except (KeyError, TypeError):
             raise InputError(
-                f"{field}={path}: expected shards of format 3 or later. Received format {manifest.get('format')}; make them "
-                "anew with pipelines.create_pretraining_data."
+                f"{field}={path}: expected shards of format 3 or later. Received format {manifest.get('format')}; "
+                "make them anew with pipelines.create_pretraining_data."
             ) from None
         return cls(path, layout, vocabulary, lower_case, compression, tuple(manifest["shards"]))
 
