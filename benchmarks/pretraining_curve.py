@@ -9,6 +9,7 @@ differs. Both are evaluated on the same held-out split.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from absl import app, flags
 from benchmarks import results_file
 from benchmarks.train_peers.environments import python_of
 
-_OUTPUT = flags.DEFINE_string("output", "runs/curve", "Folder for everything; what is there already is used.")
+_OUTPUT = flags.DEFINE_string("output", "runs/curve", "Folder for everything; shards that are there already are used.")
 _MEGABYTES = flags.DEFINE_float("megabytes", 20.0, "Text to train on.")
 _STEPS = flags.DEFINE_integer("steps", 1800, "Optimizer steps of both.")
 _EVERY = flags.DEFINE_integer("every", 200, "Steps between two evaluations.")
@@ -131,6 +132,7 @@ def main(_) -> None:
         shards = _shards(folder)
         start = _start(folder, shards)
         _dump(folder, shards)
+        shutil.rmtree(os.path.join(folder, "ours"), ignore_errors=True)  # a finished run would only be evaluated
         peer = _start_theirs(folder, start)  # side by side: equal steps are compared, not times
         _ours(folder, shards, start)
         if peer.wait():

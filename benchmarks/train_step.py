@@ -162,7 +162,9 @@ def main(_) -> None:
             np.savez(path, **_batch())
             from benchmarks.train_peers import profile
 
-            profile.main(path)
+            for precision in _PRECISIONS.value:
+                print(f"{precision}:")
+                profile.main(path, precision)
         else:
             _compare(folder)
 

@@ -20,6 +20,10 @@ FREE_ON_RESUME = frozenset(
         *("on_nonfinite", "rewind_checkpoints", "profile_steps", "mirror", "rematerialize"),
     )
 )
+# Where a config says epochs, a run keeps what follows from them, and the same config says something else at first.
+_FOLLOW_FROM_EPOCHS = frozenset(
+    ("train.steps", "train.evaluate_every", "train.checkpoint_every", "optimizer.warmup_steps")
+)
 _NONE_WORDS = ("none", "null")
 _BOOLEAN_WORDS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
@@ -203,20 +207,24 @@ def check_same(config, path: str, place: str) -> None:
     Raises:
       InputError: fields differ; they are named.
     """
-    saved = _flatten(read_json(path))
-    now = _flatten(json.loads(json.dumps(dataclasses.asdict(config))))
-    missing = object()
-    differing = [
-        name
-        for name in {**saved, **now}
-        if saved.get(name, missing) != now.get(name, missing) and name not in FREE_ON_RESUME
-    ]
-    if differing:
-        changes = ", ".join(f"{name} (there {saved.get(name)!r}, now {now.get(name)!r})" for name in differing)
+    changes = differences(read_json(path), dataclasses.asdict(config))
+    if changes:
         raise InputError(
-            f"{place}: a run with another config lives there, differing in {changes}. "
+            f"{place}: a run with another config lives there, differing in {', '.join(changes)}. "
             "Take another folder, or give the same config to resume."
         )
+
+
+def differences(there: dict, now: dict) -> list[str]:
+    """What two configs, as nested dicts, differ in beside what a resumed run may change: a few words a field."""
+    saved, given = _flatten(there), _flatten(json.loads(json.dumps(now)))
+    free = FREE_ON_RESUME if given.get("epochs") is None else FREE_ON_RESUME | _FOLLOW_FROM_EPOCHS
+    missing = object()
+    return [
+        f"{name} (there {saved.get(name)!r}, now {given.get(name)!r})"
+        for name in {**saved, **given}
+        if saved.get(name, missing) != given.get(name, missing) and name not in free
+    ]
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict:

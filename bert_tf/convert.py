@@ -101,8 +101,9 @@ def _model(opened, told: dict):
         # transformers leaves the names out where they are its own default, which has two classes.
         arguments["num_labels"] = len(labels or "ab")
     if architecture == "BertModel":
-        arguments["with_pooler"] = opened.directory.has_weight("bert.pooler.dense.weight")
-    if architecture in headed:
+        directory = opened.directory
+        arguments["with_pooler"] = directory is not None and directory.has_weight("bert.pooler.dense.weight")
+    if architecture in (*headed, "BertModel"):
         arguments["adapter_size"] = (told.get("task_settings") or {}).get("adapter_size")
     model = getattr(pretraining if architecture in pretrained else heads, architecture)(opened.config, **arguments)
     model.build()

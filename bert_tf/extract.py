@@ -43,6 +43,8 @@ def run(
     chosen = [layer % (count + 1) if -count - 1 <= layer <= count else None for layer in layers]
     if None in chosen or not chosen:
         raise InputError(f"--layers: expected numbers in {-count - 1} to {count}. Received: {list(layers)}.")
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"--layers: expected different ones, of {count} blocks. Received: {list(layers)}.")
     length = max_seq_length or source.max_seq_length
     if not 3 <= length <= source.config.max_position_embeddings:
         raise InputError(

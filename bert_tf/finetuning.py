@@ -52,6 +52,7 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     worker = strategy.this_worker(config.train.strategy)
     mirror = Mirror(workdir, config.train.mirror if worker.is_chief else "")
     config_io.check_settled(config, workdir)
+    huggingface.check_output(os.path.join(workdir, "model"), "--workdir")
     mirror.fetch(config)
     distribution = strategy.create(config.train.strategy)
     source = open_source(config.init_from, "init_from")
@@ -252,9 +253,8 @@ def _weighed(config: FinetuneConfig, arrays: dict[str, np.ndarray]) -> dict[str,
         ids, weights = arrays["label_ids"], arrays["label_weights"]
         counts = np.bincount(ids.ravel(), weights.ravel())
         # n / (classes x examples of the class), so that the weights' sum stays what it was.
-        arrays["label_weights"] = (weights * (counts.sum() / (len(counts) * np.maximum(counts, 1.0)))[ids]).astype(
-            np.float32
-        )
+        share = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1.0))
+        arrays["label_weights"] = (weights * share[ids]).astype(np.float32)
     if settings.label_smoothing:
         arrays["label_smoothing"] = np.full(len(arrays["label_ids"]), settings.label_smoothing, np.float32)
     return arrays

@@ -47,7 +47,7 @@ def run(model: str, texts: list[str], among: list[str], *, top: int) -> list[dic
 def main(_) -> None:
     from bert_tf.predict import read_texts
 
-    among = list(read_texts(flags.FLAGS.among))
+    among = list(read_texts(flags.FLAGS.among, "--among"))
     for answer in run(flags.FLAGS.model, list(read_texts(flags.FLAGS.input)), among, top=flags.FLAGS.top):
         print(json.dumps(answer, ensure_ascii=False))
 

@@ -51,19 +51,21 @@ def answers(loaded, examples: Iterable[str | dict]) -> Iterator[dict]:
         yield from loaded.answers(chunk)
 
 
-def read_texts(path: str) -> Iterator[str]:
-    """Lines of a file or of standard input ("-")."""
+def read_texts(path: str, field: str = "--input") -> Iterator[str]:
+    """Lines of a file or of standard input ("-"); `field` names it in errors."""
     if path == "-":
         # Bytes that are no UTF-8 become U+FFFD, which the tokenizer drops.
         yield from (line.decode("utf-8", "replace").rstrip("\n") for line in sys.stdin.buffer)
         return
     try:
-        with open(path, encoding="utf-8") as file:
-            yield from (line.rstrip("\n") for line in file)
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    yield line.decode("utf-8").rstrip("\r\n")
+                except UnicodeDecodeError:
+                    raise InputError(f"{field} {path}: line {number}: expected UTF-8. Received other bytes.") from None
     except OSError as error:
-        raise InputError(f"--input {path}: expected a file of texts. Received: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"--input {path}: expected UTF-8. Received invalid bytes at {error.start}.") from None
+        raise InputError(f"{field} {path}: expected a file of texts. Received: {error.strerror}.") from None
 
 
 def chunks(items: Iterable, size: int) -> Iterator[list]:

@@ -25,7 +25,8 @@ def main(_) -> None:
     elif values.model_name and values.model_base_path:
         configs = [models.ModelConfig(values.model_name, values.model_base_path)]
     else:
-        raise InputError("--model_name and --model_base_path: expected both, or --model_config_file. Received neither.")
+        received = f"--model_name {values.model_name!r} and --model_base_path {values.model_base_path!r}"
+        raise InputError(f"Expected --model_name and --model_base_path, or --model_config_file. Received: {received}.")
     batching_config = None
     if values.enable_batching:
         path = values.batching_parameters_file

@@ -14,6 +14,7 @@ import keras
 from bert_tf import config_io, finetuning
 from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError, StorageError
+from bert_tf.interop import huggingface
 from bert_tf.tasks import task_named
 from bert_tf.training import strategy
 
@@ -49,6 +50,12 @@ def run(config: FinetuneConfig, workdir: str, search: Sequence[str], *, seeds: i
             f"train.mirror={config.train.mirror}: expected none with --search, --seeds or --folds, whose runs "
             "would all be copied over each other there."
         )
+    if (config.tuning.metric or "").endswith("loss"):
+        raise InputError(
+            f"tuning.metric={config.tuning.metric}: expected a score of the finished models, by which they are "
+            "compared. Received a loss, which only evaluations during a run have."
+        )
+    huggingface.check_output(os.path.join(workdir, "model"), "--workdir")
     results: list[dict[str, Any]] = []
     failed: list[str] = []
     combinations = _combinations(search)
@@ -112,20 +119,20 @@ def _varied(config: FinetuneConfig, number: int, examples: dict | None, seeds: i
 def _scores_of(
     config: FinetuneConfig, folder: str, folds: int, examples: dict[str, list[dict]] | None
 ) -> dict[str, float]:
-    identity = {**json.loads(json.dumps(dataclasses.asdict(config))), "folds": folds}
+    identity = {**dataclasses.asdict(config), "folds": folds}
     path = os.path.join(folder, TRIAL)
     if os.path.exists(path):
-        there = config_io.read_json(path)
-        differing = sorted(name for name in identity if there.get(name) != identity[name])
+        differing = config_io.differences(config_io.read_json(path), identity)
         if differing:
             raise StorageError(
                 f"{folder}: a trial of another config lives there, differing in {', '.join(differing)}. Take another "
                 "--workdir, or give the same config to go on."
             )
-    os.makedirs(folder, exist_ok=True)
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(identity, file, indent=2)
-    os.replace(path + ".tmp", path)
+    elif strategy.this_worker(config.train.strategy).is_chief:
+        os.makedirs(folder, exist_ok=True)
+        with open(path + ".tmp", "w", encoding="utf-8") as file:
+            json.dump(identity, file, indent=2)
+        os.replace(path + ".tmp", path)
     finished = os.path.join(folder, "evaluation.json")
     if os.path.exists(finished):
         print(f"{folder}: finished before", flush=True)

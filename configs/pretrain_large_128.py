@@ -4,7 +4,8 @@ The batches are those of You et al. 2020; rates, steps and decay those of NVIDIA
 
 python -m bert_tf.pretrain --config configs/pretrain_large_128.py --workdir runs/large-128 --set data.train=shards-128
 
-Hardware: a pod: v4-128 or larger; with fewer cores raise train.microbatches, which changes no step. The second phase,
+Hardware: one TPU host with eight chips and a large train.microbatches, which changes no step, or GPU workers by
+TF_CONFIG; several TPU hosts are not there yet (docs/tpu.md). The second phase,
 1,563 steps of 32,768 at length 512, is the same with --set init_from=runs/large-128/model --set
 data.max_seq_length=512 --set data.max_predictions_per_seq=76 --set train.steps=1563 --set
 train.global_batch_size=32768 --set optimizer.learning_rate=4e-3 --set optimizer.warmup_steps=200. Expected: SQuAD 1.1

@@ -5,9 +5,9 @@ python -m pipelines.create_pretraining_data --input 'text/*' --vocab vocab.txt -
 python -m bert_tf.pretrain --config configs/pretrain_roberta_base.py --workdir runs/roberta \
     --set data.train=shards-roberta
 
-Hardware: a v5e-32 or larger; with fewer cores raise train.microbatches. What stays BERT's: WordPiece, segment
-embeddings (all zero), an unused next-sentence head. Expected: validation perplexity near 3.8 after 31,000 steps of
-8,000 examples (the paper's table 3, with its own vocabulary; the run was not made here).
+Hardware: one TPU host with eight chips and train.microbatches, or GPU workers by TF_CONFIG. What stays BERT's:
+WordPiece, segment embeddings (all zero), an unused next-sentence head. Expected: validation perplexity near 3.8 after
+31,000 steps of 8,000 examples (the paper's table 3, with its own vocabulary; the run was not made here).
 """
 
 from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset

@@ -2,7 +2,8 @@
 
 python -m quickstart.tasks --output runs/tasks
 
-Writes KIND-train and KIND-validation for each kind; configs/offline_KIND.py trains on them.
+Writes KIND-train and KIND-validation for each kind; configs/offline_KIND.py trains on them, but for
+fill_mask, which bert_tf.predict answers with a pretrained model.
 """
 
 import hashlib

@@ -57,6 +57,8 @@ def test_wrong_use_leaves_no_file(model, tmp_path):
     arguments = {"pooling": "mean", "max_seq_length": None}
     with pytest.raises(InputError, match=r"--layers: expected numbers in -3 to 2. Received: \[3\]."):
         extract.run(str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[3], **arguments)
+    with pytest.raises(InputError, match=r"--layers: expected different ones, of 2 blocks. Received: \[-1, 2\]."):
+        extract.run(str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[-1, 2], **arguments)
     with pytest.raises(InputError, match="--max_seq_length 99: expected 3 to 16, the model's positions."):
         extract.run(
             str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[0], pooling="cls", max_seq_length=99

@@ -18,6 +18,7 @@ from bert_tf.metrics_file import read_metrics
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.serving import loading
 from bert_tf.tokenizer_config import TokenizerConfig
+from bert_tf.training import trainer
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 WORDS = ("cat", "dog", "sun", "sea", "tree", "road", "bird", "fish")
@@ -115,26 +116,39 @@ def test_an_unknown_label_in_validation_is_named(folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_lora_run_is_resumed_and_keeps_the_adapter_alone(folder, tmp_path, monkeypatch):
-    config = config_of(folder, tuning=TuningConfig(method="lora", lora_rank=2, select="last"), train={"steps": 20})
-    whole = finetuning.run(config, str(tmp_path / "whole"))
+class Killed(Exception):
+    pass
 
-    from bert_tf.training import trainer
 
-    class Killed(Exception):
-        pass
-
+def run_until(config: FinetuneConfig, workdir, step: int, monkeypatch) -> None:
+    """Starts a run and ends it where it comes to a step."""
     run = trainer.DeviceLoop.run
 
     def dying(self, iterator, first_step, count, **more):
-        if first_step == 10:
+        if first_step == step:
             raise Killed
         return run(self, iterator, first_step, count, **more)
 
-    monkeypatch.setattr(trainer.DeviceLoop, "run", dying)
-    with pytest.raises(Killed):
-        finetuning.run(config, str(tmp_path / "killed"))
-    monkeypatch.undo()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(trainer.DeviceLoop, "run", dying)
+        finetuning.run(config, str(workdir))
+
+
+def test_a_run_of_epochs_is_resumed(folder, tmp_path, monkeypatch):
+    config = config_of(folder, epochs=2.0)
+    whole = finetuning.run(config, str(tmp_path / "whole"))
+    run_until(config, tmp_path / "killed", 8, monkeypatch)
+    assert finetuning.run(config, str(tmp_path / "killed")) == whole
+    weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "killed")]
+    assert weights[0] == weights[1]
+    with pytest.raises(InputError, match=r"differing in .*epochs \(there 2.0, now 3.0\)"):
+        finetuning.run(dataclasses.replace(config, epochs=3.0), str(tmp_path / "killed"))
+
+
+def test_lora_run_is_resumed_and_keeps_the_adapter_alone(folder, tmp_path, monkeypatch):
+    config = config_of(folder, tuning=TuningConfig(method="lora", lora_rank=2, select="last"), train={"steps": 20})
+    whole = finetuning.run(config, str(tmp_path / "whole"))
+    run_until(config, tmp_path / "killed", 10, monkeypatch)
     assert finetuning.run(config, str(tmp_path / "killed")) == whole
     weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
@@ -246,6 +260,8 @@ class TestSeveralRuns:
         assert (tmp_path / "model" / name).read_bytes() == (best / name).read_bytes()
         assert trials.run(config, str(tmp_path), search) == table
         assert capsys.readouterr().out.count("finished before") == 2
+        freed = dataclasses.replace(config, train=dataclasses.replace(config.train, strategy="single"))
+        assert trials.run(freed, str(tmp_path), search) == table
         other = dataclasses.replace(config, classifier_dropout=0.2)
         with pytest.raises(InputError, match="a trial of another config lives there, differing in classifier_dropout"):
             trials.run(other, str(tmp_path), search)
@@ -282,6 +298,14 @@ class TestSeveralRuns:
             trials.run(config_of(folder, epochs=1.0), str(tmp_path), ["steps=1,2"])
         with pytest.raises(InputError, match="--seeds 2 --folds 2: expected one of them."):
             trials.run(config_of(folder), str(tmp_path), [], seeds=2, folds=2)
+        with pytest.raises(InputError, match="tuning.metric=loss: expected a score of the finished models"):
+            trials.run(config_of(folder, tuning=TuningConfig(metric="loss")), str(tmp_path), [], seeds=2)
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model/mine.txt").write_text("not a model's")
+        with pytest.raises(
+            InputError, match="model: expected no folder, or one of an older model. Received one with m"
+        ):
+            trials.run(config_of(folder), str(tmp_path), [], seeds=2)
         config = config_of(folder)
         config = dataclasses.replace(config, train=dataclasses.replace(config.train, mirror="gs://b/run"))
         with pytest.raises(InputError, match="train.mirror=gs://b/run: expected none with --search"):

@@ -76,6 +76,17 @@ def test_an_older_workdir_does_not_replace_a_newer_copy(workdir, url, tmp_path):
     assert (tmp_path / "old" / "checkpoints" / "step-5.safetensors").read_bytes() == b"five"
 
 
+def test_a_run_that_rewinds_is_not_undone_by_its_copy(workdir, url, tmp_path):
+    mirror = Mirror(str(workdir), url)
+    (workdir / "checkpoints" / "step-5.safetensors").write_bytes(b"five")
+    mirror.push()
+    (workdir / "checkpoints" / "step-5.safetensors").unlink()
+    mirror.push()
+    assert names_in(url) == {"config.json", "checkpoints/step-1.safetensors"}
+    Mirror(str(workdir), url).fetch(CONFIG)
+    assert not (workdir / "checkpoints" / "step-5.safetensors").exists()
+
+
 def test_a_copy_of_another_run_is_refused_and_nothing_is_fetched(workdir, url, tmp_path):
     Mirror(str(workdir), url).push()
     other = dataclasses.replace(CONFIG, train=TrainConfig(steps=7))

@@ -82,6 +82,10 @@ def test_a_broken_version_is_told_and_the_old_one_goes_on(exported, tmp_path, ca
     assert model.version().number == 1
     assert "version 2 could not be loaded" in capsys.readouterr().out
     assert [(number, state) for number, state, _ in model.states()] == [(2, 50), (1, 30)]  # END, AVAILABLE
+    ((number, state, reason),) = model.states(2)
+    assert (number, state) == (2, 50) and reason
+    with pytest.raises(RequestError, match="Specific\\(labels, 3\\)"):
+        model.states(3)
     with pytest.raises(RequestError, match="Specific\\(labels, 2\\)"):
         model.version(2)
 
@@ -134,10 +138,13 @@ def test_our_client_waits_for_a_server_that_comes_back(exported, api):
 
 def test_requests_in_flight_are_answered_when_the_server_stops(exported):
     arguments = ["--model_name", "a", "--model_base_path", exported / "served/question_answering"]
-    asked = {"inputs": {"question": ["why?"] * 100, "context": ["a word and another one. " * 400] * 100}}
     with running(*arguments) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(server.post, "/v1/models/a:predict", asked)
-        time.sleep(1)
+        for count in (50, 200, 800):  # until one takes long enough on this machine
+            asked = {"inputs": {"question": ["why?"] * count, "context": ["a word and another one. " * 400] * count}}
+            answer = pool.submit(server.post, "/v1/models/a:predict", asked)
+            time.sleep(0.5)
+            if not answer.done():
+                break
         assert not answer.done()  # or this would show nothing
         server.stop()
-        assert len(answer.result(timeout=60)["outputs"]["answer"]) == 100
+        assert len(answer.result(timeout=60)["outputs"]["answer"]) == count

@@ -247,7 +247,7 @@ def test_the_whole_step_compiles(optimizer, precision, packed):
 
 
 @pytest.mark.tpu
-def test_a_chip_is_one_device_with_all_its_memory():
+def test_a_chip_is_one_device():
     script = """
 import json
 from bert_tf.tpu import compiling

@@ -47,7 +47,7 @@ def load_weights(path: str, model: keras.Model, fresh: Sequence[str] = ()) -> Lo
       InputError: no checkpoint, or a weight of another shape.
     """
     # Released folders hold bert_model.ckpt; those of a training run name the step, and a file "checkpoint" the latest.
-    found = [name.removesuffix(".index") for name in glob.glob(os.path.join(path, "*.ckpt*.index"))]
+    found = [name.removesuffix(".index") for name in glob.glob(os.path.join(glob.escape(path), "*.ckpt*.index"))]
     if not found:
         raise InputError(
             f"{path}: expected bert_model.ckpt.index beside {CONFIG}. Received a folder without a checkpoint."

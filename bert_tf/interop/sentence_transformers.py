@@ -22,8 +22,13 @@ def read(path: str) -> tuple[HeadConfig, int | None] | None:
     modules_path = os.path.join(path, MODULES)
     if not os.path.isfile(modules_path):
         return None
-    with open(modules_path, encoding="utf-8") as file:
-        modules = json.load(file)
+    try:
+        with open(modules_path, encoding="utf-8") as file:
+            modules = json.load(file)
+    except ValueError as error:
+        raise InputError(f"{modules_path}: expected JSON. Received: {error}.") from None
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+        raise InputError(f"{modules_path}: expected a list of modules. Received: {type(modules).__name__}.")
     kinds = {str(module.get("type", "")).rsplit(".", 1)[-1]: module.get("path", "") for module in modules}
     other = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
     if other or "Pooling" not in kinds:

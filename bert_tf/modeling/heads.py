@@ -5,6 +5,8 @@ otherwise, and has what bert_tf.training.Trainer asks of a model; see BertForPre
 [batch], may be among the features of those that classify.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -42,7 +44,7 @@ class HeadModel(keras.Model):
     def forward_flops(self, shapes):
         """Floating-point operations of the encoder's matrix products for a batch, {name: shape}."""
         *rows, length = shapes["input_word_ids"]
-        return flops.encoder(self.config, rows=_product(rows), length=length)
+        return flops.encoder(self.config, rows=math.prod(rows), length=length)
 
     def derived_metrics(self, means):
         """None beside the means."""
@@ -69,7 +71,6 @@ class BertForSequenceClassification(HeadModel):
         super().__init__(config, **kwargs)
         self.problem = problem
         self.classifier = self._head(num_labels, "classifier")
-        # The name under which the loss is told, as it was before there were other problems.
         self._loss = "regression_loss" if problem == "regression" else "classification_loss"
         self.metric_names = (self._loss,) if problem == "regression" else (self._loss, "accuracy")
 
@@ -260,10 +261,7 @@ class BertForEmbedding(HeadModel):
         self._with_pooler = with_pooler  # what was loaded with one is saved with one, though it is not used
         super().__init__(config, **kwargs)
         self.pooling, self.normalize, self.loss_name, self.group, self.scale = pooling, normalize, loss, group, scale
-
-    @property
-    def reads_first_token_only(self) -> bool:
-        return self.pooling == "cls"
+        self.reads_first_token_only = pooling == "cls"
 
     def build(self, input_shape=None):
         super().build(input_shape)
@@ -318,10 +316,3 @@ def _flat(inputs):
     if len(inputs["input_word_ids"].shape) == 2:
         return {name: inputs[name] for name in names}
     return {name: ops.reshape(inputs[name], (-1, ops.shape(inputs[name])[-1])) for name in names}
-
-
-def _product(sizes):
-    result = 1
-    for size in sizes:
-        result *= size
-    return result

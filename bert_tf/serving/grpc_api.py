@@ -95,15 +95,12 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
     def GetModelStatus(self, request, context):  # noqa: N802
         def answer() -> get_model_status_pb2.GetModelStatusResponse:
             model = self._models.model(request.model_spec.name)
-            asked = request.model_spec.version.value or None
-            if asked is not None or request.model_spec.version_label:
-                asked = model.version(asked, request.model_spec.version_label).number
+            asked = request.model_spec
             response = get_model_status_pb2.GetModelStatusResponse()
-            for number, state, reason in model.states():
-                if asked in (None, number):
-                    status = response.model_version_status.add(version=number, state=state)
-                    status.status.error_code = 2 if reason else 0  # UNKNOWN, OK
-                    status.status.error_message = reason
+            for number, state, reason in model.states(asked.version.value or None, asked.version_label):
+                status = response.model_version_status.add(version=number, state=state)
+                status.status.error_code = 2 if reason else 0  # UNKNOWN, OK
+                status.status.error_message = reason
             return response
 
         return self._answer(request, context, answer)

@@ -61,7 +61,7 @@ def _of_first_token(block: TransformerBlock) -> Callable[[tf.Tensor, tf.Tensor],
         x, first = tf.cast(x, dtype), x[:, :1]
         query = tf.reshape(attention.query(first), [-1, heads, 1, size])
         asked = tf.squeeze(tf.matmul(query, tf.cast(to_keys, dtype)), axis=2)
-        weights = softmax_by_sum(tf.matmul(asked, x, transpose_b=True), visible[:, 0])
+        weights = softmax_by_sum(tf.matmul(asked, x, transpose_b=True), visible[:, 0, :1])
         seen = tf.expand_dims(tf.matmul(weights, x), axis=2)
         context = tf.reshape(tf.matmul(seen, tf.cast(to_values, dtype)), [-1, 1, width])
         attended = attention.output_dense(context + tf.cast(value_bias, dtype))

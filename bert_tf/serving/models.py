@@ -11,7 +11,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from bert_tf.errors import InputError
-from bert_tf.serving.request_error import invalid, not_found
+from bert_tf.serving.request_error import RequestError, invalid, not_found
 from bert_tf.serving.saved_model import versions
 from bert_tf.serving.version import Version
 
@@ -165,21 +165,43 @@ class Model:
         """
         found = self._versions
         if label:
-            if label not in self.config.labels:
-                raise invalid(f"Unrecognized servable version label: {label}")
-            number = self.config.labels[label]
+            number = self._labelled(label)
         if number is None and found:
             return found[max(found)]
         if number not in found:
-            asked = f"Latest({self.config.name})" if number is None else f"Specific({self.config.name}, {number})"
-            raise not_found(f"Servable not found for request: {asked}")
+            raise self._missing(
+                f"Latest({self.config.name})" if number is None else f"Specific({self.config.name}, {number})"
+            )
         return found[number]
 
-    def states(self) -> list[tuple[int, int, str]]:
-        """(version, state, error) of those that are there or could not be loaded, newest first."""
-        found = [(number, _State.AVAILABLE, "") for number in self._versions]
-        found += [(number, _State.END, failure.reason) for number, failure in self._failures.items()]
+    def states(self, number: int | None = None, label: str | None = None) -> list[tuple[int, int, str]]:
+        """(version, state, error) of those that are there or could not be loaded, newest first.
+
+        Args:
+          number: of a version, which alone is asked about; None for all.
+          label: of a version, likewise.
+
+        Raises:
+          RequestError: there is no such version.
+        """
+        found = [(version, _State.AVAILABLE, "") for version in self._versions]
+        found += [(version, _State.END, failure.reason) for version, failure in self._failures.items()]
+        if label:
+            number = self._labelled(label)
+        if number is not None:
+            found = [state for state in found if state[0] == number]
+            if not found:
+                raise self._missing(f"Specific({self.config.name}, {number})")
         return sorted(found, reverse=True)
+
+    def _labelled(self, label: str) -> int:
+        if label not in self.config.labels:
+            raise invalid(f"Unrecognized servable version label: {label}")
+        return self.config.labels[label]
+
+    @staticmethod
+    def _missing(asked: str) -> RequestError:
+        return not_found(f"Servable not found for request: {asked}")
 
 
 class Models:

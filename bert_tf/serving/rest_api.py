@@ -95,8 +95,7 @@ class Api:
         return self._models.model(parts["name"]).version(number, parts["label"] or None)
 
     def _status(self, parts: dict[str, str]) -> dict:
-        model = self._models.model(parts["name"])
-        asked = self._version(parts).number if parts["version"] or parts["label"] else None
+        number = int(parts["version"]) if parts["version"] else None
         return {
             "model_version_status": [
                 {
@@ -104,8 +103,7 @@ class Api:
                     "state": _State.Name(state),
                     "status": {"error_code": "UNKNOWN" if reason else "OK", "error_message": reason},
                 }
-                for number, state, reason in model.states()
-                if asked in (None, number)
+                for number, state, reason in self._models.model(parts["name"]).states(number, parts["label"])
             ]
         }
 

@@ -26,7 +26,7 @@ NAMED = {
 }
 _TOP = 5
 MOST_MASKS = 32  # of a text: each has a number for every token of the vocabulary
-_INT32, _STRING, _FLOAT = tf.int32, tf.string, tf.float32
+_INT32, _STRING = tf.int32, tf.string
 
 
 class Signature(NamedTuple):

@@ -53,8 +53,9 @@ class Window:
         count = len(self.begins)
         starts, ends = (scores[self.offset : self.offset + count] for scores in (starts, ends))
         spans = []
-        for first in np.argsort(-starts, kind="stable")[:n_best]:
-            for last in np.argsort(-ends, kind="stable")[:n_best]:
+        first_best, last_best = (np.argsort(-scores, kind="stable")[:n_best] for scores in (starts, ends))
+        for first in first_best:
+            for last in last_best:
                 if self.is_best[first] and first <= last < first + max_length:
                     spans.append((float(starts[first] + ends[last]), int(self.begins[first]), int(self.ends[last])))
         return spans

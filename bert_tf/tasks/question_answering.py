@@ -99,7 +99,8 @@ class QuestionAnswering(Task):
                     whole.add(window.example)
         split = {number for number, span in enumerate(spans) if span is not None} - whole
         # What is answered where the file says the answer is not, or in no one window, nobody can learn.
-        weights = np.array([window.example not in lost | split for window in windows], np.float32)
+        left_out = lost | split
+        weights = np.array([window.example not in left_out for window in windows], np.float32)
         labels = {"start_positions": positions[:, 0], "end_positions": positions[:, 1], "label_weights": weights}
         notes = {
             "without their answer in the context, left out": len(lost),

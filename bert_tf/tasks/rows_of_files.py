@@ -50,7 +50,9 @@ def read_lines(path: str, config_field: str, readers: dict[str, Callable]) -> li
     except OSError as error:
         raise InputError(f"{config_field}={path}: expected a file of examples. Received: {error.strerror}.") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{config_field}={path}: expected UTF-8. Received invalid bytes at {error.start}.") from None
+        raise InputError(
+            f"{config_field}={path}: expected UTF-8. Received the byte {error.object[error.start]:#04x}."
+        ) from None
 
 
 def text_of(row: dict, column: str, place: str) -> str:

@@ -1,4 +1,4 @@
-"""What was compiled, in plain words and as JSON. Standard library only beside the config."""
+"""What was compiled, in plain words and as JSON. No compiler is needed for it."""
 
 import dataclasses
 

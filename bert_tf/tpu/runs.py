@@ -1,7 +1,6 @@
 """A run's config -> what its training step is compiled from: the model, and the shapes of a batch."""
 
 import dataclasses
-import json
 import os
 
 import keras
@@ -17,6 +16,7 @@ from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.tasks import task_named
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.training import precision
+from bert_tf.training.shard_folder import ShardFolder
 from bert_tf.vocabulary import SPECIAL_TOKENS
 
 
@@ -62,8 +62,7 @@ def _pretraining(config: PretrainConfig, sequences_per_row: int) -> Run:
     )
     manifest = os.path.join(data.train, records.MANIFEST)
     if data.train and os.path.exists(manifest):
-        with open(manifest, encoding="utf-8") as file:
-            found = records.RecordLayout.of(json.load(file))
+        found = ShardFolder.open(data.train, "data.train").layout
         if found.max_seq_length != data.max_seq_length:
             raise InputError(
                 f"data.max_seq_length={data.max_seq_length}: expected what the shards were made with. "
@@ -79,7 +78,7 @@ def _pretraining(config: PretrainConfig, sequences_per_row: int) -> Run:
         for name, (shape, dtype) in layout.features.items()
     }
     # What the input pipeline adds for the loss of rows without pairs or with one pair.
-    sequences = (layout.max_sequences_per_row or 1,)
+    sequences = ((layout.max_sequences_per_row if layout.has_pairs else 0) or 1,)
     features["next_sentence_weights"] = (sequences, np.dtype(np.float32))
     features.setdefault("next_sentence_labels", (sequences, np.dtype(np.int32)))
     model = BertForPreTraining(config.model, dtype=precision.policy(config.train.precision))

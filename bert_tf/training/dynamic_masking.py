@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bert_tf.vocabulary import Vocabulary
+from bert_tf.vocabulary import CLS, MASK, SEP, Vocabulary
 
 
 class Masking(NamedTuple):
@@ -40,7 +40,7 @@ def mask(
     word_ids = batch["input_word_ids"]
     rows, length = word_ids.shape[0] or tf.shape(word_ids)[0], word_ids.shape[1]
     width = min(masking.max_predictions_per_seq, length)
-    is_special = (word_ids == vocabulary["[CLS]"]) | (word_ids == vocabulary["[SEP]"])
+    is_special = (word_ids == vocabulary[CLS]) | (word_ids == vocabulary[SEP])
     maskable = (batch["input_mask"] == 1) & ~is_special
 
     seeds = [_fold(seed, number, tf.constant(part, tf.int64)) for part in parts]
@@ -65,7 +65,7 @@ def mask(
     action = draw(1, width)
     random_ids = tf.cast(draw(2, width) * float(len(vocabulary)), tf.int32)
     replacement = tf.where(action < 0.9, tf.minimum(random_ids, len(vocabulary) - 1), original)
-    replacement = tf.where(action < 0.8, vocabulary["[MASK]"], replacement)
+    replacement = tf.where(action < 0.8, vocabulary[MASK], replacement)
     # Unused places all point at position 0; they add nothing there.
     change = tf.where(is_prediction, replacement - original, 0)
     row_numbers = tf.broadcast_to(tf.range(rows)[:, None], tf.shape(positions))

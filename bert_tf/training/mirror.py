@@ -74,7 +74,7 @@ class Mirror:
                 raise InputError(f"train.mirror={self._url}: expected a folder outside of --workdir {self._workdir}.")
 
     def push(self) -> None:
-        """Copies what is new, and removes older checkpoints that the workdir has no more.
+        """Copies what is new, and removes checkpoints that the workdir has no more.
 
         Raises:
           StorageError: something could not be copied. What lay there before still does.
@@ -88,7 +88,8 @@ class Mirror:
                     self._copied[name] = here[name]
             newest = _newest(here)
             for name in self._there():
-                if name.startswith(_CHECKPOINTS) and name not in here and name < newest:
+                # A newer one goes only if this process put it there and rewound: another machine may have gone on.
+                if name.startswith(_CHECKPOINTS) and name not in here and (name < newest or name in self._copied):
                     tf.io.gfile.remove(f"{self._url}/{name}")
                     self._copied.pop(name, None)
         except (tf.errors.OpError, OSError) as error:
