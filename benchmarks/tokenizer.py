@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Sequence
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -74,7 +75,8 @@ def vocabulary_of(lines: Sequence[str], size: int = 30_000):
 
     words = collections.Counter(word for line in lines for word in re.findall(r"[^\W_]+|[^\w\s]", line.lower()))
     characters = collections.Counter(c for word, count in words.items() for c in word * min(count, 3))
-    frequent = [c for c, _ in characters.most_common(4000)]
+    # Accents by themselves and control characters are in no token, and FastBertTokenizer takes no empty one.
+    frequent = [c for c, _ in characters.most_common(4000) if unicodedata.category(c)[0] not in "MC"]
     pieces = [*SPECIAL_TOKENS, *frequent, *(f"##{c}" for c in frequent), *(word for word, _ in words.most_common(size))]
     return Vocabulary(tuple(dict.fromkeys(pieces))[:size])
 
