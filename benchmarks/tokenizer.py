@@ -74,9 +74,10 @@ def vocabulary_of(lines: Sequence[str], size: int = 30_000):
     from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 
     words = collections.Counter(word for line in lines for word in re.findall(r"[^\W_]+|[^\w\s]", line.lower()))
+    # Accents by themselves and control characters are in no token, and FastBertTokenizer takes none that is empty.
+    words = collections.Counter({w: n for w, n in words.items() if unicodedata.category(w[0])[0] not in "MC"})
     characters = collections.Counter(c for word, count in words.items() for c in word * min(count, 3))
-    # Accents by themselves and control characters are in no token, and FastBertTokenizer takes no empty one.
-    frequent = [c for c, _ in characters.most_common(4000) if unicodedata.category(c)[0] not in "MC"]
+    frequent = [c for c, _ in characters.most_common(4000)]
     pieces = [*SPECIAL_TOKENS, *frequent, *(f"##{c}" for c in frequent), *(word for word, _ in words.most_common(size))]
     return Vocabulary(tuple(dict.fromkeys(pieces))[:size])
 
