@@ -6,118 +6,15 @@ Works for runs of bert_tf.pretrain and bert_tf.finetune. Prints the scores and w
 Of a fine-tuned model it also writes predictions.jsonl (each example with its answer), report.txt and confusion.png.
 """
 
-import functools
-import json
-import os
-
 from absl import flags
 
-from bert_tf import command, config_io
-from bert_tf.config import PretrainConfig
-from bert_tf.config_finetune import FinetuneConfig
-from bert_tf.errors import InputError
-
-
-def run(workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str, float]:
-    """The scores of workdir/model on the validation data of the run's config.
-
-    Args:
-      workdir: of the run.
-      examples: of a task, {"train", "validation"}, where they are not those of the config's files.
-
-    Raises:
-      InputError: not a finished run.
-    """
-    config_path = os.path.join(workdir, "config.json")
-    for path in (config_path, os.path.join(workdir, "model")):
-        if not os.path.exists(path):
-            raise InputError(
-                f"--workdir {workdir}: expected a finished run. Received one without {os.path.basename(path)}."
-            )
-    if "task" in config_io.read_json(config_path):
-        scores = _task_scores(config_io.restore(FinetuneConfig, config_path), workdir, examples)
-    else:
-        scores = _pretraining_scores(config_io.restore(PretrainConfig, config_path), workdir)
-    path = os.path.join(workdir, "evaluation.json")
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(scores, file, indent=2)
-    os.replace(path + ".tmp", path)
-    return scores
-
-
-def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | None) -> dict[str, float]:
-    from bert_tf.finetuning import read_examples
-    from bert_tf.serving import loading
-    from bert_tf.trials import TRIAL
-
-    trial = os.path.join(workdir, TRIAL)
-    if examples is None and os.path.exists(trial) and config_io.read_json(trial).get("folds", 1) > 1:
-        raise InputError(f"--workdir {workdir}: expected a run with validation data. Received a fold, which has none.")
-    loaded = loading.load(os.path.join(workdir, "model"), "--workdir")
-    examples = examples or read_examples(config)
-    held_out = examples["validation"]
-    answers = loaded.answers(held_out)
-    with open(os.path.join(workdir, "predictions.jsonl.tmp"), "w", encoding="utf-8") as file:
-        for example, answer in zip(held_out, answers, strict=True):
-            truth = {name: example[name] for name in ("label", "tags", "answers") if name in example}
-            file.write(json.dumps({"example": truth, **answer}, ensure_ascii=False) + "\n")
-    os.replace(os.path.join(workdir, "predictions.jsonl.tmp"), os.path.join(workdir, "predictions.jsonl"))
-    report, confusion = loaded.task.report(held_out, answers), loaded.task.confusion(held_out, answers)
-    if report is not None:
-        with open(os.path.join(workdir, "report.txt.tmp"), "w", encoding="utf-8") as file:
-            file.write(report)
-        os.replace(os.path.join(workdir, "report.txt.tmp"), os.path.join(workdir, "report.txt"))
-    if confusion is not None:
-        from bert_tf import plots
-
-        plots.draw_confusion(confusion, loaded.task.labels, os.path.join(workdir, "confusion.png"))
-    return {
-        **loaded.task.scores(held_out, answers),
-        **loaded.task.baseline(examples["train"], held_out),
-    }
-
-
-def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float]:
-    import tensorflow as tf
-
-    from bert_tf.interop import huggingface
-    from bert_tf.modeling.pretraining import BertForPreTraining
-    from bert_tf.training import precision, shard_folder, shard_input, strategy
-    from bert_tf.training.dynamic_masking import Masking
-    from bert_tf.training.evaluator import Evaluator
-
-    train = config.train
-    field = "data.train" if config.data.validation is None else "data.validation"
-    folder = shard_folder.ShardFolder.open(config.data.validation or config.data.train, field)
-    directory = huggingface.open_directory(os.path.join(workdir, "model"), "--workdir")
-    shard_folder.check_vocabulary(folder, field, directory.vocabulary, directory.path)
-    # A finished run is evaluated where it lies, by one process.
-    distribution = strategy.create("single" if train.strategy in ("auto", "multi_worker") else train.strategy)
-    with distribution.scope():
-        model = BertForPreTraining(directory.config, dtype=precision.policy(train.precision))
-        model.build()
-        huggingface.load_all_weights(directory.path, model)
-    masking = Masking(folder.vocabulary, config.data.masked_lm_prob, config.data.max_predictions_per_seq)
-    batches = functools.partial(
-        shard_input.validation_batches,
-        folder,
-        field,
-        global_batch_size=train.global_batch_size,
-        examples=train.evaluate_examples,
-        seed=train.seed,
-        masking=masking,
-    )
-    try:
-        return Evaluator(model, distribution).evaluate(batches) or {}
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
-        damage = shard_folder.find_damage(folder, folder.paths("validation"))
-        if damage is None:
-            raise
-        raise InputError(f"{field}={folder.path}: expected readable shards. Received: {damage}.") from None
+from bert_tf import command
 
 
 def main(_) -> None:
-    for name, value in run(flags.FLAGS.workdir).items():
+    from bert_tf import evaluation
+
+    for name, value in evaluation.run(flags.FLAGS.workdir).items():
         print(f"{name:<26}{value:.6g}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from bert_tf import config_io
+from bert_tf import config_io, evaluation
 from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError
 from bert_tf.interop import adapters, huggingface
@@ -28,7 +28,6 @@ from bert_tf.training.mirror import Mirror
 from bert_tf.training.trainer import Batches, Trainer
 
 _HEADS = tuple(f"{name}.{part}" for name in ("classifier", "qa_outputs") for part in ("weight", "bias"))
-_SPLITS = ("train", "validation")
 
 
 def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str, float]:
@@ -62,7 +61,7 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
             f"{source.config.max_position_embeddings} positions of init_from={config.init_from}."
         )
     if examples is None:
-        examples = read_examples(config)
+        examples = evaluation.read_examples(config)
     labels = task_class.learn_labels(examples["train"], config.data, f"data.train={config.data.train}")
     known = _labels_of_same_head(source, task_class)
     if config.data.labels is None and known is not None and sorted(known) == sorted(labels):
@@ -71,9 +70,9 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     task.check_labels(examples["validation"])
     tokenizer = Tokenizer(source.vocabulary, **dataclasses.asdict(source.tokenizer))
     looked_at = {**examples, "validation": examples["validation"][: config.train.evaluate_examples]}
-    rows = {split: task.rows(looked_at[split], tokenizer, labelled=True) for split in _SPLITS}
+    rows = {split: task.rows(looked_at[split], tokenizer, labelled=True) for split in evaluation.SPLITS}
     if worker.is_chief:
-        for split in _SPLITS:
+        for split in evaluation.SPLITS:
             _tell(split, getattr(config.data, split), examples[split], rows[split])
     config = _resolved(config, len(next(iter(rows["train"].arrays.values()))))
     _check_groups(config, task, distribution.num_replicas_in_sync)
@@ -122,20 +121,9 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         step = trainer.restore_best()
         print(f"the model is that of step {step}, whose evaluation was the best", flush=True)
     _save(config, task, source, trainer.model, workdir)
-    from bert_tf import evaluate
-
-    scores = evaluate.run(workdir, examples)
+    scores = evaluation.run(workdir, examples)
     mirror.push()
     return scores
-
-
-def read_examples(config: FinetuneConfig) -> dict[str, list[dict]]:
-    """The labelled examples of data.train and data.validation."""
-    task_class = task_named(config.task)
-    return {
-        split: task_class.read(config.data, getattr(config.data, split), f"data.{split}", labelled=True)
-        for split in _SPLITS
-    }
 
 
 def _tell(split: str, path: str, examples: Sequence[dict], rows: Rows) -> None:

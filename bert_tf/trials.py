@@ -11,14 +11,13 @@ from typing import Any
 
 import keras
 
-from bert_tf import config_io, finetuning
+from bert_tf import config_io, evaluation, finetuning
 from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError, StorageError
 from bert_tf.interop import huggingface
 from bert_tf.tasks import task_named
 from bert_tf.training import strategy
 
-TRIAL = "trial.json"  # what a trial was made with
 _SHORT = {
     "learning_rate": "optimizer.learning_rate",
     "batch_size": "train.global_batch_size",
@@ -120,7 +119,7 @@ def _scores_of(
     config: FinetuneConfig, folder: str, folds: int, examples: dict[str, list[dict]] | None
 ) -> dict[str, float]:
     identity = {**dataclasses.asdict(config), "folds": folds}
-    path = os.path.join(folder, TRIAL)
+    path = os.path.join(folder, evaluation.TRIAL)
     if os.path.exists(path):
         differing = config_io.differences(config_io.read_json(path), identity)
         if differing:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bert_tf import evaluate, finetuning, predict, trials
+from bert_tf import evaluation, finetuning, predict, trials
 from bert_tf.config import BertConfig, OptimizerConfig, TrainConfig
 from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from bert_tf.errors import InputError
@@ -91,7 +91,7 @@ def test_a_run_learns_and_tells_what_it_knows(folder, tmp_path, capsys):
     assert np.mean(hits) == pytest.approx(scores["accuracy"])
     assert "macro avg" in (tmp_path / "run/report.txt").read_text()
     assert (tmp_path / "run/confusion.png").read_bytes()[:4] == b"\x89PNG"
-    assert evaluate.run(str(tmp_path / "run")) == scores
+    assert evaluation.run(str(tmp_path / "run")) == scores
 
 
 def test_it_goes_on_from_its_own_head_only_with_the_same_labels(folder, tmp_path, capsys):
@@ -215,7 +215,7 @@ def test_a_pretrained_model_fills_masks_and_judges_pairs(folder):
 def test_adapters_are_not_opened_as_if_they_were_not_there(folder, tmp_path):
     tuned = TuningConfig(method="adapters", adapter_size=4)
     scores = finetuning.run(config_of(folder, tuning=tuned, train={"steps": 20}), str(tmp_path / "run"))
-    assert evaluate.run(str(tmp_path / "run")) == scores
+    assert evaluation.run(str(tmp_path / "run")) == scores
     settings = json.loads((tmp_path / "run/model/config.json").read_text())
     assert settings["model_type"] != "bert"
     again = dataclasses.replace(config_of(folder), init_from=str(tmp_path / "run"))
@@ -285,7 +285,7 @@ class TestSeveralRuns:
         ]
         path = str(tmp_path / "trials/fold0of2")
         with pytest.raises(InputError, match="expected a run with validation data. Received a fold"):
-            evaluate.run(path)
+            evaluation.run(path)
         texts = [line.split("\t")[0] for line in (folder / "train.tsv").read_text().splitlines()[1:]]
         assert sorted(held_out) == sorted(texts)
 
