@@ -202,6 +202,7 @@ def test_weights_of_another_shape_are_named_with_both_shapes(small_config, tmp_p
     [
         ("BertModel", {}, None),
         ("BertModel", {"with_pooler": False}, None),
+        ("BertModel", {"adapter_size": 3}, None),
         ("BertForMaskedLM", {}, None),
         ("BertForNextSentencePrediction", {}, None),
         ("BertForSequenceClassification", {"num_labels": 3}, ["a", "b", "ü"]),
@@ -215,7 +216,8 @@ def test_every_head_converts_to_the_same_bits(small_config, tmp_path, architectu
     model = getattr(heads, architecture, None) or getattr(pretraining, architecture)
     model = model(small_config, **arguments)
     model.build()
-    path = saved(tmp_path / "theirs", model, architecture=architecture, labels=labels)
+    settings = {"adapter_size": arguments["adapter_size"]} if "adapter_size" in arguments else None
+    path = saved(tmp_path / "theirs", model, architecture=architecture, labels=labels, task_settings=settings)
     convert.run(path, str(tmp_path / "ours"))
     theirs, ours = (load_file(str(tmp_path / name / "model.safetensors")) for name in ("theirs", "ours"))
     assert theirs.keys() == ours.keys()

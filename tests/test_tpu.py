@@ -6,11 +6,12 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 
-from bert_tf import preflight
+from bert_tf import preflight, records
 from bert_tf.config import BertConfig, OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
 from bert_tf.errors import InputError
@@ -89,6 +90,19 @@ def test_the_features_of_a_run_are_those_of_its_shards(packed, shards):
     assert runs.of_config(of_shards).notes == []
     with pytest.raises(InputError, match="data.max_seq_length=32: expected what the shards were made with"):
         runs.of_config(dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, train=str(shards))))
+
+
+def test_packed_rows_without_pairs_have_a_loss(tmp_path, monkeypatch):
+    """One label a row, of no weight, as the input pipeline makes it."""
+    layout = records.RecordLayout(
+        max_seq_length=32, max_predictions_per_seq=5, max_sequences_per_row=4, has_pairs=False
+    )
+    (tmp_path / "dataset.json").write_text("{}")
+    monkeypatch.setattr(runs.ShardFolder, "open", lambda path, field: types.SimpleNamespace(layout=layout))
+    run = runs.of_config(dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, train=str(tmp_path))))
+    assert run.features["next_sentence_labels"] == ((1,), np.dtype(np.int32))
+    batch = {name: np.zeros((2, *shape), dtype) for name, (shape, dtype) in run.features.items()}
+    assert run.model.loss_sums(run.model(batch), batch)
 
 
 @pytest.fixture(scope="module")
