@@ -67,12 +67,7 @@ def _make_shards(folder: str) -> dict[str, str]:
     for name in ("not packed", "packed"):
         found[name] = os.path.join(folder, name.replace(" ", "-"))
         layout = [f"--max_seq_length={_LENGTH}", f"--max_predictions_per_seq={_PREDICTIONS}", "--num_shards=4"]
-        layout += [
-            "--dupe_factor=1",
-            "--validation_fraction=0",
-            f"--packing={name == 'packed'}",
-            "--direct_num_workers=2",
-        ]
+        layout += ["--validation_fraction=0", f"--packing={name == 'packed'}", "--direct_num_workers=2"]
         arguments = ["--input", text, "--vocab", vocab, "--output_dir", found[name], *layout]
         _succeed(sys.executable, "pipelines.create_pretraining_data", *arguments)
     return found

@@ -38,7 +38,7 @@ _CACHE = os.path.expanduser("~/.cache/bert_tf/preflight")
 _MOST_DOUBLINGS = 12
 # Of the memory, by proportion. The compiler computes activations again by itself where memory is short, which fits some
 # 1.3 times too much; what is more than this is not compiled, which would take minutes.
-_SURELY_TOO_MUCH = 1.5
+_NOT_WORTH_A_TRY = 1.5
 
 
 def run(
@@ -77,10 +77,9 @@ def run(
         found |= {name: found[name] * times for name in ("hours", "chip_hours", "cost") if name in found}
         found["steps"] = round(found["steps"] * times)
         notes.append(f"{too_large[0]} examples a chip do not fit; so many steps of fewer that all examples are seen")
-    # What fits where its double does not is the largest already.
-    largest, tried = (
-        (compiled.examples_per_core, []) if too_large else _largest(made, config, compiled, chip.hbm, notes)
-    )
+    largest, tried = compiled.examples_per_core, []
+    if not too_large:  # or it is the largest already: its double does not fit
+        largest, tried = _largest(made, config, compiled, chip.hbm, notes)
     found["largest_examples_per_core"] = largest
     found["tried_examples_per_core"] = [*too_large, compiled.examples_per_core, *tried]
     return found, notes
@@ -121,7 +120,7 @@ def _largest(made, config, compiled, hbm: float, notes: list[str]) -> tuple[int,
     tried: list[int] = []
 
     def double_may_fit() -> bool:
-        return compiled.total_bytes + compiled.temporary_bytes <= _SURELY_TOO_MUCH * hbm
+        return compiled.total_bytes + compiled.temporary_bytes <= _NOT_WORTH_A_TRY * hbm
 
     def fits(rows: int) -> bool:
         nonlocal compiled

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bert_tf import extract, neighbours
+from bert_tf import extract, neighbours, predict
 from bert_tf.errors import InputError
 from bert_tf.interop import huggingface
 from bert_tf.modeling.pretraining import BertForPreTraining
@@ -64,6 +64,14 @@ def test_wrong_use_leaves_no_file(model, tmp_path):
             str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[0], pooling="cls", max_seq_length=99
         )
     assert not list(tmp_path.glob("x.parquet*"))
+
+
+def test_bytes_that_are_no_utf8_are_told_with_their_line(tmp_path):
+    (tmp_path / "texts").write_bytes("eins\r\nzwölf\n".encode() * 5000 + b"\xff\n")
+    texts = predict.read_texts(str(tmp_path / "texts"), "--among")
+    assert [next(texts), next(texts)] == ["eins", "zwölf"]
+    with pytest.raises(InputError, match="--among .*texts: line 10001: expected UTF-8. Received other bytes."):
+        list(texts)
 
 
 def test_a_text_is_its_own_nearest_neighbour(model, tmp_path):

@@ -181,6 +181,13 @@ def test_a_run_ends_early_and_stays_ended(folder, tmp_path, capsys):
     assert [line["step"] for line in validation(tmp_path / "run")] == steps
 
 
+def test_balanced_weights_keep_their_sum_where_a_class_has_no_example(folder):
+    config = config_of(folder, tuning=TuningConfig(class_weights="balanced"))
+    arrays = {"label_ids": np.array([0, 0, 0, 2], np.int32), "label_weights": np.ones(4, np.float32)}
+    weights = finetuning._weighed(config, arrays)["label_weights"]
+    np.testing.assert_allclose(weights, [2 / 3, 2 / 3, 2 / 3, 2.0], rtol=1e-6)
+
+
 def test_a_metric_that_is_none_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="tuning.metric=beauty: expected one of loss, classification_loss, accuracy"):
         finetuning.run(config_of(folder, tuning=TuningConfig(metric="beauty")), str(tmp_path / "run"))

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from bert_tf import convert
 from bert_tf.errors import InputError
-from bert_tf.interop import huggingface
+from bert_tf.interop import huggingface, sentence_transformers
 from bert_tf.interop.source import open_source
 from bert_tf.modeling import heads, pretraining
 from bert_tf.modeling.pretraining import BertForPreTraining
@@ -187,6 +187,13 @@ def test_a_source_is_told_apart_by_what_it_holds(small_config, tmp_path):
         open_source(str(tmp_path / "run"), "init_from")
     with pytest.raises(InputError, match="init_from none: expected the folder of a model"):
         open_source("none", "init_from")
+
+
+@pytest.mark.parametrize(("text", "sentence"), [("{", "expected JSON"), ('{"a": 1}', "expected a list of modules")])
+def test_broken_modules_are_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "modules.json").write_text(text)
+    with pytest.raises(InputError, match=f"modules.json: {sentence}. Received"):
+        sentence_transformers.read(str(tmp_path))
 
 
 def test_weights_of_another_shape_are_named_with_both_shapes(small_config, tmp_path):
