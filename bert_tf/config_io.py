@@ -10,6 +10,7 @@ import types
 import typing
 from collections.abc import Sequence
 
+from bert_tf import whole_file
 from bert_tf.errors import InputError
 
 # Neither the batches nor what is learned from them depend on these, but for rounding and what dropout draws.
@@ -21,7 +22,7 @@ FREE_ON_RESUME = frozenset(
     )
 )
 # Where a config says epochs, a run keeps what follows from them, and the same config says something else at first.
-_FOLLOW_FROM_EPOCHS = frozenset(
+FOLLOW_FROM_EPOCHS = frozenset(
     ("train.steps", "train.evaluate_every", "train.checkpoint_every", "optimizer.warmup_steps")
 )
 _NONE_WORDS = ("none", "null")
@@ -113,11 +114,12 @@ def override(config, assignments: Sequence[str]):
 
 
 def save(config, path: str) -> None:
-    """Writes the config as JSON, under a temporary name first."""
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(dataclasses.asdict(config), file, indent=2)
-        file.write("\n")
-    os.replace(path + ".tmp", path)
+    """Writes the config as JSON.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    whole_file.write_json(path, dataclasses.asdict(config))
 
 
 def restore(config_class, path: str):
@@ -218,7 +220,7 @@ def check_same(config, path: str, place: str) -> None:
 def differences(there: dict, now: dict) -> list[str]:
     """What two configs, as nested dicts, differ in beside what a resumed run may change: a few words a field."""
     saved, given = _flatten(there), _flatten(json.loads(json.dumps(now)))
-    free = FREE_ON_RESUME if given.get("epochs") is None else FREE_ON_RESUME | _FOLLOW_FROM_EPOCHS
+    free = FREE_ON_RESUME if given.get("epochs") is None else FREE_ON_RESUME | FOLLOW_FROM_EPOCHS
     missing = object()
     return [
         f"{name} (there {saved.get(name)!r}, now {given.get(name)!r})"

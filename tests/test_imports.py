@@ -12,6 +12,7 @@ _BASE = {"bert_tf.config", "bert_tf.config_io", "bert_tf.errors", "bert_tf.recor
     "bert_tf.config_finetune",
     "bert_tf.tokenizer_config",
     "bert_tf.record_files",
+    "bert_tf.whole_file",
 }
 # The tokenizer's own modules, but for words, are nobody else's; serving works on tokens in the graph as it does.
 _SHARED = _BASE | {"bert_tf.tokenizer", "bert_tf.words", "bert_tf.command"}
@@ -63,7 +64,7 @@ def test_bert_tf_never_imports_pipelines_or_configs():
 
 
 def test_foundations_need_the_standard_library_only():
-    for name in ("config", "config_finetune", "config_io", "errors", "tokenizer_config", "vocabulary"):
+    for name in ("config", "config_finetune", "config_io", "errors", "tokenizer_config", "vocabulary", "whole_file"):
         for module in imported_names(ROOT / "bert_tf" / f"{name}.py"):
             assert module.split(".")[0] in sys.stdlib_module_names | {"bert_tf"}, f"{name}.py imports {module}"
 
