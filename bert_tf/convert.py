@@ -1,4 +1,4 @@
-"""Turns a published checkpoint into a model directory, or merges an adapter into its model.
+"""Turns a published checkpoint into a model directory, or puts what was learned beside a model into it.
 
 python -m bert_tf.convert --input uncased_L-12_H-768_A-12 --output models/bert-base
 python -m bert_tf.convert --input models/bert-base --adapter runs/labels/adapter --output models/labels
@@ -74,11 +74,20 @@ def _told_by_adapter(path: str) -> dict:
     from bert_tf.interop import adapters
 
     settings = config_io.read_json(f"{path}/{adapters.CONFIG}")
-    if settings.get("peft_type") != "LORA" or not isinstance(settings.get("bert_tf"), dict):
+    if settings.get("peft_type") not in adapters.KINDS or not isinstance(settings.get("bert_tf"), dict):
         raise InputError(
-            f"--adapter {path}: expected the adapter/ of a LoRA run of bert_tf.finetune. Received another one."
+            f"--adapter {path}: expected the adapter/ of a LoRA or adapters run of bert_tf.finetune. Received another "
+            "one."
         )
-    return settings["bert_tf"]
+    told = settings["bert_tf"]
+    parts: list[tuple] = [(told, "architecture", str), (told, "max_seq_length", int)]
+    if settings["peft_type"] == "LORA":
+        parts += [(settings, "r", int), (settings, "lora_alpha", int | float), (settings, "target_modules", list)]
+    for part, name, kind in parts:
+        if not isinstance(part.get(name), kind):
+            place = f"{path}/{adapters.CONFIG}: {name}"
+            raise InputError(f"{place}: expected {getattr(kind, '__name__', kind)}. Received: {part.get(name)!r}.")
+    return told
 
 
 def _model(opened, told: dict):
@@ -120,5 +129,9 @@ if __name__ == "__main__":
         "input", None, "Folder of a checkpoint: Google TF1, Hugging Face or this project.", required=True
     )
     flags.DEFINE_string("output", None, "Model directory to write.", required=True)
-    flags.DEFINE_string("adapter", None, "Folder of a LoRA in peft's layout, to be merged into the input.")
+    flags.DEFINE_string(
+        "adapter",
+        None,
+        "WORKDIR/adapter of a run with LoRA, which is merged into the input, or with adapters, which are added.",
+    )
     command.run(main)

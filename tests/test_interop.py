@@ -253,6 +253,42 @@ def test_vocabulary_of_tokenizer_json_is_read(small_config, tmp_path):
         huggingface.open_directory(path, "--model")
 
 
+@pytest.mark.parametrize("normalizer", [None, {"type": "Sequence", "normalizers": [{"type": "NFC"}]}])
+def test_a_normalizer_of_another_kind_is_refused(small_config, tmp_path, normalizer):
+    """Or a cased model's text would be lower-cased without a word."""
+    path = saved(tmp_path / "model", built(small_config))
+    fast = {"model": {"type": "WordPiece", "vocab": VOCABULARY.ids}, "normalizer": normalizer}
+    (tmp_path / "model/tokenizer.json").write_text(json.dumps(fast))
+    assert huggingface.open_directory(path, "--model").tokenizer.lower_case is False  # do_lower_case says so
+    (tmp_path / "model/tokenizer_config.json").write_text("{}")
+    with pytest.raises(InputError, match="tokenizer.json: expected a normalizer of type BertNormalizer, or do_lower"):
+        huggingface.open_directory(path, "--model")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"bert_tf": {}}, "architecture: expected str. Received: None."),
+        (
+            {"bert_tf": {"architecture": "BertModel", "max_seq_length": "x"}},
+            "max_seq_length: expected int. Received: 'x'.",
+        ),
+        ({"r": None}, "r: expected int. Received: None."),
+        ({"target_modules": "query"}, "target_modules: expected list. Received: 'query'."),
+        ({"peft_type": "IA3"}, "expected the adapter/ of a LoRA or adapters run of bert_tf.finetune."),
+    ],
+)
+def test_an_adapter_that_does_not_say_what_it_is(small_config, tmp_path, changes, sentence):
+    path = saved(tmp_path / "base", built(small_config))
+    told = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["query"]}
+    told |= {"bert_tf": {"architecture": "BertModel", "max_seq_length": 16}, **changes}
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text(json.dumps(told))
+    with pytest.raises(InputError) as error:
+        convert.run(path, str(tmp_path / "out"), str(tmp_path / "adapter"))
+    assert sentence in str(error.value) and f"{tmp_path}/adapter" in str(error.value)
+
+
 def test_saving_replaces_and_leaves_no_temporary(small_config, tmp_path):
     for _ in range(2):
         saved(tmp_path / "model", built(small_config))

@@ -1,24 +1,23 @@
 """What learned beside a frozen encoder, saved alone: LoRA in the layout of Hugging Face's `peft`, adapters in ours."""
 
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from bert_tf import config_io
+from bert_tf import config_io, whole_file
 from bert_tf.config_finetune import TuningConfig
 from bert_tf.errors import InputError
-from bert_tf.interop.weights import weight_names
+from bert_tf.interop import tensor_files
+from bert_tf.interop.weights import named_arrays, set_value, weight_names
 from bert_tf.modeling import tuning
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_LORA, _ADAPTERS = KINDS = "LORA", "BERT_TF_ADAPTERS"
 _PREFIX = "base_model.model."
 # peft knows a layer by how its name ends.
 _TARGETS = {
@@ -44,8 +43,8 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
     own = _own_names(settings)
     # The head, adapters, and what else learned, such as a pooler that the base did not have.
     tensors = {
-        own(name): _value(variable, transposed)
-        for name, variable, transposed in weight_names(model)
+        own(name): value
+        for name, value, variable in named_arrays(model)
         if isinstance(variable, keras.Variable) and variable.trainable
     }
     told: dict[str, Any] = {"base_model_name_or_path": base, "bert_tf": settings}
@@ -57,7 +56,7 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
         # peft names modules by how they end.
         heads = sorted({name.removeprefix(_PREFIX).rsplit(".", 1)[0] for name in tensors if ".lora_" not in name})
         told |= {
-            "peft_type": "LORA",
+            "peft_type": _LORA,
             "r": config.lora_rank,
             "lora_alpha": config.lora_alpha,
             "target_modules": [_TARGETS[name] for name in config.lora_targets],
@@ -71,16 +70,10 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
             "inference_mode": True,
         }
     else:
-        told |= {"peft_type": "BERT_TF_ADAPTERS", "adapter_size": config.adapter_size}
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    temporary = tempfile.mkdtemp(prefix=".adapter.", dir=os.path.dirname(os.path.abspath(path)))
-    os.chmod(temporary, 0o755)
-    save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, os.path.join(temporary, WEIGHTS))
-    with open(os.path.join(temporary, CONFIG), "w", encoding="utf-8") as file:
-        json.dump(told, file, indent=2)
-        file.write("\n")
-    shutil.rmtree(path, ignore_errors=True)
-    os.rename(temporary, path)
+        told |= {"peft_type": _ADAPTERS, "adapter_size": config.adapter_size}
+    with whole_file.replacing_folder(path) as temporary:
+        tensor_files.write(os.path.join(temporary, WEIGHTS), tensors)
+        whole_file.write_json(os.path.join(temporary, CONFIG), told)
 
 
 def load(path: str, model: keras.Model) -> list[str]:
@@ -105,7 +98,7 @@ def load(path: str, model: keras.Model) -> list[str]:
     for name in dict.fromkeys([*expected, *found]):
         variable, transposed = plain[name]
         _assign(variable, tensors, own(name), source, transposed=transposed)
-    if settings.get("peft_type") == "LORA":
+    if settings.get("peft_type") == _LORA:
         ends = {end: name for name, end in _TARGETS.items()}
         targets = tuple(ends.get(name, name) for name in settings["target_modules"])
         config = TuningConfig(
@@ -126,17 +119,9 @@ def _own_names(settings: dict) -> Callable[[str], str]:
     return lambda name: _PREFIX + name.removeprefix(extra)
 
 
-def _value(variable: keras.Variable, transposed: bool) -> np.ndarray:
-    value = keras.ops.convert_to_numpy(variable)
-    return value.T if transposed else value
-
-
 def _assign(
     variable: keras.Variable, tensors: dict[str, np.ndarray], name: str, source: str, *, transposed: bool
 ) -> None:
     if name not in tensors:
         raise InputError(f"{source}: expected {name}. Received an adapter without it, of another model.")
-    value = tensors[name].T if transposed else tensors[name]
-    if tuple(value.shape) != tuple(variable.shape):
-        raise InputError(f"{source}: {name}: expected shape {tuple(variable.shape)}. Received: {tuple(value.shape)}.")
-    variable.assign(value)
+    set_value(variable, tensors[name].T if transposed else tensors[name], f"{source}: {name}")

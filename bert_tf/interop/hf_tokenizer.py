@@ -1,9 +1,8 @@
 """The tokenizer's part of a model directory: vocab.txt and tokenizer_config.json; tokenizer.json is only read."""
 
-import json
 import os
 
-from bert_tf import config_io
+from bert_tf import config_io, whole_file
 from bert_tf.errors import InputError
 from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.vocabulary import Vocabulary
@@ -46,6 +45,11 @@ def read_settings(path: str) -> tuple[TokenizerConfig, float]:
     settings = config_io.read_json(settings_path) if os.path.isfile(settings_path) else {}
     fast = config_io.read_json(fast_path) if os.path.isfile(fast_path) else {}
     normalizer = fast.get("normalizer") or {}
+    if fast and "do_lower_case" not in settings and normalizer.get("type") != "BertNormalizer":
+        raise InputError(
+            f"{fast_path}: expected a normalizer of type BertNormalizer, or do_lower_case in {CONFIG}. Received: "
+            f"{normalizer.get('type')!r}."
+        )
     model = fast.get("model") or {}
     config = TokenizerConfig(
         lower_case=settings.get("do_lower_case", normalizer.get("lowercase", True)),
@@ -71,8 +75,6 @@ def write(path: str, vocabulary: Vocabulary, config: TokenizerConfig, max_seq_le
         "model_max_length": max_seq_length,
         **{f"{token.strip('[]').lower()}_token": token for token in ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")},
     }
-    with open(os.path.join(path, CONFIG), "w", encoding="utf-8") as file:
-        json.dump(settings, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    whole_file.write_json(os.path.join(path, CONFIG), settings)
     with open(os.path.join(path, VOCABULARY), "wb") as file:
         file.write(vocabulary.serialize())

@@ -3,32 +3,24 @@
 Theirs and ours hold the same numbers; a Dense kernel of ours, [in, out], is the transpose of their Linear weight.
 """
 
-import contextlib
 import dataclasses
 import glob
-import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from bert_tf import config_io
+from bert_tf import config_io, whole_file
 from bert_tf.config import BertConfig
 from bert_tf.config_finetune import HeadConfig
 from bert_tf.errors import InputError
-from bert_tf.interop import hf_tokenizer, sentence_transformers
-from bert_tf.interop.weights import LoadReport, assign, weight_names
+from bert_tf.interop import hf_tokenizer, sentence_transformers, tensor_files
+from bert_tf.interop.tensor_files import WEIGHTS
+from bert_tf.interop.weights import LoadReport, assign, named_arrays
 from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.vocabulary import Vocabulary
 
-WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-_INDEX = "model.safetensors.index.json"
 # What transformers should refuse rather than open without the adapters.
 _WITH_ADAPTERS = "bert_tf_with_adapters"
 _OURS = "bert_tf"  # under task_specific_params of config.json
@@ -75,7 +67,7 @@ class ModelDirectory:
 
     def has_weight(self, name: str) -> bool:
         """Whether there is a weight of this name (Hugging Face's, with "bert.")."""
-        with _weights(self.path) as present:
+        with tensor_files.opened(self.path) as present:
             return name in present
 
 
@@ -88,7 +80,7 @@ def open_directory(path: str, field: str) -> ModelDirectory:
     _refuse_pickle(path, field)
     for name, is_there in (
         (CONFIG, os.path.isfile(os.path.join(path, CONFIG))),
-        (WEIGHTS, bool(_weight_files(path))),
+        (WEIGHTS, bool(tensor_files.names_in(path))),
         (hf_tokenizer.VOCABULARY, hf_tokenizer.is_there(path)),
     ):
         if not is_there:
@@ -131,7 +123,7 @@ def open_directory(path: str, field: str) -> ModelDirectory:
 
 def _refuse_pickle(path: str, field: str) -> None:
     pickles = glob.glob(os.path.join(glob.escape(path), "pytorch_model*.bin"))
-    if not pickles or _weight_files(path):
+    if not pickles or tensor_files.names_in(path):
         return
     config = os.path.join(path, CONFIG)
     names = (config_io.read_json(config).get("architectures") if os.path.isfile(config) else None) or ["BertModel"]
@@ -170,18 +162,9 @@ def save(
       embedding: how a text's vector is made, for sentence-transformers; None for models that make none.
     """
     check_output(path, "output")
-    parent, name = os.path.split(os.path.abspath(path))
-    try:
-        os.makedirs(parent, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
-    except OSError as error:
-        raise InputError(f"{path}: expected a place that can be written. Received: {error.strerror}.") from None
-    os.chmod(temporary, 0o755)
-    replaced = f"{temporary}.old"
     # transformers saves a bare encoder without the prefix that it has below a head.
     prefix = "bert." if architecture == "BertModel" else ""
-    tensors = {name.removeprefix(prefix): np.ascontiguousarray(value) for name, value in named_arrays(model)}
-    save_file(tensors, os.path.join(temporary, WEIGHTS), metadata={"format": "pt"})
+    tensors = {name.removeprefix(prefix): value for name, value, _ in named_arrays(model)}
     settings = {
         "architectures": [architecture],
         "model_type": _WITH_ADAPTERS if (task_settings or {}).get("adapter_size") else "bert",
@@ -197,15 +180,13 @@ def save(
         settings["problem_type"] = problem_type
     if task_settings is not None:
         settings["task_specific_params"] = {_OURS: task_settings}
-    _write_json(os.path.join(temporary, CONFIG), settings)
-    hf_tokenizer.write(temporary, vocabulary, tokenizer, max_seq_length)
-    if embedding is not None:
-        width = model.config.hidden_size
-        sentence_transformers.write(temporary, embedding, hidden_size=width, max_seq_length=max_seq_length)
-    if os.path.isdir(path):
-        os.rename(path, replaced)
-    os.rename(temporary, path)
-    shutil.rmtree(replaced, ignore_errors=True)
+    with whole_file.replacing_folder(path) as temporary:
+        tensor_files.write(os.path.join(temporary, WEIGHTS), tensors, {"format": "pt"})
+        whole_file.write_json(os.path.join(temporary, CONFIG), settings)
+        hf_tokenizer.write(temporary, vocabulary, tokenizer, max_seq_length)
+        if embedding is not None:
+            width = model.config.hidden_size
+            sentence_transformers.write(temporary, embedding, hidden_size=width, max_seq_length=max_seq_length)
 
 
 def check_output(path: str, field: str) -> None:
@@ -237,12 +218,12 @@ def load_weights(directory: str, model: keras.Model, fresh: Sequence[str] = ()) 
       InputError: no weight of the encoder is there, or one has another shape.
     """
     source = os.path.join(directory, WEIGHTS)
-    with _weights(directory) as present:
+    with tensor_files.opened(directory) as present:
         report = assign(
             model,
             present=[name for name in present if name not in fresh],
             rename=lambda name: name,
-            read=lambda name, transposed: _transposed_if(present[name](), transposed),
+            read=lambda name, transposed: present[name]().T if transposed else present[name](),
             source=source,
         )
         report = LoadReport(report.loaded, report.fresh, sorted(set(present) - set(report.loaded)))
@@ -259,65 +240,5 @@ def load_all_weights(directory: str, model: keras.Model) -> None:
     """Like load_weights, for a model that is to answer and not to be trained: nothing may be left fresh."""
     fresh = load_weights(directory, model).fresh
     if fresh:
-        raise InputError(
-            f"{os.path.join(directory, WEIGHTS)}: expected all weights. Received none of {', '.join(fresh)}."
-        )
-
-
-def named_arrays(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, value) of every weight as transformers stores it; LoRA is merged."""
-    for name, variable, transposed in weight_names(model):
-        yield name, _transposed_if(keras.ops.convert_to_numpy(variable), transposed)
-
-
-def _weight_files(directory: str) -> list[str]:
-    """One file, or the several that an index lists."""
-    if os.path.isfile(os.path.join(directory, WEIGHTS)):
-        return [WEIGHTS]
-    index = os.path.join(directory, _INDEX)
-    if not os.path.isfile(index):
-        return []
-    return sorted(set(config_io.read_json(index).get("weight_map", {}).values()))
-
-
-@contextlib.contextmanager
-def _weights(directory: str) -> Iterator[dict]:
-    """{canonical name: function that reads the array} of all weights but those that follow from others."""
-    with contextlib.ExitStack() as stack:
-        present = {}
-        for name in _weight_files(directory):
-            path = os.path.join(directory, name)
-            try:
-                file = stack.enter_context(safe_open(path, framework="numpy"))
-            except (OSError, SafetensorError) as error:
-                raise InputError(f"{path}: expected weights in safetensors format. Received: {error}.") from None
-            present |= {_canonical(key): _reader(file, key) for key in file.keys()}  # noqa: SIM118 - it is no dict
-        # The output matrix is the embedding table, and position_ids is a constant.
-        for tied in (
-            "cls.predictions.decoder.weight",
-            "cls.predictions.decoder.bias",
-            "bert.embeddings.position_ids",
-        ):
-            present.pop(tied, None)
-        yield present
-
-
-def _reader(file, key: str):
-    return lambda: file.get_tensor(key)
-
-
-def _transposed_if(value: np.ndarray, transposed: bool) -> np.ndarray:
-    return value.T if transposed else value
-
-
-def _canonical(name: str) -> str:
-    """Encoders are saved with and without the prefix "bert.", old files call LayerNorm's weights gamma and beta."""
-    if name.startswith(("embeddings.", "encoder.", "pooler.")):
-        name = "bert." + name
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
-
-
-def _write_json(path: str, value: dict) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        source = os.path.join(directory, WEIGHTS)
+        raise InputError(f"{source}: expected all weights. Received none of {', '.join(fresh)}.")

@@ -4,7 +4,7 @@ import json
 import os
 from typing import Literal
 
-from bert_tf import config_io
+from bert_tf import config_io, whole_file
 from bert_tf.config_finetune import HeadConfig
 from bert_tf.errors import InputError
 
@@ -62,6 +62,4 @@ def write(path: str, head: HeadConfig, *, hidden_size: int, max_seq_length: int)
         os.makedirs(os.path.join(path, folder), exist_ok=True)
     settings = {"max_seq_length": max_seq_length, "do_lower_case": False}
     for name, value in ((MODULES, modules), (f"{POOLING}/config.json", pooling), (SETTINGS, settings)):
-        with open(os.path.join(path, name), "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2)
-            file.write("\n")
+        whole_file.write_json(os.path.join(path, name), value)

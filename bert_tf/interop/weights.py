@@ -49,13 +49,7 @@ def assign(
         if name not in present:
             fresh.append(name)
             continue
-        value = read(name, transposed)
-        if tuple(value.shape) != tuple(variable.shape):
-            raise InputError(
-                f"{source}: {name}: expected shape {tuple(variable.shape)}, as the model has it. "
-                f"Received: {tuple(value.shape)}."
-            )
-        variable.assign(value.astype(np.float32))
+        set_value(variable, read(name, transposed), f"{source}: {name}")
         loaded.append(name)
     if not any("encoder" in name for name in loaded):
         held = ", ".join(sorted(present)[:5]) or "none"
@@ -94,6 +88,26 @@ def weight_names(model: keras.Model) -> Iterator[tuple[str, keras.Variable, bool
     for name in ("classifier", "qa_outputs"):
         if hasattr(model, name):
             yield from _linear(name, getattr(model, name))
+
+
+def named_arrays(model: keras.Model) -> Iterator[tuple[str, np.ndarray, keras.Variable]]:
+    """(name, value as transformers stores it, variable) of every weight of a model; LoRA is merged."""
+    for name, variable, transposed in weight_names(model):
+        value = keras.ops.convert_to_numpy(variable)
+        yield name, value.T if transposed else value, variable
+
+
+def set_value(variable: keras.Variable, value: np.ndarray, place: str) -> None:
+    """Assigns a value in our layout.
+
+    Raises:
+      InputError: it has another shape.
+    """
+    if tuple(value.shape) != tuple(variable.shape):
+        raise InputError(
+            f"{place}: expected shape {tuple(variable.shape)}, as the model has it. Received: {tuple(value.shape)}."
+        )
+    variable.assign(value.astype(np.float32))
 
 
 def _linear(prefix: str, layer: keras.layers.Dense):
