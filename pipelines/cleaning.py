@@ -65,7 +65,9 @@ def prepare(text: str, config: DocumentConfig, counts: collections.Counter) -> s
         if text is None:
             return None
     if config.deduplicate_paragraphs:
-        text = "\n".join(dict.fromkeys(text.split("\n")))
+        lines = text.split("\n")
+        text = "\n".join(kept := dict.fromkeys(lines))
+        counts["lines_repeated"] += len(lines) - len(kept)
     if not text.strip():
         counts["dropped_empty"] += 1
         return None

@@ -5,8 +5,12 @@ import re
 
 # Where a sentence may end: closing punctuation with the quotes and brackets that belong to it, before white space and
 # no small letter; the full stops of Chinese and Japanese need none. One set of characters in front makes the search
-# three times as fast.
-_CANDIDATE = re.compile(r"""[.!?…؟۔।॥。！？｡](?:["'”’»)\].!?…]*\s+(?![a-z\s])|(?<=[。！？｡])[」』”’）】》〉。！？]*)""")
+# three times as fast. Of a run of marks only the first is tried, and at most 200 that close it are looked at, or a line
+# of nothing else would take for ever.
+_CLOSING = r"""["'”’»)\].!?…]{0,200}"""
+_CANDIDATE = re.compile(
+    rf"[.!?…؟۔।॥。！？｡](?:(?<![.!?…][.!?…]){_CLOSING}\s+(?![a-z\s])|(?<=[。！？｡])[」』”’）】》〉。！？]*)"
+)
 _CLOSING_CJK = "」』”’）】》〉"
 _OPENING = "\"'“‘«([{¿¡「『（【《〈"
 # No sentence ends behind these, or only by chance.
@@ -20,6 +24,9 @@ _LONG_ENDS = "|".join(sorted({word[-4:] for word in _ABBREVIATIONS if len(word) 
 _ENDS_FOR_SURE = re.compile(rf"(?!{_LONG_ENDS})[a-z]{{4}}\. +[A-Z]").match
 # A sentence that follows an abbreviation of capitals ("in the U.S. The ...") begins with one of these.
 _STARTERS = frozenset(("The", "A", "An", "In", "On", "At", "He", "She", "It", "They", "We", "I", "This", "That"))
+
+
+_LONGEST_WORD = 1000  # characters that are looked at, so that a long line does not take for ever
 
 
 def document_id(text: str) -> bytes:
@@ -58,7 +65,7 @@ def _ends_sentence(line: str, start: int, match: re.Match) -> bool:
         return False
     if match.group()[0] != "." or match.group()[1] == ".":
         return True
-    word = line[start : match.start()].rpartition(" ")[2].lstrip(_OPENING)
+    word = line[max(start, match.start() - _LONGEST_WORD) : match.start()].rpartition(" ")[2].lstrip(_OPENING)
     if word.isdigit():
         return bool(line[start : match.start() - len(word)].strip())  # "1. First item"
     if len(word) == 1:
@@ -66,5 +73,5 @@ def _ends_sentence(line: str, start: int, match: re.Match) -> bool:
     if word.lower() in _ABBREVIATIONS:
         return False
     if "." in word and word.replace(".", "").isupper():
-        return line[match.end() :].partition(" ")[0] in _STARTERS
+        return line[match.end() : match.end() + _LONGEST_WORD].partition(" ")[0] in _STARTERS
     return True

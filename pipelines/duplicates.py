@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
 
+from pipelines.bundles import at_bundle_end
 from pipelines.cleaning import DocumentConfig
 from pipelines.documents import document_id
 from pipelines.near_duplicates import band_keys
@@ -88,7 +87,7 @@ class _AnnounceKeys(beam.DoFn):
 
     def finish_bundle(self):
         for element in self._flush():
-            yield WindowedValue(element, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            yield at_bundle_end(element)
 
     def _flush(self) -> Iterator[tuple[int, bytes]]:
         entries = np.empty(self._count, _ENTRY)

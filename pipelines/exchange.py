@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import zstandard
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
 
 from bert_tf.errors import StorageError
+from pipelines.bundles import at_bundle_end
+from pipelines.shards import reason_of
 
 _BYTES_AT_ONCE = 32 << 20  # of text held by one worker before it goes out
 _LEVEL = 1
@@ -86,9 +86,9 @@ class ToBlocks(beam.DoFn):
         if self._size > _BYTES_AT_ONCE:
             yield from self._flush()
 
-    def finish_bundle(self) -> Iterator[WindowedValue]:
+    def finish_bundle(self):
         for element in self._flush():
-            yield WindowedValue(element, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+            yield at_bundle_end(element)
 
     def _flush(self) -> Iterator[tuple[str, Block]]:
         blocks = [(pool, zstandard.compress(b"".join(parts), _LEVEL)) for pool, parts in sorted(self._pools.items())]
@@ -100,12 +100,16 @@ class ToBlocks(beam.DoFn):
         # A name of its own for every attempt: what a repeated bundle wrote before is simply never read. What the name
         # says besides is for whoever watches the job's progress.
         path = FileSystems.join(self._folder, f"{uuid.uuid4().hex}-{documents}-{size}")
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            offset = 0
-            for pool, block in blocks:
-                file.write(block)
-                yield pool, Place(path, offset, len(block))
-                offset += len(block)
+        try:
+            with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+                for _, block in blocks:
+                    file.write(block)
+        except (OSError, BeamIOError) as error:
+            raise StorageError(f"{path}: expected a place that can be written. Received: {reason_of(error)}.") from None
+        offset = 0
+        for pool, block in blocks:
+            yield pool, Place(path, offset, len(block))
+            offset += len(block)
 
 
 def read_blocks(blocks: Iterable[Block]) -> PoolInput:
@@ -130,9 +134,15 @@ def read_blocks(blocks: Iterable[Block]) -> PoolInput:
 
 
 def _read(place: Place) -> bytes:
-    with FileSystems.open(place.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        file.seek(place.offset)
-        data = file.read(place.length)
+    try:
+        with FileSystems.open(place.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            file.seek(place.offset)
+            data = file.read(place.length)
+    except (OSError, BeamIOError) as error:
+        raise StorageError(
+            f"{place.path}: expected what this job wrote there. Received: {reason_of(error)}; another job may be "
+            "writing to the same folder."
+        ) from None
     if len(data) != place.length:
         raise StorageError(
             f"{place.path}: expected {place.length} bytes at {place.offset}. Received {len(data)}; "

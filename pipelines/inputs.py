@@ -30,6 +30,23 @@ class Part(NamedTuple):
     dataset: str = ""
 
 
+class BadRecord(NamedTuple):
+    """Something that is no document.
+
+    Attributes:
+      path: the file.
+      unit: what the position counts: "line", "row" or "record", from 1; or "byte", from 0, where a line begins, behind
+        the first part of a file that several workers read.
+      position: where it stands.
+      reason: what is wrong with it.
+    """
+
+    path: str
+    unit: str
+    position: int
+    reason: str
+
+
 class InputFile(NamedTuple):
     """A file to read."""
 

@@ -24,5 +24,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.FLAGS.set_gnu_getopt(True)  # flags may follow the folder
     command.run(main, takes_arguments=True)

@@ -92,5 +92,12 @@ def open_folder(folder: str) -> tuple[dict, Vocabulary]:
     manifest = output_folder.read_json(folder, records.MANIFEST)
     if "layout" not in manifest:
         raise InputError(f"{folder}: expected shards of format 3 or later. Received format {manifest.get('format')}.")
-    vocabulary = shards.read_bytes(FileSystems.join(folder, records.VOCABULARY)) or b""
-    return manifest, Vocabulary.parse(vocabulary, f"{folder}/{records.VOCABULARY}")
+    path = FileSystems.join(folder, records.VOCABULARY)
+    vocabulary = Vocabulary.parse(shards.read_bytes(path) or b"", path)
+    made_with = manifest["vocabulary"]["sha256"]
+    if vocabulary.sha256 != made_with:
+        raise InputError(
+            f"{path}: expected the vocabulary that the shards were made with, sha256 {made_with[:12]}. Received one "
+            f"with sha256 {vocabulary.sha256[:12]}."
+        )
+    return manifest, vocabulary

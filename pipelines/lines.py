@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pyarrow
 
-from pipelines.inputs import Part
+from pipelines.inputs import BadRecord, Part
 
 _LINE_AT_ONCE = 1 << 20
 _DECOMPRESSED_AT_ONCE = 1 << 16
@@ -24,23 +24,6 @@ _DECOMPRESSORS = {
     b"\xfd7zXZ\x00": lzma.open,
     b"\x28\xb5\x2f\xfd": lambda raw: pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, "r"), "zstd"),
 }
-
-
-class BadRecord(NamedTuple):
-    """Something that is no document.
-
-    Attributes:
-      path: the file.
-      unit: what the position counts: "line", "row" or "record", from 1; or "byte", from 0, where a line begins, behind
-        the first part of a file that several workers read.
-      position: where it stands.
-      reason: what is wrong with it.
-    """
-
-    path: str
-    unit: str
-    position: int
-    reason: str
 
 
 class Line(NamedTuple):

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-_WORD = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]|\w+")
+_WORD = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]|[^\W\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
 _SHINGLE = 5  # words; ideographs count as words
 _HASHES = 128
 _SHINGLES_AT_ONCE = 4096

@@ -7,6 +7,8 @@ from apache_beam.runners import create_runner
 
 from bert_tf.errors import InputError, require
 
+_WITH_JOB_SERVERS = ("portablerunner", "flinkrunner", "sparkrunner", "prismrunner")
+
 
 class _Parser(pipeline_options._BeamArgumentParser):
     """Beam's own parser, which otherwise prints all 150 options and exits with code 2."""
@@ -35,8 +37,9 @@ def local_options(arguments: list[str]) -> PipelineOptions:
     _, unknown = parser.parse_known_args(arguments)
     options = PipelineOptions(arguments)
     runner = options.view_as(StandardOptions).runner
-    # Job servers of other runners know options of their own, but none of them takes a plain word.
-    foreign = [a for a in unknown if runner == "FnApiRunner" or not a.startswith("--")]
+    # Job servers know options of their own, but none of them takes a plain word.
+    has_server = runner.lower().rpartition(".")[2] in _WITH_JOB_SERVERS
+    foreign = [argument for argument in unknown if not has_server or not argument.startswith("--")]
     if foreign:
         raise InputError(f"Expected flags of this command or of Beam. Received: {foreign[0]}.")
     try:

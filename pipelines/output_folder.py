@@ -19,8 +19,9 @@ _WORK_FOLDERS = (records.EXCHANGE, records.PROGRESS)
 _READERS = 8
 _SAME = ("format", "parameters", "vocabulary", "input")  # what a folder must have been made with
 _WITH = ("versions",)  # and what shards that come together must have been made with
+_TEMPORARY = re.compile(rf"({SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp")
 _OURS = re.compile(
-    rf"{SHARD}|({SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
+    rf"{SHARD}|{_TEMPORARY.pattern}|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
     rf"|{records.PROGRESS}|{records.EXCHANGE}|{re.escape(records.DEAD_LETTER)}"
 )
 
@@ -61,7 +62,12 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | N
 
 
 def _refuse_others(output_dir: str, manifest: dict) -> None:
-    other = [name for name in names(output_dir) if name not in (records.VOCABULARY, records.DEAD_LETTER)]
+    other = [
+        name
+        for name in names(output_dir)
+        # A job that was killed at its first write leaves nothing but the name that it wrote under.
+        if name not in (records.VOCABULARY, records.DEAD_LETTER) and not _TEMPORARY.fullmatch(name)
+    ]
     vocabulary = shards.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
     # The vocabulary itself may have been put there beforehand; another one is not overwritten.
     if vocabulary and hashlib.sha256(vocabulary).hexdigest() != manifest["vocabulary"]["sha256"]:
@@ -88,11 +94,16 @@ def _sizes(output_dir: str) -> dict[str, int]:
 
 
 def names(output_dir: str) -> list[str]:
-    """Names of what lies in a folder, sorted; none if it is not there."""
-    if not FileSystems.exists(output_dir):
+    """Names of the files in a folder, sorted; none if it is not there.
+
+    Whether it is there is not asked: in an object store no object has a folder's name.
+    """
+    try:
+        return sorted(_sizes(output_dir))
+    except BeamIOError:  # some file systems have no list of what is not there
+        if FileSystems.exists(output_dir):
+            raise
         return []
-    found = FileSystems.match([FileSystems.join(output_dir, "*")])[0].metadata_list
-    return sorted(FileSystems.split(metadata.path)[1] for metadata in found)
 
 
 def begin(output_dir: str, manifest: dict, kept: Sequence[dict]) -> None:
@@ -182,8 +193,7 @@ def _whole(output_dir: str, infos: Sequence[dict]) -> list[dict]:
 
 
 def _if_whole(output_dir: str, info: dict) -> dict | None:
-    data = shards.read_bytes(FileSystems.join(output_dir, info["name"]))
-    return info if data is not None and hashlib.sha256(data).hexdigest() == info["sha256"] else None
+    return info if shards.sha256_of(FileSystems.join(output_dir, info["name"])) == info["sha256"] else None
 
 
 def _differences(there, now, path: str = "") -> str:

@@ -11,20 +11,19 @@ import hashlib
 import importlib.metadata
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
 
 from bert_tf import records
 from bert_tf.errors import InputError, StorageError, require
 from bert_tf.vocabulary import Vocabulary
 from pipelines import output_folder, shards
+from pipelines.bundles import at_bundle_end
 from pipelines.cleaning import DocumentConfig, prepare
-from pipelines.dead_letter import ReadDocuments
 from pipelines.documents import document_id
 from pipelines.duplicates import FindLosses, losses_by_document, without_losses
 from pipelines.exchange import Block, Losses, PoolInput, ToBlocks, read_blocks
@@ -34,6 +33,7 @@ from pipelines.options import is_local, local_options
 from pipelines.pool import make_records
 from pipelines.progress import Progress
 from pipelines.quiet import quiet_workers
+from pipelines.reading import ReadDocuments
 from pipelines.report import shares
 
 
@@ -52,8 +52,7 @@ class PrepareDocuments(beam.DoFn):
 
     def finish_bundle(self):
         # Elements and not Beam's metrics, which count a bundle twice if a runner repeats it.
-        element = WindowedValue(dict(self._counts), GlobalWindow().max_timestamp(), [GlobalWindow()])
-        yield beam.pvalue.TaggedOutput("counts", element)
+        yield beam.pvalue.TaggedOutput("counts", at_bundle_end(dict(self._counts)))
 
 
 class MakeShards(beam.PTransform):
@@ -293,7 +292,7 @@ def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list
     """What dataset.json will say, but for what comes out."""
     listing = repr([(file.path, file.bytes, file.modified) for file in files])
     return {
-        "format": 4,  # counts up when the same parameters make other bytes
+        "format": 5,  # counts up when the same parameters make other bytes
         "parameters": dataclasses.asdict(config),
         "input": {
             "patterns": input_patterns,
@@ -303,5 +302,9 @@ def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list
         },
         "vocabulary": {"size": len(vocabulary), "sha256": vocabulary.sha256},
         "layout": dataclasses.asdict(config.instances.layout),
-        "versions": {name: importlib.metadata.version(name) for name in ("apache-beam", "numpy", "tensorflow-text")},
+        "versions": {
+            **{name: importlib.metadata.version(name) for name in ("apache-beam", "numpy", "tensorflow-text")},
+            # Of Python's own tables: what form C makes of a text's newest characters.
+            "unicode": unicodedata.unidata_version,
+        },
     }

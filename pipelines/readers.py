@@ -1,6 +1,7 @@
 """Files -> documents. Everything is opened through Beam's FileSystems, so gs:// and s3:// read like a local path.
 
-What cannot be read does not end the job: it becomes a BadRecord, which names the file, the place and the reason.
+What holds no document does not end the job: it becomes a BadRecord, which names the file, the place and the reason. A
+file that cannot be read at all, for no fault of its own, does: a StorageError.
 """
 
 import dataclasses
@@ -20,8 +21,10 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf import record_files
-from pipelines.inputs import Part
-from pipelines.lines import BadRecord, Line, Lines, decompressed, decompressor
+from bert_tf.errors import StorageError
+from pipelines.inputs import BadRecord, Part
+from pipelines.lines import Line, Lines, decompressed, decompressor
+from pipelines.shards import reason_of
 
 MAX_DOCUMENT_BYTES = 10_000_000
 _BYTES_AT_ONCE = 1 << 20
@@ -74,7 +77,18 @@ def read_documents(
                     last = lines.bad(line, "")
                     yield found
     except _READ_ERRORS as error:
+        _raise_if_of_the_disk(part.path, error)
         yield last._replace(reason=f"the file cannot be read on from about here: {error}")
+
+
+def _raise_if_of_the_disk(path: str, error: Exception) -> None:
+    """Nothing is wrong with a file that may not be read, is gone or lies on a failing disk: no record of it is bad.
+
+    Raises:
+      StorageError: naming it. Errors of what a file holds have no number of the operating system.
+    """
+    if isinstance(error, BeamIOError) or getattr(error, "errno", None):
+        raise StorageError(f"{path}: expected a file that can be read. Received: {reason_of(error)}.") from None
 
 
 def _records(lines: Lines, head: bytes, file_format: Format) -> Iterator[tuple[Line, str | BadRecord]]:
@@ -90,7 +104,7 @@ def _records(lines: Lines, head: bytes, file_format: Format) -> Iterator[tuple[L
 def _paragraphs(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
     """A document is the part's in which the blank line before it begins; the first one is the first part's."""
     paragraph: list[Line] = []
-    size = 0
+    size = -1  # of the lines with a line break between them
     is_ours = lines.part.start == 0
     each_line = iter(lines)
     while True:
@@ -101,7 +115,7 @@ def _paragraphs(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
         if line is None:
             break
         if line.data.strip():
-            size += len(line.data) + (0 if line.is_whole else lines.max_bytes)
+            size += len(line.data) + 1 + (0 if line.is_whole else lines.max_bytes)
             if is_ours and (size <= lines.max_bytes or not paragraph):
                 paragraph.append(line)
             if not is_ours and lines.is_past(line.offset):
@@ -109,7 +123,7 @@ def _paragraphs(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
             continue
         if paragraph:
             yield paragraph[0], _text(lines, paragraph, size)
-        paragraph, size = [], 0
+        paragraph, size = [], -1
         is_ours = True
         if lines.is_past(line.offset):
             return
@@ -122,7 +136,7 @@ def _whole_file(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
         return
     whole = Lines(lines.part._replace(end=None), lines.file, lines.max_bytes)
     document: list[Line] = []
-    size = 0
+    size = -1
     for line in whole:
         size += len(line.data) + 1
         if size > lines.max_bytes or not line.is_whole:
@@ -169,14 +183,14 @@ def _json_text(lines: Lines, line: Line, text_field: str) -> str | BadRecord:
 def _wiki_documents(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
     """What stands between <doc ...> and </doc>, without the title, which is no sentence."""
     document: list[Line] = []
-    size = 0
+    size = -1
     for line in lines:
         if line.data.startswith(b"<doc "):
             if document:
                 yield document[0], lines.bad(document[0], "a <doc> without </doc>")
             if lines.is_past(line.offset):
                 return
-            document, size = [line], 0
+            document, size = [line], -1
         elif not document:
             if lines.is_past(line.offset):
                 return
@@ -186,7 +200,7 @@ def _wiki_documents(lines: Lines) -> Iterator[tuple[Line, str | BadRecord]]:
                 yield document[0], text
             document = []
         else:
-            size += len(line.data) + (0 if line.is_whole else lines.max_bytes)
+            size += len(line.data) + 1 + (0 if line.is_whole else lines.max_bytes)
             if size <= lines.max_bytes:
                 document.append(line)
     if document:
@@ -232,7 +246,9 @@ def _as_bytes(column: pyarrow.Array) -> pyarrow.Array:
 
 
 def _row_text(value, bad: BadRecord, max_bytes: int) -> str | BadRecord:
-    """A document from a field of bytes; `bad` names the place."""
+    """A document from a field of bytes or text; `bad` names the place."""
+    if isinstance(value, str):  # of a column of another kind, such as pandas' categories
+        value = value.encode("utf-8", "surrogatepass")
     if not isinstance(value, bytes):
         return bad._replace(reason=f"a text that is {value!r:.40}")
     if len(value) > max_bytes:
@@ -261,6 +277,7 @@ def _dataset_records(part: Part, text_field: str, max_bytes: int) -> Iterator[st
                 else:
                     yield _row_text(value, bad, max_bytes)
     except _READ_ERRORS as error:
+        _raise_if_of_the_disk(part.path, error)
         yield BadRecord(part.path, "record", number + 1, f"the file cannot be read on: {error}")
 
 

@@ -15,6 +15,7 @@ _DROPPED = {
     "documents_without_token": "without a token",
     "documents_without_instance": "too short for a pair",
     "lines_of_other_documents": "lines of other documents",
+    "lines_repeated": "lines repeated in a document",
     "lines_without_end_punctuation": "lines without punctuation",
     "lines_of_few_words": "lines of few words",
     "lines_with_javascript": "lines with JavaScript",

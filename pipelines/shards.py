@@ -18,6 +18,7 @@ from bert_tf.errors import InputError, StorageError
 
 COMPRESSIONS = ("none", "gzip")
 _GZIP_LEVEL = 6
+_BYTES_AT_ONCE = 1 << 20
 
 
 def write_bytes(path: str, data: bytes) -> None:
@@ -44,7 +45,7 @@ def _renamed_when_done(path: str) -> Iterator[BinaryIO]:
                 FileSystems.delete([temporary])
             raise
     except (OSError, BeamIOError) as error:
-        raise StorageError(f"{path}: expected a place that can be written. Received: {_reason(error)}.") from None
+        raise StorageError(f"{path}: expected a place that can be written. Received: {reason_of(error)}.") from None
 
 
 def check_writable(path: str) -> None:
@@ -60,7 +61,7 @@ def check_writable(path: str) -> None:
         FileSystems.create(probe, compression_type=CompressionTypes.UNCOMPRESSED).close()
         FileSystems.delete([probe])
     except (OSError, BeamIOError) as error:
-        raise InputError(f"{path}: expected a place that can be written. Received: {_reason(error)}.") from None
+        raise InputError(f"{path}: expected a place that can be written. Received: {reason_of(error)}.") from None
 
 
 def read_bytes(path: str) -> bytes | None:
@@ -75,14 +76,32 @@ def read_bytes(path: str) -> bytes | None:
         with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             return file.read()
     except (OSError, BeamIOError) as error:
-        raise StorageError(f"{path}: expected a readable file. Received: {_reason(error)}.") from None
+        raise StorageError(f"{path}: expected a readable file. Received: {reason_of(error)}.") from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The innermost message: Beam wraps the errors of single files into one of its own."""
     causes = getattr(error, "exception_details", None) or {}
     cause = next(iter(causes.values()), error)
     return (getattr(cause, "strerror", None) or str(cause).splitlines()[0]).rstrip(".")
+
+
+def sha256_of(path: str) -> str | None:
+    """The SHA-256 of a file, or None if it is not there; a file of any size.
+
+    Raises:
+      StorageError: it is there and cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        if not FileSystems.exists(path):
+            return None
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            while data := file.read(_BYTES_AT_ONCE):
+                digest.update(data)
+    except (OSError, BeamIOError) as error:
+        raise StorageError(f"{path}: expected a readable file. Received: {reason_of(error)}.") from None
+    return digest.hexdigest()
 
 
 def write_shard(output_dir: str, name: str, batches: Iterable[list[bytes]], compression: str = "none") -> dict:

@@ -8,11 +8,12 @@ import apache_beam as beam
 from bert_tf.errors import InputError
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
 from pipelines import shards
-from pipelines.dead_letter import ReadDocuments
+from pipelines.cleaning import clean
 from pipelines.inputs import match_files
 from pipelines.options import local_options
 from pipelines.quiet import quiet_workers
 from pipelines.readers import DEFAULT_FORMAT, Format
+from pipelines.reading import ReadDocuments
 
 _MAX_WORD_LENGTH = 100  # characters; longer words are [UNK] to the tokenizer
 _MAX_CHARACTERS = 1000  # keeps rare scripts from filling a vocabulary with single characters
@@ -95,7 +96,8 @@ class CountWords(beam.DoFn):
         )
 
     def process(self, texts: list[str]) -> Iterator[tuple[str, int]]:
-        words = collections.Counter(self._split(texts).numpy().tolist())
+        # As the pipeline cleans what it makes shards of, so that both see the same words.
+        words = collections.Counter(self._split([clean(text) for text in texts]).numpy().tolist())
         for word, count in words.items():
             yield word.decode("utf-8"), count
 
@@ -120,7 +122,7 @@ def build_vocab(
     files = match_files(input_patterns)
     shards.check_writable(output)
     with quiet_workers(), beam.Pipeline(options=options) as root:
-        documents, _ = root | "ReadDocuments" >> ReadDocuments(
+        documents, reading = root | "ReadDocuments" >> ReadDocuments(
             [part for file in files for part in file.parts()], file_format, max_bad_fraction=max_bad_fraction
         )
         _ = (
@@ -128,12 +130,16 @@ def build_vocab(
             | "CountWords" >> beam.ParDo(CountWords(lower_case))
             | "SumCounts" >> beam.CombinePerKey(sum)
             | "CollectCounts" >> beam.combiners.ToDict()
-            | "WriteVocabulary" >> beam.Map(_write_vocabulary, vocab_size, unused_slots, output)
+            | "WriteVocabulary"
+            >> beam.Map(_write_vocabulary, beam.pvalue.AsSingleton(reading), vocab_size, unused_slots, output)
         )
     return Vocabulary.parse(shards.read_bytes(output) or b"", output)
 
 
-def _write_vocabulary(word_counts: dict[str, int], vocab_size: int, unused_slots: int, output: str) -> None:
+def _write_vocabulary(
+    word_counts: dict[str, int], reading: dict[str, int], vocab_size: int, unused_slots: int, output: str
+) -> None:
+    """`reading` is there so that nothing is written before the input is found to be good enough."""
     if not word_counts:
         raise InputError("--input: expected text. Received files without a single word.")
     shards.write_bytes(output, learn_vocabulary(word_counts, vocab_size, unused_slots=unused_slots).serialize())

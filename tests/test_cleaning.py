@@ -70,7 +70,7 @@ def test_every_drop_is_counted():
     assert prepare(" \u200b\n", config, counts) is None
     assert prepare("abc", config, counts) is None
     assert prepare("one line\ntwo\none line", config, counts) == "one line\ntwo"
-    assert counts == {"dropped_empty": 1, "dropped_short": 1}
+    assert +counts == {"dropped_empty": 1, "dropped_short": 1, "lines_repeated": 1}
     assert prepare(" as it is \n", DocumentConfig(clean=False), counts) == " as it is \n"
 
 

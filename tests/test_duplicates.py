@@ -8,7 +8,7 @@ import pytest
 from pipelines.cleaning import DocumentConfig
 from pipelines.documents import document_id
 from pipelines.duplicates import WHOLE, FindLosses, losses_by_document, paragraph_key, without_losses
-from pipelines.near_duplicates import band_keys, bands_and_rows, shingles, signature
+from pipelines.near_duplicates import _WORD, band_keys, bands_and_rows, shingles, signature
 from pipelines.options import local_options
 
 
@@ -35,6 +35,11 @@ def test_shingles_are_runs_of_five_words():
     assert len(shingles("日本語の文です")) == 3
     np.testing.assert_array_equal(shingles("One, two: THREE four five."), shingles("one two three four five"))
     assert shingles("...").tolist() == []
+
+
+def test_ideographs_are_words_beside_latin_letters_too():
+    assert _WORD.findall("使用Python编写v2的程序") == [*"使用", "Python", *"编写", "v2", *"的程序"]
+    assert len(shingles("使用Python编写的程序很好")) == len("使用P编写的程序很好") - 4
 
 
 def test_signatures_agree_in_the_share_that_is_the_similarity():

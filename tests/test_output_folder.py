@@ -8,8 +8,8 @@ import shutil
 import pytest
 from test_pretraining_data import CONFIG, make, shard_bytes
 
-from bert_tf.errors import InputError
-from pipelines import output_folder
+from bert_tf.errors import InputError, StorageError
+from pipelines import exchange, output_folder
 from pipelines import shards as shards_module
 from pipelines.job import JobConfig
 
@@ -108,7 +108,7 @@ def test_folder_of_an_older_format_is_refused(shards, corpus, corpus_vocab, tmp_
     shutil.copytree(shards, tmp_path / "old")
     manifest = json.loads((tmp_path / "old/dataset.json").read_text())
     (tmp_path / "old/dataset.json").write_text(json.dumps({**manifest, "format": 1}))
-    with pytest.raises(InputError, match="from the same format. Received one made with 1 instead of 4"):
+    with pytest.raises(InputError, match="from the same format. Received one made with 1 instead of 5"):
         make(corpus, corpus_vocab, tmp_path / "old")
 
 
@@ -199,3 +199,22 @@ def test_place_that_cannot_be_written_is_named(corpus_vocab, corpus, tmp_path):
         with pytest.raises(InputError, match="expected a place that can be written"):
             shards_module.check_writable(str(path if path.name == "out" else tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_killed_at_its_first_write_a_job_still_goes_on(shards, corpus, corpus_vocab, tmp_path):
+    (tmp_path / f"job.json.{'0' * 32}.tmp").write_text("{")
+    make(corpus, corpus_vocab, tmp_path)
+    assert shard_bytes(tmp_path) == shard_bytes(shards)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_documents_that_cannot_be_kept_on_their_way_are_told(tmp_path):
+    (tmp_path / "file").write_text("where a folder should be")
+    step = exchange.ToBlocks(lambda text: [("pool", b"0" * 16)], str(tmp_path / "file"))
+    step.start_bundle()
+    list(step.process(["a document"]))
+    with pytest.raises(StorageError, match="file/.*: expected a place that can be written. Received: File exists"):
+        list(step.finish_bundle())
+    gone = exchange.Place(str(tmp_path / "gone"), 0, 10)
+    with pytest.raises(StorageError, match="gone: expected what this job wrote there. .*another job may be writing"):
+        exchange.read_blocks([gone])

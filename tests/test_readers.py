@@ -15,13 +15,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, StorageError
 from pipelines import inputs, readers
-from pipelines.dead_letter import ReadDocuments
-from pipelines.inputs import Part, match_files
-from pipelines.lines import BadRecord, Lines
+from pipelines.inputs import BadRecord, Part, match_files
+from pipelines.lines import Lines
 from pipelines.options import local_options
 from pipelines.readers import Format
+from pipelines.reading import ReadDocuments
 
 
 def read_documents(path, file_format=readers.DEFAULT_FORMAT, **kwargs):
@@ -295,3 +295,35 @@ def test_tfds_dataset_that_is_cut_or_unknown_is_named(dataset, tmp_path):
         match_files([f"tfds:{dataset}#test"])
     with pytest.raises(InputError, match="tfds:no_such_dataset: expected a dataset that TFDS knows, or the folder of"):
         match_files(["tfds:no_such_dataset"])
+
+
+def test_a_file_that_is_gone_is_no_bad_record(tmp_path):
+    """Nothing that it holds is wrong: the job ends and goes on when the file is there again."""
+    with pytest.raises(StorageError, match="gone.txt: expected a file that can be read. Received: No such file"):
+        list(readers.read_documents(Part(str(tmp_path / "gone.txt"))))
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError, match="folder: expected a file that can be read. Received: Is a directory"):
+        list(readers.read_documents(Part(str(tmp_path / "folder"))))
+
+
+def test_parquet_text_of_other_kinds(tmp_path):
+    column = pyarrow.array(["one", "two", "one"]).dictionary_encode()  # as pandas writes categories
+    pyarrow.parquet.write_table(pyarrow.table({"text": column}), tmp_path / "a.parquet")
+    assert read_documents(tmp_path / "a.parquet") == ["one", "two", "one"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.wiki"])
+def test_the_size_of_a_document_counts_its_line_breaks(tmp_path, name):
+    body = b"\n".join([b"a"] * 50)  # 99 bytes
+    around = (b'<doc id="1" title="x">\n', b"\n</doc>\n") if name == "a.wiki" else (b"", b"\n\nb\n")
+    (tmp_path / name).write_bytes(body.join(around))
+    assert read_documents(tmp_path / name, max_bytes=99)[0] == body.decode()
+    (bad, *_) = read_documents(tmp_path / name, max_bytes=98)
+    assert bad.reason.startswith("a document of more than 98 bytes")
+
+
+@pytest.mark.parametrize("runner", ["FnApiRunner", "DirectRunner", "DataflowRunner"])
+def test_a_misspelt_flag_is_refused_on_any_runner_without_a_job_server(runner):
+    with pytest.raises(InputError, match="Expected flags of this command or of Beam. Received: --num_shard=3"):
+        local_options([f"--runner={runner}", "--num_shard=3"])
+    local_options(["--runner=FlinkRunner", "--flink_version=1.19"])

@@ -199,6 +199,14 @@ def test_sentences_split(text, sentences):
     assert split_sentences(text) == sentences
 
 
+@pytest.mark.parametrize(
+    "line", ["." * 1_000_000 + "x", "?!" * 500_000 + "x", "Mr. " * 250_000 + "x", "。" * 1_000_000]
+)
+def test_a_long_line_of_marks_takes_no_longer_than_others(line):
+    """Of the time that grows with the square of its length nobody would see the end."""
+    assert "".join(split_sentences(line)).replace(" ", "") == line.replace(" ", "")
+
+
 def test_document_id_depends_on_content_alone():
     assert document_id("a") == document_id("a") != document_id("b")
     assert len(document_id("\ud800")) == 16

@@ -1,11 +1,13 @@
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 from reference_tokenizer import Reference
 
 from bert_tf.errors import InputError
 from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+from pipelines.cleaning import clean
 from pipelines.inputs import Part
 from pipelines.readers import read_documents
 from pipelines.vocabulary_learning import build_vocab, learn_vocabulary
@@ -86,3 +88,24 @@ def test_too_small_a_corpus_is_one_clear_sentence():
         InputError, match=r"--vocab_size 30000: expected at most \d+, which is all that 5 different words hold"
     ):
         learn_vocabulary(COUNTS, 30_000)
+
+
+def test_text_that_is_not_composed_has_the_words_of_its_shards(tmp_path, command):
+    """A cased tokenizer composes nothing itself, and shards are made of composed text."""
+    text = unicodedata.normalize("NFD", "Việt Nam có nhiều cà phê. 한국어")
+    assert text != unicodedata.normalize("NFC", text)
+    (tmp_path / "a.txt").write_text("\n\n".join([text] * 30))
+    vocabulary = build_vocab(
+        input_patterns=[str(tmp_path / "a.txt")], output=str(tmp_path / "v.txt"), vocab_size=50, lower_case=False
+    )
+    assert {"V", "ê", "한"} <= set(vocabulary.tokens)
+    ids = Reference(lower_case=False).tokenize(clean(text), vocabulary.ids)
+    assert vocabulary["[UNK]"] not in ids
+
+
+def test_too_many_bad_records_leave_the_older_vocabulary(corpus, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "One word and another word."}\n{"broken": 1}\n')
+    (tmp_path / "v.txt").write_text("older")
+    with pytest.raises(Exception, match="expected at most 1.00% of bad records"):
+        build_vocab(input_patterns=[str(tmp_path / "a.jsonl")], output=str(tmp_path / "v.txt"), vocab_size=40)
+    assert (tmp_path / "v.txt").read_text() == "older"

@@ -6,8 +6,7 @@ import apache_beam as beam
 
 from bert_tf.errors import InputError, require
 from pipelines import shards
-from pipelines.inputs import Part
-from pipelines.lines import BadRecord
+from pipelines.inputs import BadRecord, Part
 from pipelines.readers import Format, read_documents
 
 _CHARACTERS_AT_ONCE = 1 << 18
