@@ -46,7 +46,7 @@ def _cell(network: str, topology: str) -> dict:
     command = [sys.executable, "-m", "bert_tf.preflight", "--topology", topology, "--largest_batch", "--json"]
     done = subprocess.run([*command, *_NETWORKS[network], *batch], capture_output=True, text=True, check=False)
     if done.returncode:
-        return {"network": network, "topology": topology, "refused": (done.stderr.strip().splitlines() or ["?"])[-1]}
+        return {"network": network, "topology": topology, "error": (done.stderr.strip().splitlines() or ["?"])[-1]}
     found = json.loads(done.stdout.splitlines()[-1])
     print(f"{network} on {topology}: largest batch a chip {found['largest_examples_per_core']}", flush=True)
     return {"network": network, **found}
@@ -54,12 +54,12 @@ def _cell(network: str, topology: str) -> dict:
 
 def _row(cell: dict) -> dict[str, str]:
     row = {"network, length": cell["network"], "four chips": cell["topology"]}
-    if "refused" in cell:
-        return row | dict.fromkeys(_COLUMNS, "") | {_COLUMNS[0]: cell["refused"]}
+    if "error" in cell:
+        return row | dict.fromkeys(_COLUMNS, "") | {_COLUMNS[0]: cell["error"]}
     memory = cell["argument_bytes"] + cell["temporary_bytes"] + cell["output_bytes"]
     values = (
         f"{cell['examples_per_core']}: {memory / 2**30:.1f} of {cell['hbm_bytes'] / 2**30:.0f} GiB",
-        "; ".join([str(cell["largest_examples_per_core"]), *_refused_by_the_compiler(cell["assumed"])]),
+        "; ".join([str(cell["largest_examples_per_core"]), *_short_of_vector_memory(cell["refused"])]),
         f"{cell['flops'] / 1e12:.2f} T, {cell['bytes_accessed'] / 1e9:.1f} GB",
         f"{cell['step_seconds'] * 1000:.1f}",
         f"{cell['examples_per_second_and_chip']:,.0f}",
@@ -68,9 +68,9 @@ def _row(cell: dict) -> dict[str, str]:
     return row | dict(zip(_COLUMNS, values, strict=True))
 
 
-def _refused_by_the_compiler(notes: list[str]) -> list[str]:
-    """Sizes that memory allows."""
-    return [f"{note.split(' ', maxsplit=1)[0]}: vector memory" for note in notes if "vector memory" in note]
+def _short_of_vector_memory(refused: list[dict]) -> list[str]:
+    """Sizes that the chip's own memory would allow."""
+    return [f"{one['examples_per_core']}: vector memory" for one in refused if one["memory"] == "vmem"]
 
 
 def main(_) -> None:

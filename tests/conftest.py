@@ -101,6 +101,16 @@ def command():
 
 
 @pytest.fixture(scope="session")
+def classifier(tmp_path_factory) -> str:
+    """A model directory with random weights and a head."""
+    from tests import served_models
+
+    path = str(tmp_path_factory.mktemp("classifier") / "model")
+    served_models.write(path, "classification")
+    return path
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> pathlib.Path:
     """models/TASK and served/TASK/1 of every task, made once for all test processes; not to be written to."""
     from bert_tf.serving import saved_model

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import time
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,15 @@ class Compiled:
 
 
 class DoesNotFitError(InputError):
-    """The step takes more memory than a core has."""
+    """The step takes more memory than a core has.
+
+    Attributes:
+      memory: "hbm" for the core's own, "vmem" for the vector memory that an operation works in.
+    """
+
+    def __init__(self, sentence: str, memory: str):
+        super().__init__(sentence)
+        self.memory = memory
 
 
 def devices_of(topology: str) -> list:
@@ -69,45 +78,89 @@ def _chip_config(topology: str) -> dict[str, str]:
     return {"chip_config_name": "megacore"} if topology.startswith("v4:") else {}
 
 
-def compile_step(run: Run, topology: str, global_batch_size: int | None = None) -> Compiled:
-    """Compiles forward, backward, all-reduce, clipping and the optimizer's update for the cores of a topology.
+@dataclasses.dataclass(frozen=True)
+class Lowered:
+    """A step as the compiler takes it.
+
+    Attributes:
+      topology, cores, examples_per_core: see Compiled.
+      microbatches: of the run.
+      step: JAX's.
+    """
+
+    topology: str
+    cores: int
+    examples_per_core: int
+    microbatches: int
+    step: Any
+
+    @property
+    def text(self) -> str:
+        """The program, in StableHLO: the same for the same step."""
+        return self.step.as_text()
+
+    def compile(self) -> Compiled:
+        """Runs the compiler, for minutes.
+
+        Raises:
+          InputError: a step that the compiler refuses, with the layer where it stands; DoesNotFitError: too little
+            memory.
+        """
+        begin = time.monotonic()
+        try:
+            compiled = self.step.compile()
+        except Exception as error:
+            raise _refusal(error, self.topology) from None
+        memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+        # The compiler counts the body of a loop once, and the loop over microbatches is nearly all of the step.
+        times = self.microbatches
+        return Compiled(
+            topology=self.topology,
+            cores=self.cores,
+            examples_per_core=self.examples_per_core,
+            argument_bytes=memory.argument_size_in_bytes,
+            temporary_bytes=memory.temp_size_in_bytes,
+            output_bytes=max(0, memory.output_size_in_bytes - memory.alias_size_in_bytes),
+            flops=cost["flops"] * times,
+            bytes_accessed=cost["bytes accessed"] * times,
+            seconds=time.monotonic() - begin,
+        )
+
+
+def examples_of_a_core(run: Run, cores: int, global_batch_size: int) -> int:
+    """How a batch divides.
+
+    Raises:
+      InputError: unevenly.
+    """
+    rows, uneven = divmod(global_batch_size, cores)
+    if uneven or rows % run.train.microbatches:
+        raise InputError(
+            f"train.global_batch_size={global_batch_size}: expected a multiple of cores x microbatches = "
+            f"{cores} x {run.train.microbatches}."
+        )
+    return rows
+
+
+def lower(run: Run, topology: str, global_batch_size: int) -> Lowered:
+    """Forward, backward, all-reduce, clipping and the optimizer's update as one program for the cores of a topology.
 
     Args:
       run: what is trained.
       topology: such as v5e:2x2.
-      global_batch_size: other than the run's.
+      global_batch_size: may be other than the run's.
 
     Raises:
-      InputError: a batch that does not divide into the cores, or a step that the compiler refuses, with the layer where
-        it stands; DoesNotFitError: too little memory.
+      InputError: a batch that does not divide into the cores, or a step that cannot be a program for TPUs, with the
+        layer where it stands.
     """
     devices = devices_of(topology)
-    batch_size = global_batch_size or run.train.global_batch_size
-    rows, uneven = divmod(batch_size, len(devices))
-    if uneven or rows % run.train.microbatches:
-        raise InputError(
-            f"train.global_batch_size={batch_size}: expected a multiple of cores x microbatches = "
-            f"{len(devices)} x {run.train.microbatches}."
-        )
-    begin = time.monotonic()
+    rows = examples_of_a_core(run, len(devices), global_batch_size)
     try:
-        compiled = _lowered(run, devices, batch_size).compile()
+        step = _lowered(run, devices, global_batch_size)
     except Exception as error:
         raise _refusal(error, topology) from None
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    # The compiler counts the body of a loop once, and the loop over microbatches is nearly all of the step.
-    times = run.train.microbatches
-    return Compiled(
-        topology=topology,
-        cores=len(devices),
-        examples_per_core=rows,
-        argument_bytes=memory.argument_size_in_bytes,
-        temporary_bytes=memory.temp_size_in_bytes,
-        output_bytes=max(0, memory.output_size_in_bytes - memory.alias_size_in_bytes),
-        flops=cost["flops"] * times,
-        bytes_accessed=cost["bytes accessed"] * times,
-        seconds=time.monotonic() - begin,
-    )
+    return Lowered(topology, len(devices), rows, run.train.microbatches, step)
 
 
 def _lowered(run: Run, devices: list, batch_size: int):
@@ -181,13 +234,14 @@ def _refusal(error: Exception, topology: str) -> InputError:
             f"--topology {topology}: expected a step that fits. Received one that takes {needed}: "
             "raise train.microbatches, set train.rematerialize=true, or lower train.global_batch_size."
         )
-        return DoesNotFitError(message)
+        return DoesNotFitError(message, "hbm")
     vector = re.search(r"Used ([\d.]+\w) of ([\d.]+\w) vmem", text)
     if vector:  # of its own making, at some sizes of a batch
         return DoesNotFitError(
             f"--topology {topology}: expected a step that fits. Received one with an operation that takes "
             f"{vector.group(1)} of {vector.group(2)} of a core's vector memory, as the compiler puts it together: "
-            "another train.global_batch_size or train.microbatches may compile."
+            "another train.global_batch_size or train.microbatches may compile.",
+            "vmem",
         )
     layers = list(dict.fromkeys(_LAYER.findall(text)))
     where = f" at {layers[0]}" if layers else ""

@@ -49,6 +49,7 @@ def words(found: dict, notes: list[str]) -> str:
         f"compiles for {found['topology']}, {found['cores']} chips, {found['examples_per_core']} examples on each "
         f"({found['seconds']:.0f} s)",
         *(f"  assumed: {note}" for note in notes),
+        *(f"  {one['examples_per_core']} examples a chip: {one['sentence']}" for one in found.get("refused", ())),
         f"memory a chip: weights, optimizer state, batch {found['argument_bytes'] / _GIB:.3f} GiB, activations "
         f"{found['temporary_bytes'] / _GIB:.3f} GiB, together {together / _GIB:.3f}: {fits} its "
         f"{found['hbm_bytes'] / _GIB:.0f} GiB",

@@ -15,7 +15,6 @@ from bert_tf.modeling import tuning
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.tasks import task_named
 from bert_tf.tokenizer import Tokenizer
-from bert_tf.training import precision
 from bert_tf.training.shard_folder import ShardFolder
 from bert_tf.vocabulary import SPECIAL_TOKENS
 
@@ -81,7 +80,7 @@ def _pretraining(config: PretrainConfig, sequences_per_row: int) -> Run:
     sequences = ((layout.max_sequences_per_row if layout.has_pairs else 0) or 1,)
     features["next_sentence_weights"] = (sequences, np.dtype(np.float32))
     features.setdefault("next_sentence_labels", (sequences, np.dtype(np.int32)))
-    model = BertForPreTraining(config.model, dtype=precision.policy(config.train.precision))
+    model = BertForPreTraining(config.model, dtype=config.train.precision)
     model.build()
     return Run(model, features, config.train, config.optimizer, notes)
 
@@ -99,7 +98,7 @@ def _finetuning(config: FinetuneConfig) -> Run:
         labels = ["0", "1"]
         notes.append("labels: two (no data.labels)")
     task = task_class(labels=labels, data=config.data, head=config.head)
-    kwargs = {"dropout": config.classifier_dropout, "dtype": precision.policy(config.train.precision)}
+    kwargs = {"dropout": config.classifier_dropout, "dtype": config.train.precision}
     if config.tuning.method == "adapters":
         kwargs["adapter_size"] = config.tuning.adapter_size
     model = task.make_model(network, **kwargs)
