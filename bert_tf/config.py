@@ -33,6 +33,8 @@ class BertConfig:
             "num_hidden_layers",
             "num_attention_heads",
             "intermediate_size",
+            "max_position_embeddings",
+            "type_vocab_size",
         ):
             require(getattr(self, name) >= 1, f"model.{name} must be at least 1", getattr(self, name))
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):

@@ -117,11 +117,11 @@ class FinetuneConfig:
         evaluate_every=500,
         checkpoint_every=500,
     )
-    # Passes over the training data. Then train.steps, and how often is evaluated and saved (once a pass), follow from
-    # it, and the warm-up from warmup_proportion. None: train.steps and optimizer.warmup_steps count.
+    # Passes over the training data. Then train.steps, and how often is evaluated (once a pass) and at least saved,
+    # follow from it, and the warm-up from warmup_proportion. None: train.steps and optimizer.warmup_steps count.
     epochs: float | None = None
     warmup_proportion: float = 0.1  # of the steps; BERT's run_classifier
-    classifier_dropout: float = 0.1  # before the head
+    classifier_dropout: float = 0.1  # before the head; question_answering and embedding have none there
     init_from: str = ""  # a workdir or model directory of ours, a Hugging Face folder, or a Google TF1 checkpoint's
 
     def __post_init__(self):

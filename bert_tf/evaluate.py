@@ -15,7 +15,7 @@ def main(_) -> None:
     from bert_tf import evaluation
 
     for name, value in evaluation.run(flags.FLAGS.workdir).items():
-        print(f"{name:<26}{value:.6g}")
+        print(f"{name:<28} {value:.6g}")
 
 
 if __name__ == "__main__":

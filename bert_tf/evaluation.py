@@ -1,10 +1,9 @@
 """The scores of a finished run on its validation data. bert_tf.evaluate is its command."""
 
-import functools
 import json
 import os
 
-from bert_tf import config_io
+from bert_tf import config_io, whole_file
 from bert_tf.config import PretrainConfig
 from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError
@@ -36,10 +35,7 @@ def run(workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str
         scores = _task_scores(config_io.restore(FinetuneConfig, config_path), workdir, examples)
     else:
         scores = _pretraining_scores(config_io.restore(PretrainConfig, config_path), workdir)
-    path = os.path.join(workdir, "evaluation.json")
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(scores, file, indent=2)
-    os.replace(path + ".tmp", path)
+    whole_file.write_json(os.path.join(workdir, "evaluation.json"), scores)
     return scores
 
 
@@ -62,16 +58,14 @@ def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[
     examples = examples or read_examples(config)
     held_out = examples["validation"]
     answers = loaded.answers(held_out)
-    with open(os.path.join(workdir, "predictions.jsonl.tmp"), "w", encoding="utf-8") as file:
+    with whole_file.replacing(os.path.join(workdir, "predictions.jsonl")) as file:
         for example, answer in zip(held_out, answers, strict=True):
             truth = {name: example[name] for name in ("label", "tags", "answers") if name in example}
             file.write(json.dumps({"example": truth, **answer}, ensure_ascii=False) + "\n")
-    os.replace(os.path.join(workdir, "predictions.jsonl.tmp"), os.path.join(workdir, "predictions.jsonl"))
     report, confusion = loaded.task.report(held_out, answers), loaded.task.confusion(held_out, answers)
     if report is not None:
-        with open(os.path.join(workdir, "report.txt.tmp"), "w", encoding="utf-8") as file:
+        with whole_file.replacing(os.path.join(workdir, "report.txt")) as file:
             file.write(report)
-        os.replace(os.path.join(workdir, "report.txt.tmp"), os.path.join(workdir, "report.txt"))
     if confusion is not None:
         from bert_tf import plots
 
@@ -87,8 +81,7 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
 
     from bert_tf.interop import huggingface
     from bert_tf.modeling.pretraining import BertForPreTraining
-    from bert_tf.training import precision, shard_folder, shard_input, strategy
-    from bert_tf.training.dynamic_masking import Masking
+    from bert_tf.training import shard_folder, shard_input, strategy
     from bert_tf.training.evaluator import Evaluator
 
     train = config.train
@@ -99,21 +92,11 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
     # A finished run is evaluated where it lies, by one process.
     distribution = strategy.create("single" if train.strategy in ("auto", "multi_worker") else train.strategy)
     with distribution.scope():
-        model = BertForPreTraining(directory.config, dtype=precision.policy(train.precision))
+        model = BertForPreTraining(directory.config, dtype=train.precision)
         model.build()
         huggingface.load_all_weights(directory.path, model)
-    masking = Masking(folder.vocabulary, config.data.masked_lm_prob, config.data.max_predictions_per_seq)
-    batches = functools.partial(
-        shard_input.validation_batches,
-        folder,
-        field,
-        global_batch_size=train.global_batch_size,
-        examples=train.evaluate_examples,
-        seed=train.seed,
-        masking=masking,
-    )
     try:
-        return Evaluator(model, distribution).evaluate(batches) or {}
+        return Evaluator(model, distribution).evaluate(shard_input.validation_of(config, folder, field)) or {}
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
         damage = shard_folder.find_damage(folder, folder.paths("validation"))
         if damage is None:

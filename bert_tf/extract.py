@@ -6,12 +6,11 @@ One row a text: "text", "tokens" and a column a layer, layer_0 for the embedding
 negative numbers count from the end. --pooling mean (the default) or cls gives a vector a layer, none one a token.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 
 from absl import flags
 
-from bert_tf import command
+from bert_tf import command, whole_file
 from bert_tf.errors import InputError
 
 _AT_ONCE = 256
@@ -69,34 +68,26 @@ def run(
         [("text", pa.string()), ("tokens", pa.list_(pa.string())), *((f"layer_{layer}", value) for layer in chosen)]
     )
     written = 0
-    try:
-        with pq.ParquetWriter(output + ".tmp", schema) as writer:
-            for chunk in chunks(texts, _AT_ONCE):
-                arrays, _ = pack(tokenizer, chunk, max_seq_length=length)
-                sizes = arrays["input_mask"].sum(axis=1)
-                arrays = {name: x[:, : sizes.max()] for name, x in arrays.items()}
-                table = {
-                    "text": chunk,
-                    "tokens": [
-                        [source.vocabulary.tokens[i] for i in ids[:size]]
-                        for ids, size in zip(arrays["input_word_ids"], sizes, strict=True)
-                    ],
-                }
-                for layer, found in zip(
-                    chosen, states({name: tf.constant(x) for name, x in arrays.items()}), strict=True
-                ):
-                    rows = [row[:size] for row, size in zip(found.numpy(), sizes, strict=True)]
-                    if pooling == "none":
-                        table[f"layer_{layer}"] = [list(row) for row in rows]
-                    else:
-                        table[f"layer_{layer}"] = [row[0] if pooling == "cls" else np.mean(row, axis=0) for row in rows]
-                writer.write_table(pa.table(table, schema=schema))
-                written += len(chunk)
-        os.replace(output + ".tmp", output)
-    except OSError as error:
-        raise InputError(
-            f"--output {output}: expected a file that can be written. Received: {error.strerror}."
-        ) from None
+    with whole_file.replacing(output, "wb") as file, pq.ParquetWriter(file, schema) as writer:
+        for chunk in chunks(texts, _AT_ONCE):
+            arrays, _ = pack(tokenizer, chunk, max_seq_length=length)
+            sizes = arrays["input_mask"].sum(axis=1)
+            arrays = {name: x[:, : sizes.max()] for name, x in arrays.items()}
+            table = {
+                "text": chunk,
+                "tokens": [
+                    [source.vocabulary.tokens[i] for i in ids[:size]]
+                    for ids, size in zip(arrays["input_word_ids"], sizes, strict=True)
+                ],
+            }
+            for layer, found in zip(chosen, states({name: tf.constant(x) for name, x in arrays.items()}), strict=True):
+                rows = [row[:size] for row, size in zip(found.numpy(), sizes, strict=True)]
+                if pooling == "none":
+                    table[f"layer_{layer}"] = [list(row) for row in rows]
+                else:
+                    table[f"layer_{layer}"] = [row[0] if pooling == "cls" else np.mean(row, axis=0) for row in rows]
+            writer.write_table(pa.table(table, schema=schema))
+            written += len(chunk)
     return written
 
 

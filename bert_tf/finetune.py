@@ -7,7 +7,7 @@ A run that was stopped in any way is taken up again by the same command. The res
 in the Hugging Face layout, WORKDIR/evaluation.json and WORKDIR/predictions.jsonl. Several runs at once, each of which
 is taken up likewise, with a table at the end (WORKDIR/trials.json):
 
-    --search learning_rate=2e-5,3e-5,5e-5 epochs=2,3,4    all combinations; WORKDIR/model is the best one's
+    --search learning_rate=2e-5,3e-5,5e-5 epochs=2,3,4    all combinations; alone, WORKDIR/model is the best one's
     --seeds 5                                             the same run five times: mean and standard deviation
     --folds 5                                             the training data in five parts, each held out in turn
 """
@@ -25,6 +25,13 @@ from bert_tf.errors import InputError
 def main(arguments: Sequence[str]) -> None:
     config = config_io.load(flags.FLAGS.config, flags.FLAGS.set, FinetuneConfig)
     search = flags.FLAGS.search
+    for assignment in flags.FLAGS.set:
+        name = assignment.partition("=")[0]
+        # How often is saved at least follows from epochs; it may be more often.
+        if config.epochs is not None and name in config_io.FOLLOW_FROM_EPOCHS - {"train.checkpoint_every"}:
+            raise InputError(
+                f"--set {assignment}: it follows from epochs={config.epochs:g}. Expected --set epochs=none."
+            )
     if arguments and not search:
         raise InputError(f"Expected flags only. Received the argument: {arguments[0]!r}.")
     workdir = flags.FLAGS.workdir

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from bert_tf import config_io, evaluation
+from bert_tf import config_io, evaluation, whole_file
 from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError
 from bert_tf.interop import adapters, huggingface
@@ -22,10 +21,11 @@ from bert_tf.modeling import tuning
 from bert_tf.tasks import TASKS, name_for, task_named
 from bert_tf.tasks.task import Rows, Task, caller, outputs_of
 from bert_tf.tokenizer import Tokenizer
-from bert_tf.training import example_input, precision, strategy
+from bert_tf.training import example_input, strategy, workdir_lock
+from bert_tf.training.batches import Batches
 from bert_tf.training.evaluator import Selection
 from bert_tf.training.mirror import Mirror
-from bert_tf.training.trainer import Batches, Trainer
+from bert_tf.training.trainer import Trainer
 
 _HEADS = tuple(f"{name}.{part}" for name in ("classifier", "qa_outputs") for part in ("weight", "bias"))
 
@@ -48,6 +48,12 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     if not task_class.is_trained:
         trained = ", ".join(name for name in TASKS if task_named(name).is_trained)
         raise InputError(f"task={config.task}: it is learned by bert_tf.pretrain. Expected one of {trained}.")
+    tuned = config.tuning
+    if tuned.frozen_layers and tuned.method != "full":
+        raise InputError(
+            f"tuning.frozen_layers={tuned.frozen_layers}: expected 0 with tuning.method={tuned.method}, which freezes "
+            "every layer."
+        )
     worker = strategy.this_worker(config.train.strategy)
     mirror = Mirror(workdir, config.train.mirror if worker.is_chief else "")
     config_io.check_settled(config, workdir)
@@ -74,6 +80,7 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     if worker.is_chief:
         for split in evaluation.SPLITS:
             _tell(split, getattr(config.data, split), examples[split], rows[split])
+    _check_segments(source, rows)
     config = _resolved(config, len(next(iter(rows["train"].arrays.values()))))
     _check_groups(config, task, distribution.num_replicas_in_sync)
     training_arrays = _weighed(config, rows["train"].arrays)
@@ -83,6 +90,8 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         # A resumed run reads what it does not learn from there again.
         "init_from_digest": source.digest(),
         "data_digest": _digest(training_arrays),
+        # The best evaluation so far is one of these examples.
+        "validation_digest": _digest(rows["validation"].arrays),
     }
     _settle_identity(workdir, identity, write=False)
     trainer = Trainer(
@@ -97,32 +106,33 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         on_checkpoint=mirror.try_push,
     )
     _check_metric(config, task, trainer.model, looked_at["validation"], tokenizer)
-    if worker.is_chief:
-        config_io.settle(config, workdir)
-        _settle_identity(workdir, identity, write=True)
     batch_size = config.train.global_batch_size
-    metrics = trainer.fit(
-        Batches(
-            training=functools.partial(
-                example_input.training_batches,
-                training_arrays,
-                global_batch_size=batch_size,
-                seed=config.train.seed,
-            ),
-            validation=functools.partial(
-                example_input.validation_batches, rows["validation"].arrays, global_batch_size=batch_size
-            ),
-            sources=lambda first, count: f"data.train={config.data.train}",
+    with workdir_lock.held(workdir, worker.is_chief):
+        if worker.is_chief:
+            config_io.settle(config, workdir)
+            _settle_identity(workdir, identity, write=True)
+        metrics = trainer.fit(
+            Batches(
+                training=functools.partial(
+                    example_input.training_batches,
+                    training_arrays,
+                    global_batch_size=batch_size,
+                    seed=config.train.seed,
+                ),
+                validation=functools.partial(
+                    example_input.validation_batches, rows["validation"].arrays, global_batch_size=batch_size
+                ),
+                sources=lambda first, count: f"data.train={config.data.train}",
+            )
         )
-    )
-    if not worker.is_chief:
-        return metrics
-    if config.tuning.select == "best":
-        step = trainer.restore_best()
-        print(f"the model is that of step {step}, whose evaluation was the best", flush=True)
-    _save(config, task, source, trainer.model, workdir)
-    scores = evaluation.run(workdir, examples)
-    mirror.push()
+        if not worker.is_chief:
+            return metrics
+        if config.tuning.select == "best":
+            step = trainer.restore_best()
+            print(f"the model is that of step {step}, whose evaluation was the best", flush=True)
+        _save(config, task, source, trainer.model, workdir)
+        scores = evaluation.run(workdir, examples)
+        mirror.push()
     return scores
 
 
@@ -139,11 +149,21 @@ def _resolved(config: FinetuneConfig, rows: int) -> FinetuneConfig:
     per_epoch = math.ceil(rows / config.train.global_batch_size)
     steps = max(1, round(config.epochs * per_epoch))
     interval = min(per_epoch, steps)
-    train = dataclasses.replace(config.train, steps=steps, evaluate_every=interval, checkpoint_every=interval)
+    often = min(config.train.checkpoint_every, interval)
+    train = dataclasses.replace(config.train, steps=steps, evaluate_every=interval, checkpoint_every=often)
     warmup = round(config.warmup_proportion * steps)
     return dataclasses.replace(
         config, train=train, optimizer=dataclasses.replace(config.optimizer, warmup_steps=warmup)
     )
+
+
+def _check_segments(source: Source, rows: dict[str, Rows]) -> None:
+    segments = 1 + max(int(part.arrays["input_type_ids"].max(initial=0)) for part in rows.values())
+    if segments > source.config.type_vocab_size:
+        raise InputError(
+            f"init_from={source.path}: expected a model for pairs of texts, with type_vocab_size {segments}. Received "
+            f"one with {source.config.type_vocab_size}."
+        )
 
 
 def _check_groups(config: FinetuneConfig, task: Task, replicas: int) -> None:
@@ -160,7 +180,7 @@ def _make_model(config: FinetuneConfig, task: Task, source: Source, *, keeps_hea
     more = {"adapter_size": settings.adapter_size} if settings.method == "adapters" else {}
     if task.architecture == "BertModel" and source.directory is not None:
         more["with_pooler"] = source.directory.has_weight("bert.pooler.dense.weight")
-    dtype = precision.policy(config.train.precision)
+    dtype = config.train.precision
     model = task.make_model(source.config, dropout=config.classifier_dropout, dtype=dtype, **more)
     # A head of other labels is no start, even where it has as many.
     report = source.load_weights(model, () if keeps_head else _HEADS)
@@ -200,10 +220,11 @@ def _check_metric(
     """Refuses a metric that evaluations will not have, before anything is kept in the workdir."""
     if config.tuning.metric is None:
         return
-    few = examples[:2]
+    # Two will do, but some metrics are of questions without an answer.
+    few = [*examples[:2], *[example for example in examples if example.get("answers") == []][:1]]
     rows = task.rows(few, tokenizer, labelled=True)
     answers = task.answers(few, rows, outputs_of(caller(model), rows.arrays))
-    known = ["loss", *model.metric_names, *task.scores(few, answers)]
+    known = [name for name in ("loss", *model.metric_names, *task.scores(few, answers)) if name != "examples"]
     if config.tuning.metric not in known:
         raise InputError(f"tuning.metric={config.tuning.metric}: expected one of {', '.join(dict.fromkeys(known))}.")
 
@@ -223,7 +244,7 @@ def _selection(config: FinetuneConfig, task: Task, examples: Sequence[dict], row
         answers = task.answers(examples, rows, {name: x[:count] for name, x in outputs.items()})
         return {name: value for name, value in task.scores(examples, answers).items() if name != "examples"}
 
-    return Selection(metric, metric.endswith(("loss", "error")), config.tuning.early_stopping, score)
+    return Selection(metric, config.tuning.early_stopping, score)
 
 
 def _weighed(config: FinetuneConfig, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -279,12 +300,10 @@ def _settle_identity(workdir: str, identity: dict, *, write: bool) -> None:
     if os.path.exists(path):
         there = config_io.read_json(path)
         for name, value in identity.items():
-            if there.get(name) != value:
+            if there.get(name, value) != value:  # a run of an older version kept less
                 raise InputError(
                     f"--workdir {workdir}: expected the {name} that its run began with, {there.get(name)}. "
                     f"Received: {value}."
                 )
     elif write:
-        with open(path + ".tmp", "w", encoding="utf-8") as file:
-            json.dump(identity, file, indent=2)
-        os.replace(path + ".tmp", path)
+        whole_file.write_json(path, identity)

@@ -6,14 +6,15 @@ Reads metrics.jsonl, also of a run that is still going.
 """
 
 import os
+from collections.abc import Sequence
 
 from absl import flags
 
-from bert_tf import command
+from bert_tf import command, whole_file
 from bert_tf.errors import InputError
 from bert_tf.metrics_file import read_metrics
 
-# Title, and the metrics that may stand under it: the first that a run has.
+# Title, and the metrics that may stand under it: the first that steps or evaluations of a run have.
 _PANELS = (
     ("loss", ("masked_lm_loss", "classification_loss", "loss")),
     ("accuracy", ("masked_lm_accuracy", "f1", "spearman", "recall_at_1", "accuracy")),
@@ -44,16 +45,13 @@ def draw(workdirs: list[str], output: str) -> None:
     figure, axes = pyplot.subplots(2, 2, figsize=(12, 8), constrained_layout=True)
     for (title, names), axis in zip(_PANELS, axes.flat, strict=True):
         for number, (workdir, lines) in enumerate(runs.items()):
-            name = next((n for n in names if any(n in line for line in lines)), None)
-            if name is None:
-                continue
             color = f"C{number}"
-            steps, values = _curve(lines, "train", name)
+            name, steps, values = _curve(lines, "train", names)
             if steps:
                 is_noisy = title in ("loss", "accuracy")
                 axis.plot(steps, values, color=color, alpha=0.25 if is_noisy else 1.0, linewidth=0.8)
                 axis.plot(steps, _smooth(values) if is_noisy else values, color=color, label=f"{workdir} {name}")
-            steps, values = _curve(lines, "validation", name)
+            name, steps, values = _curve(lines, "validation", names)
             if steps:
                 axis.plot(steps, values, "o--", color=color, markersize=4, label=f"{workdir} {name}, held out")
         axis.set_title(title)
@@ -79,25 +77,29 @@ def draw_confusion(counts, labels: list[str], output: str) -> None:
     from matplotlib import pyplot
 
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = max(4.0, 0.5 * len(labels) + 2.0)
+    size = min(max(4.0, 0.5 * len(labels) + 2.0), 30.0)
     figure, axis = pyplot.subplots(figsize=(size, size), constrained_layout=True)
     axis.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    axis.set_xticks(range(len(labels)), labels, rotation=90)
-    axis.set_yticks(range(len(labels)), labels)
+    shown = range(0, len(labels), -(-len(labels) // 60))  # all of them, as long as they can be read
+    axis.set_xticks(shown, [labels[i] for i in shown], rotation=90)
+    axis.set_yticks(shown, [labels[i] for i in shown])
     axis.set_xlabel("answered")
     axis.set_ylabel("true")
     if len(labels) <= 30:  # more numbers than that cannot be read
         for row, column in np.ndindex(*counts.shape):
             color = "white" if shares[row, column] > 0.5 else "black"
             axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=8)
-    figure.savefig(output + ".tmp", dpi=120, format="png")
-    os.replace(output + ".tmp", output)
+    with whole_file.replacing(output, "wb") as file:
+        figure.savefig(file, dpi=120, format="png")
     pyplot.close(figure)
 
 
-def _curve(lines: list[dict], split: str, name: str) -> tuple[list[int], list[float]]:
-    found = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
-    return [step for step, _ in found], [value for _, value in found]
+def _curve(lines: list[dict], split: str, names: Sequence[str]) -> tuple[str, list[int], list[float]]:
+    """The first of the metrics that lines of a split have, with its steps and values."""
+    lines = [line for line in lines if line["split"] == split]
+    name = next((name for name in names if any(name in line for line in lines)), "")
+    found = [(line["step"], line[name]) for line in lines if name in line]
+    return name, [step for step, _ in found], [value for _, value in found]
 
 
 def _smooth(values: list[float]) -> list[float]:

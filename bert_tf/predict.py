@@ -55,7 +55,7 @@ def read_texts(path: str, field: str = "--input") -> Iterator[str]:
     """Lines of a file or of standard input ("-"); `field` names it in errors."""
     if path == "-":
         # Bytes that are no UTF-8 become U+FFFD, which the tokenizer drops.
-        yield from (line.decode("utf-8", "replace").rstrip("\n") for line in sys.stdin.buffer)
+        yield from (line.decode("utf-8", "replace").rstrip("\r\n") for line in sys.stdin.buffer)
         return
     try:
         with open(path, "rb") as file:

@@ -23,10 +23,10 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     from bert_tf.interop.source import open_source
     from bert_tf.modeling.pretraining import BertForPreTraining
     from bert_tf.tokenizer_config import TokenizerConfig
-    from bert_tf.training import precision, shard_folder, shard_input, strategy
-    from bert_tf.training.dynamic_masking import Masking
+    from bert_tf.training import shard_folder, shard_input, strategy, workdir_lock
+    from bert_tf.training.batches import Batches
     from bert_tf.training.mirror import Mirror
-    from bert_tf.training.trainer import Batches, Trainer
+    from bert_tf.training.trainer import Trainer
     from bert_tf.vocabulary import Vocabulary
 
     data, train = config.data, config.train
@@ -34,6 +34,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     # Others wait in create until the chief has what lies there.
     mirror = Mirror(workdir, train.mirror if worker.is_chief else "")
     config_io.check_settled(config, workdir)
+    huggingface.check_output(os.path.join(workdir, "model"), "--workdir")
     mirror.fetch(config)
     distribution = strategy.create(train.strategy)
     folders = {"data.train": shard_folder.ShardFolder.open(data.train, "data.train")}
@@ -57,7 +58,11 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
             shard_folder.check_vocabulary(folder, name, vocabulary, whose)
         if config.init_from is not None:
             shard_folder.check_tokenizer(folder, name, source.tokenizer, f"init_from={config.init_from}")
-    masking = Masking(training.vocabulary, data.masked_lm_prob, data.max_predictions_per_seq)
+    if training.layout.has_pairs and config.model.type_vocab_size < 2:
+        raise InputError(
+            f"model.type_vocab_size={config.model.type_vocab_size}: expected at least 2, since the shards of "
+            f"data.train={data.train} hold pairs."
+        )
     # Checked before anything is kept in the workdir.
     shard_input.readers_of(worker, data.readers)
     order = shard_input.Order(
@@ -65,7 +70,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     )
 
     def model_fn():
-        model = BertForPreTraining(config.model, dtype=precision.policy(train.precision))
+        model = BertForPreTraining(config.model, dtype=train.precision)
         model.build()
         if config.init_from is not None:
             print(f"init_from={config.init_from}: {source.load_weights(model)}", flush=True)
@@ -80,52 +85,45 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
         worker=worker,
         on_checkpoint=mirror.try_push,
     )
-    # Kept once nothing is left that could refuse the run, so that a corrected command meets an empty workdir.
-    if worker.is_chief:
-        config_io.settle(config, workdir)
-        shard_folder.settle_vocabulary(training, workdir)
     validation_batches = None
     if data.validation is not None or validation.split("validation"):
-        validation_batches = functools.partial(
-            shard_input.validation_batches,
-            validation,
-            field,
-            global_batch_size=train.global_batch_size,
-            examples=train.evaluate_examples,
-            seed=train.seed,
-            masking=masking,
-        )
+        validation_batches = shard_input.validation_of(config, validation, field)
 
     def paths(first: int, count: int) -> list[str]:
         return order.paths_of(first, count, range(data.readers))
 
-    metrics = trainer.fit(
-        Batches(
-            training=functools.partial(
-                shard_input.training_batches,
-                training,
-                global_batch_size=train.global_batch_size,
-                seed=train.seed,
-                readers=data.readers,
-                masking=masking,
-            ),
-            validation=validation_batches,
-            sources=lambda first, count: ", ".join(paths(first, count)),
-            damage=lambda first, count: shard_folder.find_damage(training, paths(first, count)),
-            validation_damage=lambda: shard_folder.find_damage(validation, validation.paths("validation")),
+    # Kept once nothing is left that could refuse the run, so that a corrected command meets an empty workdir.
+    with workdir_lock.held(workdir, worker.is_chief):
+        if worker.is_chief:
+            config_io.settle(config, workdir)
+            shard_folder.settle(training, workdir)
+        metrics = trainer.fit(
+            Batches(
+                training=functools.partial(
+                    shard_input.training_batches,
+                    training,
+                    global_batch_size=train.global_batch_size,
+                    seed=train.seed,
+                    readers=data.readers,
+                    masking=shard_input.masking_of(config, training),
+                ),
+                validation=validation_batches,
+                sources=lambda first, count: ", ".join(paths(first, count)),
+                damage=lambda first, count: shard_folder.find_damage(training, paths(first, count)),
+                validation_damage=lambda: shard_folder.find_damage(validation, validation.paths("validation")),
+            )
         )
-    )
-    if not worker.is_chief:
-        return metrics
-    huggingface.save(
-        os.path.join(workdir, "model"),
-        trainer.model,
-        architecture="BertForPreTraining",
-        vocabulary=training.vocabulary,
-        tokenizer=TokenizerConfig(lower_case=training.lower_case),
-        max_seq_length=data.max_seq_length,
-    )
-    mirror.push()
+        if not worker.is_chief:
+            return metrics
+        huggingface.save(
+            os.path.join(workdir, "model"),
+            trainer.model,
+            architecture="BertForPreTraining",
+            vocabulary=training.vocabulary,
+            tokenizer=TokenizerConfig(lower_case=training.lower_case),
+            max_seq_length=data.max_seq_length,
+        )
+        mirror.push()
     return metrics
 
 

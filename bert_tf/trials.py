@@ -1,8 +1,8 @@
 """Several fine-tuning runs and a table: a search, several seeds, or folds. Each run is resumable on its own."""
 
 import dataclasses
+import hashlib
 import itertools
-import json
 import os
 import shutil
 import statistics
@@ -11,12 +11,14 @@ from typing import Any
 
 import keras
 
-from bert_tf import config_io, evaluation, finetuning
+from bert_tf import config_io, evaluation, finetuning, whole_file
 from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError, StorageError
 from bert_tf.interop import huggingface
+from bert_tf.interop.source import open_source
 from bert_tf.tasks import task_named
 from bert_tf.training import strategy
+from bert_tf.training.evaluator import less_is_better
 
 _SHORT = {
     "learning_rate": "optimizer.learning_rate",
@@ -58,45 +60,48 @@ def run(config: FinetuneConfig, workdir: str, search: Sequence[str], *, seeds: i
     results: list[dict[str, Any]] = []
     failed: list[str] = []
     combinations = _combinations(search)
-    if config.epochs is not None and any(name == "train.steps" for c in combinations for name, _ in c):
-        raise InputError("--search steps: epochs says how many steps there are. Expected --set epochs=none with it.")
     configs = [config_io.override(config, [f"{name}={value}" for name, value in c]) for c in combinations]
+    for combination, changed in zip(combinations, configs, strict=True):
+        for name, _ in combination:
+            if changed.epochs is not None and name in config_io.FOLLOW_FROM_EPOCHS:
+                raise InputError(f"--search {name}: it follows from epochs. Expected --set epochs=none with it.")
     repetitions = max(seeds, folds)
     parts = _folded(config, folds) if folds > 1 else [None] * repetitions
     for combination, changed in zip(combinations, configs, strict=True):
-        scores = []
+        scores: list[dict[str, float]] = []
         for number, examples in enumerate(parts):
             folder = os.path.join(workdir, "trials", _name(combination, number, seeds=seeds, folds=folds))
             try:
-                scores.append(_scores_of(_varied(changed, number, examples, seeds), folder, folds, examples))
+                found = _scores_of(_varied(changed, number, examples, seeds), folder, folds, examples)
             except StorageError:
                 raise
             except InputError as error:
                 # One that diverges is a result of a search, and no end of it.
                 print(f"{folder}: failed: {error}", flush=True)
                 failed.append(f"{folder}: {error}")
+                continue
+            metric = config.tuning.metric or _metric_of(config, folder)
+            if metric not in found:  # only evaluations during a run have it; the other runs would not either
+                known = ", ".join(found)
+                raise InputError(f"tuning.metric={metric}: expected one of {known}, by which runs are compared.")
+            scores.append(found)
         if scores:
             results.append({"values": dict(combination), "scores": _spread(scores), "folder": folder})
-            metric = config.tuning.metric or _metric_of(config, folder)
-            if metric not in results[-1]["scores"]:
-                known = ", ".join(results[-1]["scores"])
-                raise InputError(f"tuning.metric={metric}: expected one of {known}, by which runs are compared.")
     if not results:
         raise InputError(failed[0])
-    lower = metric.endswith(("loss", "error"))
-    best = (min if lower else max)(results, key=lambda result: result["scores"][metric]["mean"])
+    best = (min if less_is_better(metric) else max)(results, key=lambda result: result["scores"][metric]["mean"])
     table = "\n".join([_table(results, metric, best), *(f"failed: {sentence}" for sentence in failed)])
     if not strategy.this_worker(config.train.strategy).is_chief:
         return table
-    with open(os.path.join(workdir, "trials.json.tmp"), "w", encoding="utf-8") as file:
-        json.dump({"metric": metric, "best": best["values"], "trials": results, "failed": failed}, file, indent=2)
-    os.replace(os.path.join(workdir, "trials.json.tmp"), os.path.join(workdir, "trials.json"))
+    found = {"metric": metric, "best": best["values"], "trials": results, "failed": failed}
+    whole_file.write_json(os.path.join(workdir, "trials.json"), found)
     if repetitions == 1:
         model = os.path.join(workdir, "model")
-        shutil.rmtree(model + ".tmp", ignore_errors=True)
-        shutil.copytree(os.path.join(best["folder"], "model"), model + ".tmp")
-        shutil.rmtree(model, ignore_errors=True)
-        os.rename(model + ".tmp", model)
+        source = os.path.join(best["folder"], "model")
+        if not os.path.isdir(source):
+            raise InputError(f"{source}: expected the model of the best trial. Received none; was it removed?")
+        with whole_file.replacing_folder(model) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
         table += f"\nThe best one's model is in {model}."
     return table
 
@@ -118,10 +123,17 @@ def _varied(config: FinetuneConfig, number: int, examples: dict | None, seeds: i
 def _scores_of(
     config: FinetuneConfig, folder: str, folds: int, examples: dict[str, list[dict]] | None
 ) -> dict[str, float]:
-    identity = {**dataclasses.asdict(config), "folds": folds}
+    identity = {**dataclasses.asdict(config), "folds": folds, "read": _digests(config)}
     path = os.path.join(folder, evaluation.TRIAL)
     if os.path.exists(path):
-        differing = config_io.differences(config_io.read_json(path), identity)
+        there = config_io.read_json(path)
+        # An older version kept nothing of what a trial reads.
+        if there.get("read", identity["read"]) != identity["read"]:
+            raise StorageError(
+                f"{folder}: a trial of other data or another init_from lives there, which changed since under the same "
+                "names. Take another --workdir."
+            )
+        differing = config_io.differences({**there, "read": None}, {**identity, "read": None})
         if differing:
             raise StorageError(
                 f"{folder}: a trial of another config lives there, differing in {', '.join(differing)}. Take another "
@@ -129,9 +141,7 @@ def _scores_of(
             )
     elif strategy.this_worker(config.train.strategy).is_chief:
         os.makedirs(folder, exist_ok=True)
-        with open(path + ".tmp", "w", encoding="utf-8") as file:
-            json.dump(identity, file, indent=2)
-        os.replace(path + ".tmp", path)
+        whole_file.write_json(path, identity)
     finished = os.path.join(folder, "evaluation.json")
     if os.path.exists(finished):
         print(f"{folder}: finished before", flush=True)
@@ -140,6 +150,17 @@ def _scores_of(
     scores = finetuning.run(config, folder, examples)
     keras.backend.clear_session()
     return scores
+
+
+def _digests(config: FinetuneConfig) -> dict[str, str]:
+    """Of what a trial reads, so that results of other data or another start are not compared with each other."""
+    found = {"init_from": open_source(config.init_from, "init_from").digest()}
+    for split in evaluation.SPLITS:
+        path = getattr(config.data, split)
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                found[split] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def _combinations(search: Sequence[str]) -> list[tuple[tuple[str, str], ...]]:

@@ -139,8 +139,22 @@ def test_going_back_forgets_what_came_after(tmp_path):
     assert run.checkpoints.rewind(2, lambda: None).step == 2
     assert_filled(run, 2)
     assert run.checkpoints.steps() == [1, 2]
-    with pytest.raises(InputError, match="expected 3 checkpoints to go back. Received 2"):
-        run.checkpoints.rewind(3, lambda: None)
+    assert run.checkpoints.rewind(3, lambda: None).step == 1  # as far as there is
+    assert run.checkpoints.steps() == [1]
+    (tmp_path / "checkpoints/step-0000000001.safetensors").unlink()
+    with pytest.raises(InputError, match="expected a checkpoint to go back to. Received none"):
+        run.checkpoints.rewind(1, lambda: None)
+
+
+def test_going_back_passes_by_what_cannot_be_read(tmp_path, capsys):
+    run = Run(tmp_path, keep=3)
+    for step in (1, 2, 3):
+        run.save(step)
+    (tmp_path / "checkpoints/step-0000000002.safetensors").write_bytes(b"broken")
+    assert run.checkpoints.rewind(2, lambda: None).step == 1
+    assert_filled(run, 1)
+    assert run.checkpoints.steps() == [1]
+    assert "step-0000000002.safetensors: cannot be read" in capsys.readouterr().out
 
 
 def test_only_the_writer_writes(tmp_path):

@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 from typing import Literal
 
 import pytest
@@ -8,6 +9,7 @@ from bert_tf.config import BertConfig, PretrainConfig, preset
 from bert_tf.config_finetune import FinetuneConfig
 from bert_tf.errors import InputError
 
+CONFIGS = pathlib.Path(__file__).parent.parent / "configs"
 _CONFIG = """
 from bert_tf.config import PretrainConfig, TrainConfig
 def get_config():
@@ -181,7 +183,8 @@ def test_presets_are_named():
         preset("huge")
 
 
-@pytest.mark.parametrize("path", ["configs/pretrain_tiny.py", "configs/finetune_classification.py"])
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
 def test_configs_of_the_project_load(path):
-    config_class = PretrainConfig if "pretrain" in path else FinetuneConfig
-    assert config_io.load(path, ["train.steps=3"], config_class).train.steps == 3
+    config_class = PretrainConfig if path.stem.startswith("pretrain") else FinetuneConfig
+    config = config_io.load(str(path), [], config_class)
+    assert config_io.override(config, ["train.seed=3"]).train.seed == 3

@@ -66,6 +66,26 @@ def test_wrong_use_leaves_no_file(model, tmp_path):
     assert not list(tmp_path.glob("x.parquet*"))
 
 
+def test_a_text_that_cannot_be_read_leaves_no_file(model, tmp_path):
+    (tmp_path / "texts").write_bytes(b"cat\n" * 3000 + b"\xff\n")
+    texts = predict.read_texts(str(tmp_path / "texts"))
+    with pytest.raises(InputError, match="line 3001: expected UTF-8"):
+        extract.run(
+            str(tmp_path / "model"), texts, str(tmp_path / "x.parquet"), layers=[0], pooling="cls", max_seq_length=None
+        )
+    assert not list(tmp_path.glob("x.parquet*"))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="file/x.parquet: expected a file that can be written. Received: Not a direct"):
+        extract.run(
+            str(tmp_path / "model"),
+            TEXTS,
+            str(tmp_path / "file/x.parquet"),
+            layers=[0],
+            pooling="cls",
+            max_seq_length=None,
+        )
+
+
 def test_bytes_that_are_no_utf8_are_told_with_their_line(tmp_path):
     (tmp_path / "texts").write_bytes("eins\r\nzwölf\n".encode() * 5000 + b"\xff\n")
     texts = predict.read_texts(str(tmp_path / "texts"), "--among")

@@ -15,8 +15,9 @@ from bert_tf.errors import InputError, StorageError
 from bert_tf.metrics_file import read_metrics
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.training import example_input, strategy
+from bert_tf.training.batches import Batches
 from bert_tf.training.monitoring import Monitor
-from bert_tf.training.trainer import Batches, Trainer
+from bert_tf.training.trainer import Trainer
 
 _TRAIN = TrainConfig(
     steps=10, global_batch_size=8, steps_per_loop=2, log_every=1, evaluate_every=10, checkpoint_every=2, seed=1
@@ -114,6 +115,19 @@ def test_a_second_fault_behind_the_first_is_skipped_too(small_config, tmp_path, 
     assert [line["step"] for line in read_metrics(str(tmp_path))] == list(range(1, 11))
 
 
+def test_two_faults_close_together_go_back_as_far_as_there_is(small_config, tmp_path, capsys):
+    rows = poisoned(small_config, batch=5)
+    order = np.random.default_rng([3, 0]).permutation(200)
+    rows["masked_lm_weights"][order[7 * 8], 0] = np.nan
+    fit(small_config, tmp_path, rows, on_nonfinite="rewind", rewind_checkpoints=2)
+    out = capsys.readouterr().out
+    # Back from step 5 to 2, whose next batch is 6; step 3 then takes batch 7, and step 2 is the only one to go back to.
+    assert "Going back to step 2; 4 batches are skipped." in out
+    assert "step 3: expected finite losses and gradients." in out and "from batch 7" in out
+    assert "Going back to step 2; 6 batches are skipped." in out
+    assert [line["step"] for line in read_metrics(str(tmp_path))] == list(range(1, 11))
+
+
 def built(config):
     model = BertForPreTraining(config)
     model.build()
@@ -128,7 +142,7 @@ def test_rewinding_without_end_is_given_up(small_config, tmp_path):
 
 
 def test_a_fault_before_the_first_checkpoint_is_told(small_config, tmp_path):
-    with pytest.raises(InputError, match="step 1: expected finite .* expected 1 checkpoints to go back. Received 0"):
+    with pytest.raises(InputError, match="step 1: expected finite .* a checkpoint to go back to. Received none"):
         fit(small_config, tmp_path, poisoned(small_config, batch=1), on_nonfinite="rewind")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bert_tf import evaluation, finetuning, predict, trials
+from bert_tf import evaluation, finetuning, predict
 from bert_tf.config import BertConfig, OptimizerConfig, TrainConfig
 from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from bert_tf.errors import InputError
@@ -228,6 +228,22 @@ def test_adapters_are_not_opened_as_if_they_were_not_there(folder, tmp_path):
     again = dataclasses.replace(config_of(folder), init_from=str(tmp_path / "run"))
     with pytest.raises(InputError, match="expected a model without adapters, or tuning.method=adapters"):
         finetuning.run(again, str(tmp_path / "again"))
+    # The adapters alone, put into their base again, are the same model.
+    from bert_tf import convert
+
+    convert.run(str(folder / "start"), str(tmp_path / "put_together"), str(tmp_path / "run/adapter"))
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run/model", "put_together")]
+    assert weights[0] == weights[1]
+    examples = [{"place": "x", "text": text} for text in ("cat dog", "sun sea")]
+    answers = [loading.load(str(tmp_path / name)).answers(examples) for name in ("run/model", "put_together")]
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("method", ["lora", "adapters"])
+def test_frozen_layers_say_nothing_where_all_are_frozen(folder, tmp_path, method):
+    config = config_of(folder, tuning=TuningConfig(method=method, frozen_layers=1))
+    with pytest.raises(InputError, match=f"tuning.frozen_layers=1: expected 0 with tuning.method={method}"):
+        finetuning.run(config, str(tmp_path / "run"))
 
 
 def test_contrastive_groups_must_divide_the_rows(folder, tmp_path):
@@ -250,70 +266,75 @@ def test_pretraining_tasks_are_not_finetuned(folder, tmp_path):
         finetuning.run(config_of(folder, task="fill_mask"), str(tmp_path / "run"))
 
 
-class TestSeveralRuns:
-    def test_a_search_tells_the_best_and_reuses_what_is_finished(self, folder, tmp_path, capsys):
-        config = config_of(folder, train={"steps": 10})
-        search = ["learning_rate=1e-9,3e-3", "epochs=1"]
-        table = trials.run(config, str(tmp_path), search)
-        assert "finished before" not in capsys.readouterr().out
-        told = json.loads((tmp_path / "trials.json").read_text())
-        assert told["metric"] == "accuracy"
-        assert [trial["values"]["optimizer.learning_rate"] for trial in told["trials"]] == ["1e-9", "3e-3"]
-        scores = [trial["scores"]["accuracy"]["mean"] for trial in told["trials"]]
-        assert told["best"]["optimizer.learning_rate"] == ("3e-3" if scores[1] > scores[0] else "1e-9")
-        assert "<- best" in table
-        best = tmp_path / "trials" / f"learning_rate={told['best']['optimizer.learning_rate']},epochs=1/model"
-        name = "model.safetensors"
-        assert (tmp_path / "model" / name).read_bytes() == (best / name).read_bytes()
-        assert trials.run(config, str(tmp_path), search) == table
-        assert capsys.readouterr().out.count("finished before") == 2
-        freed = dataclasses.replace(config, train=dataclasses.replace(config.train, strategy="single"))
-        assert trials.run(freed, str(tmp_path), search) == table
-        other = dataclasses.replace(config, classifier_dropout=0.2)
-        with pytest.raises(InputError, match="a trial of another config lives there, differing in classifier_dropout"):
-            trials.run(other, str(tmp_path), search)
+@pytest.mark.parametrize("task", ["classification", "embedding"])
+def test_replicas_change_neither_the_steps_nor_the_scores(folder, tmp_path, task):
+    """Two replicas and one: the same weights and answers, though the rows are no multiple of the batch."""
+    if task == "embedding":
+        for split, count in (("train", 64), ("validation", 50)):
+            pairs = "".join(f"{a} {b}\t{b} {a}\n" for a, b in zip(WORDS * 8, WORDS[3:] * 20, strict=False))
+            (tmp_path / f"{split}.tsv").write_text("text\tsecond\n" + "\n".join(pairs.splitlines()[:count]) + "\n")
+    # Replicas draw differently.
+    shutil.copytree(folder / "start", tmp_path / "start")
+    settings = json.loads((tmp_path / "start/config.json").read_text())
+    settings |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (tmp_path / "start/config.json").write_text(json.dumps(settings))
+    runs = {}
+    for strategy in ("single", "mirrored"):
+        config = config_of(folder, train={"steps": 20, "strategy": strategy, "evaluate_examples": 50})
+        if task == "embedding":
+            data = FinetuneDataConfig(
+                train=str(tmp_path / "train.tsv"),
+                validation=str(tmp_path / "validation.tsv"),
+                second_text_field="second",
+                max_seq_length=8,
+            )
+            head = HeadConfig(contrastive_group=8)
+            config = dataclasses.replace(config, task="embedding", data=data, head=head)
+        config = dataclasses.replace(config, init_from=str(tmp_path / "start"), classifier_dropout=0.0)
+        runs[strategy] = finetuning.run(config, str(tmp_path / strategy)), validation(tmp_path / strategy)
+    assert runs["single"][0] == pytest.approx(runs["mirrored"][0], abs=1e-4)
+    for one, two in zip(runs["single"][1], runs["mirrored"][1], strict=True):
+        assert one == pytest.approx(two, abs=1e-4)
+    weights = [load_file(tmp_path / strategy / "model/model.safetensors") for strategy in ("single", "mirrored")]
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], value, atol=2e-4, err_msg=name)
 
-    def test_seeds_have_a_mean_and_a_deviation(self, folder, tmp_path):
-        config = config_of(folder, train={"steps": 5})
-        trials.run(config, str(tmp_path), [], seeds=2)
-        told = json.loads((tmp_path / "trials.json").read_text())["trials"][0]["scores"]["accuracy"]
-        one, two = (json.loads((tmp_path / f"trials/seed+{n}/evaluation.json").read_text())["accuracy"] for n in (0, 1))
-        assert told["mean"] == pytest.approx((one + two) / 2)
-        assert told["sd"] == pytest.approx(abs(one - two) / np.sqrt(2))
-        seeds = [json.loads((tmp_path / f"trials/seed+{n}/config.json").read_text())["train"]["seed"] for n in (0, 1)]
-        assert seeds == [12345, 12346]
 
-    def test_folds_hold_every_example_out_once(self, folder, tmp_path):
-        trials.run(config_of(folder, train={"steps": 5}), str(tmp_path), [], folds=2)
-        held_out = [
-            json.loads(line)["text"]
-            for part in (0, 1)
-            for line in (tmp_path / f"trials/fold{part}of2/predictions.jsonl").read_text().splitlines()
-        ]
-        path = str(tmp_path / "trials/fold0of2")
-        with pytest.raises(InputError, match="expected a run with validation data. Received a fold"):
-            evaluation.run(path)
-        texts = [line.split("\t")[0] for line in (folder / "train.tsv").read_text().splitlines()[1:]]
-        assert sorted(held_out) == sorted(texts)
+def test_other_validation_data_is_not_taken_for_the_same(folder, tmp_path):
+    """The best evaluation so far would be one of other examples."""
+    shutil.copy(folder / "validation.tsv", tmp_path / "validation.tsv")
+    config = config_of(folder, train={"steps": 5})
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, validation=str(tmp_path / "validation.tsv"))
+    )
+    finetuning.run(config, str(tmp_path / "run"))
+    lines = (folder / "validation.tsv").read_text().splitlines(keepends=True)
+    (tmp_path / "validation.tsv").write_text("".join(lines[:40]))
+    with pytest.raises(InputError, match="expected the validation_digest that its run began with"):
+        finetuning.run(config, str(tmp_path / "run"))
 
-    def test_wrong_use_is_told(self, folder, tmp_path):
-        with pytest.raises(InputError, match="--search epochs: expected FIELD=VALUE,VALUE. Received no value."):
-            trials.run(config_of(folder), str(tmp_path), ["epochs"])
-        with pytest.raises(InputError, match="--set rate: the config has no field 'rate'"):
-            trials.run(config_of(folder), str(tmp_path), ["rate=1"])
-        with pytest.raises(InputError, match="--search steps: epochs says how many steps there are"):
-            trials.run(config_of(folder, epochs=1.0), str(tmp_path), ["steps=1,2"])
-        with pytest.raises(InputError, match="--seeds 2 --folds 2: expected one of them."):
-            trials.run(config_of(folder), str(tmp_path), [], seeds=2, folds=2)
-        with pytest.raises(InputError, match="tuning.metric=loss: expected a score of the finished models"):
-            trials.run(config_of(folder, tuning=TuningConfig(metric="loss")), str(tmp_path), [], seeds=2)
-        (tmp_path / "model").mkdir()
-        (tmp_path / "model/mine.txt").write_text("not a model's")
-        with pytest.raises(
-            InputError, match="model: expected no folder, or one of an older model. Received one with m"
-        ):
-            trials.run(config_of(folder), str(tmp_path), [], seeds=2)
-        config = config_of(folder)
-        config = dataclasses.replace(config, train=dataclasses.replace(config.train, mirror="gs://b/run"))
-        with pytest.raises(InputError, match="train.mirror=gs://b/run: expected none with --search"):
-            trials.run(config, str(tmp_path), [], seeds=2)
+
+def test_pairs_want_a_model_of_two_segments(folder, tmp_path):
+    shutil.copytree(folder / "start", tmp_path / "start")
+    tensors = load_file(tmp_path / "start/model.safetensors")
+    name = "bert.embeddings.token_type_embeddings.weight"
+    save_file({**tensors, name: tensors[name][:1].copy()}, tmp_path / "start/model.safetensors")
+    settings = json.loads((tmp_path / "start/config.json").read_text())
+    (tmp_path / "start/config.json").write_text(json.dumps({**settings, "type_vocab_size": 1}))
+    config = dataclasses.replace(config_of(folder, train={"steps": 5}), init_from=str(tmp_path / "start"))
+    finetuning.run(config, str(tmp_path / "single"))
+    pairs = dataclasses.replace(config, data=dataclasses.replace(config.data, second_text_field="text"))
+    with pytest.raises(InputError, match="expected a model for pairs of texts, with type_vocab_size 2. Received one w"):
+        finetuning.run(pairs, str(tmp_path / "pairs"))
+
+
+def test_what_follows_from_epochs_is_not_set_beside_them(command, folder, tmp_path):
+    arguments = ["--config", "configs/finetune_mrpc.py", "--workdir", tmp_path / "run"]
+    for name in ("train.steps", "train.evaluate_every", "optimizer.warmup_steps"):
+        told = command("bert_tf.finetune", *arguments, "--set", f"{name}=7")
+        assert told.returncode == 1
+        assert f"--set {name}=7: it follows from epochs=3. Expected --set epochs=none." in told.stderr
+    # Saving more often is no contradiction.
+    config = config_of(folder, epochs=2.0, train={"checkpoint_every": 3})
+    found = finetuning._resolved(config, 256)
+    assert (found.train.steps, found.train.evaluate_every, found.train.checkpoint_every) == (16, 8, 3)

@@ -60,18 +60,18 @@ class TestMultipleChoice:
         [
             ('{"text": "a", "choices": ["b"], "label": 0}', "choices: expected at least two. Received 1."),
             ('{"text": "a", "choices": "b", "label": 0}', "choices: expected a list of texts. Received: str."),
-            ('{"text": "a", "choices": ["b", "c"], "label": 2}', "expected 0 to 1 or a choice. Received: '2'."),
+            ('{"text": "a", "choices": ["b", "c"], "label": 2}', "label: expected 0 to 1 or a choice. Received: '2'."),
             ('{"text": "a", "choices": ["b", "c"]}', "expected a column 'label'"),
             (
                 '{"text": "a", "choices": ["1", "0"], "label": 0}',
-                "expected a number or a choice. Received '0', which is",
+                "label: expected a number or a choice. Received '0', which is",
             ),
         ],
     )
     def test_bad_rows(self, tmp_path, row, sentence):
         with pytest.raises(InputError) as error:
             MultipleChoice.read(DATA, write(tmp_path / "a.jsonl", row + "\n"), "data.train", labelled=True)
-        assert f"a.jsonl:1: {sentence}" in str(error.value) or sentence in str(error.value)
+        assert f"{tmp_path}/a.jsonl:1: {sentence}" in str(error.value)
 
 
 class TestEmbedding:
@@ -161,11 +161,18 @@ class TestFillMask:
         assert best["token"] == vocabulary.tokens[logits.argmax()]
         assert best["probability"] == pytest.approx(np.exp(logits.max()) / np.exp(logits).sum(), abs=1e-5)
 
-    def test_a_text_without_mask_is_refused(self, vocabulary):
+    def test_a_text_without_mask_has_no_answer_and_no_score(self, vocabulary, small_config):
         tokenizer = Tokenizer(vocabulary, keep_special_tokens=True)
+        task = FillMask(data=DATA)
         for text in ("the cat", "the " * 9 + "[MASK]"):
             with pytest.raises(InputError, match=r"x: expected \[MASK\] in the first 8 tokens. Received none."):
-                FillMask(data=DATA).rows([{"place": "x", "text": text}], tokenizer, labelled=False)
+                task.rows([{"place": "x", "text": text, "label": ["a"]}], tokenizer, labelled=True)
+        model = task.make_model(dataclasses.replace(small_config, vocab_size=len(vocabulary)))
+        for texts in (["the cat"], ["the cat", "the [MASK]"]):  # as what is served answers, and those beside it
+            examples = [{"place": "x", "text": text} for text in texts]
+            rows = task.rows(examples, tokenizer, labelled=False)
+            answers = task.answers(examples, rows, outputs_of(caller(model), rows.arrays))
+            assert [len(answer["masks"]) for answer in answers] == [0, 1][: len(texts)]
 
     def test_scores_by_hand(self):
         masks = [[{"token": token} for token in "abcde"]]

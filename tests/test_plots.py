@@ -1,6 +1,8 @@
 import json
 
+import numpy as np
 import pytest
+from matplotlib import image
 
 from bert_tf import plots
 from bert_tf.errors import InputError
@@ -37,3 +39,18 @@ def test_folders_without_a_run_are_named(tmp_path):
     write(tmp_path / "b", [{"step": 1, "split": "train", "loss": 1.0}])
     with pytest.raises(InputError, match="expected a file in a folder that exists"):
         plots.draw([str(tmp_path / "b")], str(tmp_path / "nowhere" / "x.png"))
+
+
+def test_steps_and_evaluations_show_what_each_of_them_has(tmp_path):
+    """Of two classes evaluations have F1, and steps accuracy alone."""
+    train = [{"step": s, "split": "train", "loss": 1.0, "accuracy": 0.1 * s} for s in range(1, 5)]
+    write(tmp_path / "a", [*train, {"step": 4, "split": "validation", "loss": 2.0, "accuracy": 0.5, "f1": 0.4}])
+    plots.draw([str(tmp_path / "a")], str(tmp_path / "curves.svg"))
+    told = (tmp_path / "curves.svg").read_text()
+    assert f"{tmp_path}/a accuracy" in told and f"{tmp_path}/a f1, held out" in told
+
+
+def test_the_confusion_of_a_thousand_classes_is_a_picture_still(tmp_path):
+    counts = np.eye(1000, dtype=int)
+    plots.draw_confusion(counts, [str(i) for i in range(1000)], str(tmp_path / "confusion.png"))
+    assert image.imread(tmp_path / "confusion.png").shape[0] <= 3600

@@ -13,8 +13,9 @@ from bert_tf.errors import InputError, Preempted
 from bert_tf.metrics_file import read_metrics
 from bert_tf.modeling.pretraining import BertForPreTraining
 from bert_tf.training import example_input, strategy
+from bert_tf.training.batches import Batches
 from bert_tf.training.evaluator import Evaluator
-from bert_tf.training.trainer import Batches, Trainer
+from bert_tf.training.trainer import Trainer
 
 TRAIN = TrainConfig(
     steps=6, global_batch_size=8, steps_per_loop=2, log_every=1, evaluate_every=6, checkpoint_every=3, seed=1
@@ -164,7 +165,7 @@ def test_finished_run_only_evaluates(undisturbed, small_config_module):
 
 def test_dropout_differs_between_steps_and_microbatches(small_config_module, tmp_path):
     config = dataclasses.replace(small_config_module, hidden_dropout_prob=0.5)
-    run = Run(config, tmp_path)
+    run = Run(config, tmp_path / "whole")
     batch = {name: tf.constant(x[:8]) for name, x in run.rows.items()}
     weights = [tf.convert_to_tensor(v) for v in run.trainer.model.trainable_variables]
 
@@ -177,6 +178,13 @@ def test_dropout_differs_between_steps_and_microbatches(small_config_module, tmp
 
     assert loss(0, 0) == loss(0, 0)
     assert len({loss(0, 0), loss(1, 0), loss(0, 1), loss(1, 1)}) == 4
+    # Two microbatches with the same rows: drew they alike, the sum would be twice that of one of them.
+    half = {name: x[:4] for name, x in batch.items()}
+    batch = half
+    alone = loss(0, 0)
+    batch = {name: tf.concat([x, x], axis=0) for name, x in half.items()}
+    run = Run(config, tmp_path / "parts", microbatches=2)
+    assert loss(0, 0) != pytest.approx(2 * alone, rel=1e-4)
 
 
 def test_evaluation_weighs_every_row_once(small_config_module, tmp_path):

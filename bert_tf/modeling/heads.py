@@ -24,6 +24,7 @@ class HeadModel(keras.Model):
     metric_names: tuple[str, ...] = ("loss",)
     reads_first_token_only = False  # of the encoder's output
     _with_pooler = True
+    _loss: str  # name of the only loss
 
     def __init__(self, config: BertConfig, *, dropout: float = 0.1, adapter_size: int | None = None, **kwargs):
         super().__init__(**kwargs)
@@ -45,6 +46,15 @@ class HeadModel(keras.Model):
         """Floating-point operations of the encoder's matrix products for a batch, {name: shape}."""
         *rows, length = shapes["input_word_ids"]
         return flops.encoder(self.config, rows=math.prod(rows), length=length)
+
+    def loss_weights(self, batch):
+        """{name: scalar}, see BertForPreTraining."""
+        return {self._loss: ops.sum(batch["label_weights"])}
+
+    def metric_sums(self, outputs, batch):
+        """{name: (sum, weight)}, see BertForPreTraining: of one label for each row, or each token or choice."""
+        hits = correct(outputs["logits"], batch["label_ids"]) * batch["label_weights"]
+        return {"accuracy": (ops.sum(hits), ops.sum(batch["label_weights"]))}
 
     def derived_metrics(self, means):
         """None beside the means."""
@@ -78,10 +88,6 @@ class BertForSequenceClassification(HeadModel):
         pooled = self.encoder(inputs, training=training)["pooled_output"]
         return {"logits": ops.cast(self.classifier(self.dropout(pooled, training=training)), "float32")}
 
-    def loss_weights(self, batch):
-        """{name: scalar}, see BertForPreTraining."""
-        return {self._loss: ops.sum(batch["label_weights"])}
-
     def loss_sums(self, outputs, batch):
         """{name: scalar}, see BertForPreTraining. Mean squared error, binary or softmax cross entropy."""
         logits = outputs["logits"]
@@ -95,13 +101,12 @@ class BertForSequenceClassification(HeadModel):
 
     def metric_sums(self, outputs, batch):
         """{name: (sum, weight)}, see BertForPreTraining. Of several labels, the share of decisions that are right."""
-        weights = batch["label_weights"]
         if self.problem == "regression":
             return {}
-        if self.problem == "multi_label_classification":
-            hits = ops.mean(ops.cast(ops.equal(outputs["logits"] > 0, batch["label_values"] > 0.5), "float32"), axis=-1)
-        else:
-            hits = correct(outputs["logits"], batch["label_ids"])
+        if self.problem == "single_label_classification":
+            return super().metric_sums(outputs, batch)
+        weights = batch["label_weights"]
+        hits = ops.mean(ops.cast(ops.equal(outputs["logits"] > 0, batch["label_values"] > 0.5), "float32"), axis=-1)
         return {"accuracy": (ops.sum(hits * weights), ops.sum(weights))}
 
 
@@ -116,6 +121,7 @@ class BertForTokenClassification(HeadModel):
     """
 
     metric_names = ("tagging_loss", "accuracy")
+    _loss = "tagging_loss"
     _with_pooler = False
 
     def __init__(self, config: BertConfig, *, num_labels: int, **kwargs):
@@ -126,21 +132,12 @@ class BertForTokenClassification(HeadModel):
         sequence = self.encoder(inputs, training=training)["sequence_output"]
         return {"logits": ops.cast(self.classifier(self.dropout(sequence, training=training)), "float32")}
 
-    def loss_weights(self, batch):
-        """{name: scalar}, see BertForPreTraining."""
-        return {"tagging_loss": ops.sum(batch["label_weights"])}
-
     def loss_sums(self, outputs, batch):
         """{name: scalar}, see BertForPreTraining."""
         smoothing = batch.get("label_smoothing")
         smoothing = None if smoothing is None else smoothing[:, None]
         loss = smoothed_cross_entropy(outputs["logits"], batch["label_ids"], smoothing)
-        return {"tagging_loss": ops.sum(loss * batch["label_weights"])}
-
-    def metric_sums(self, outputs, batch):
-        """{name: (sum, weight)}, see BertForPreTraining."""
-        hits = correct(outputs["logits"], batch["label_ids"]) * batch["label_weights"]
-        return {"accuracy": (ops.sum(hits), ops.sum(batch["label_weights"]))}
+        return {self._loss: ops.sum(loss * batch["label_weights"])}
 
 
 class BertForQuestionAnswering(HeadModel):
@@ -203,6 +200,7 @@ class BertForMultipleChoice(HeadModel):
     """
 
     metric_names = ("choice_loss", "accuracy")
+    _loss = "choice_loss"
     reads_first_token_only = True
 
     def __init__(self, config: BertConfig, **kwargs):
@@ -215,19 +213,10 @@ class BertForMultipleChoice(HeadModel):
         logits = ops.reshape(logits, (-1, ops.shape(inputs["input_word_ids"])[1]))
         return {"logits": ops.where(ops.max(inputs["input_mask"], axis=-1) > 0, logits, -1e9)}
 
-    def loss_weights(self, batch):
-        """{name: scalar}, see BertForPreTraining."""
-        return {"choice_loss": ops.sum(batch["label_weights"])}
-
     def loss_sums(self, outputs, batch):
         """{name: scalar}, see BertForPreTraining."""
         loss = cross_entropy(outputs["logits"], batch["label_ids"])
-        return {"choice_loss": ops.sum(loss * batch["label_weights"])}
-
-    def metric_sums(self, outputs, batch):
-        """{name: (sum, weight)}, see BertForPreTraining."""
-        hits = correct(outputs["logits"], batch["label_ids"]) * batch["label_weights"]
-        return {"accuracy": (ops.sum(hits), ops.sum(batch["label_weights"]))}
+        return {self._loss: ops.sum(loss * batch["label_weights"])}
 
 
 class BertForEmbedding(HeadModel):
@@ -244,6 +233,7 @@ class BertForEmbedding(HeadModel):
     """
 
     metric_names = ("embedding_loss",)
+    _loss = "embedding_loss"
     _with_pooler = False
 
     def __init__(
@@ -283,10 +273,6 @@ class BertForEmbedding(HeadModel):
             embedding = ops.reshape(embedding, (-1, texts, self.config.hidden_size))
         return {"embedding": embedding}
 
-    def loss_weights(self, batch):
-        """{name: scalar}, see BertForPreTraining."""
-        return {"embedding_loss": ops.sum(batch["label_weights"])}
-
     def loss_sums(self, outputs, batch):
         """{name: scalar}, see BertForPreTraining."""
         first, second = outputs["embedding"][:, 0], outputs["embedding"][:, 1]
@@ -294,7 +280,7 @@ class BertForEmbedding(HeadModel):
         if self.loss_name == "cosine":
             cosine = ops.sum(first * second, axis=-1) / ops.maximum(lengths, 1e-12)
             loss = ops.square(cosine - batch["label_values"])
-            return {"embedding_loss": ops.sum(loss * batch["label_weights"])}
+            return {self._loss: ops.sum(loss * batch["label_weights"])}
         first, second = (x / ops.maximum(ops.norm(x, axis=-1, keepdims=True), 1e-12) for x in (first, second))
         groups = (-1, self.group, self.config.hidden_size)
         scores = ops.matmul(ops.reshape(first, groups), ops.transpose(ops.reshape(second, groups), (0, 2, 1)))
@@ -303,7 +289,7 @@ class BertForEmbedding(HeadModel):
         scores = ops.where(is_real, self.scale * scores, -1e9)
         answers = ops.broadcast_to(ops.arange(self.group, dtype="int32")[None], ops.shape(scores)[:2])
         loss = ops.reshape(cross_entropy(scores, answers), (-1,))
-        return {"embedding_loss": ops.sum(loss * batch["label_weights"])}
+        return {self._loss: ops.sum(loss * batch["label_weights"])}
 
     def metric_sums(self, outputs, batch):
         """None beside the loss."""

@@ -44,16 +44,16 @@ class FillMask(Task):
         """See Task. extra: "counts", how many masks each example has in its row.
 
         Raises:
-          InputError: a text without [MASK] among the tokens that it is cut to.
+          InputError: a labelled text without [MASK] among the tokens that it is cut to.
         """
         length = self.data.max_seq_length
         arrays, cut = pack(tokenizer, [example["text"] for example in examples], max_seq_length=length)
         is_mask = arrays["input_word_ids"] == tokenizer.vocabulary[MASK]
         counts = is_mask.sum(axis=1)
         for example, count in zip(examples, counts, strict=True):
-            if not count:
+            if labelled and not count:
                 raise InputError(f"{example['place']}: expected {MASK} in the first {length} tokens. Received none.")
-        positions = np.zeros((len(examples), max(counts, default=1)), np.int32)
+        positions = np.zeros((len(examples), max(counts, default=0) or 1), np.int32)
         for row, mask in enumerate(is_mask):
             positions[row, : counts[row]] = np.flatnonzero(mask)
         arrays["masked_lm_positions"] = positions

@@ -53,19 +53,26 @@ class MultipleChoice(Task):
                         "number of one choice and the text of another."
                     )
                 example["label"] = numbers.index(label) if label in numbers else choices.index(label)
+                if not choices[example["label"]]:
+                    raise InputError(
+                        f"{place}: {data.label_field}: expected a choice with text. Received an empty one."
+                    )
             examples.append(example)
         return examples
 
     def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
         """See Task. Arrays are [examples, choices, length]; fewer choices than most have are filled up with nothing."""
         length, most = self.data.max_seq_length, max((len(e["choices"]) for e in examples), default=2)
-        places = [(row, k) for row, example in enumerate(examples) for k in range(len(example["choices"]))]
+        # An empty choice is none, as it is to what is served.
+        places = [
+            (row, k) for row, example in enumerate(examples) for k, choice in enumerate(example["choices"]) if choice
+        ]
         firsts = [examples[row]["text"] for row, _ in places]
         seconds = [f"{examples[row].get('stem', '')} {examples[row]['choices'][k]}".strip() for row, k in places]
         packed, cut = pack(tokenizer, firsts, seconds, max_seq_length=length)
         arrays: dict[str, np.ndarray] = {name: np.zeros((len(examples), most, length), np.int32) for name in INPUTS}
         for name in INPUTS:
-            arrays[name][tuple(np.array(places).reshape(-1, 2).T)] = packed[name]
+            arrays[name][tuple(np.array(places, np.int64).reshape(-1, 2).T)] = packed[name]
         if labelled:
             arrays["label_ids"] = np.array([example["label"] for example in examples], np.int32)
             arrays["label_weights"] = np.ones(len(examples), np.float32)

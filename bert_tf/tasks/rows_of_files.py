@@ -111,7 +111,7 @@ def _tsv_rows(file, path: str) -> Iterator[tuple[str, dict]]:
         cells = line.rstrip("\r\n").split("\t")
         if header is None:
             header = cells
-        else:
+        elif cells != [""] or len(header) == 1:  # an empty line is a row where there is one column
             yield f"{path}:{number}", _by_column(header, cells, f"{path}:{number}")
 
 

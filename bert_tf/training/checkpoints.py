@@ -5,6 +5,7 @@ metrics.jsonl tells yet; its metadata hold the step and how many batches were sk
 in its dropout follows from these two, so nothing else has to be kept.
 """
 
+import contextlib
 import math
 import os
 import re
@@ -117,22 +118,30 @@ class Checkpoints:
     def rewind(self, count: int, barrier: Callable[[], None]) -> State:
         """Restores the `count`-th checkpoint from the end, 1 for the latest, and forgets those behind it.
 
+        Of fewer it is the first, and of one that cannot be read the one before it.
+
         Args:
           barrier: returns when all workers have called it, so that all see the same files.
 
         Raises:
-          InputError: there are not so many.
+          InputError: there is none.
         """
         self.wait()
         barrier()
         steps = self.steps()
         barrier()
-        if len(steps) < count:
-            raise InputError(f"{self._folder}: expected {count} checkpoints to go back. Received {len(steps)}.")
-        if self._is_writer:
-            for step in steps[len(steps) - count + 1 :]:
-                os.remove(self._path(step))
-        return self._restore(steps[-count])
+        for step in reversed(steps[: max(1, len(steps) - count + 1)]):
+            try:
+                state = self._restore(step)
+            except _READ_ERRORS as error:
+                self._put_aside(self._path(step), error)
+                continue
+            if self._is_writer:
+                for newer in steps[steps.index(step) + 1 :]:
+                    with contextlib.suppress(FileNotFoundError):  # it was put aside
+                        os.remove(self._path(newer))
+            return state
+        raise InputError(f"{self._folder}: expected a checkpoint to go back to. Received none.")
 
     def _restore(self, step: int) -> State:
         tensors, metadata = _read(self._path(step), [*self._variables, _PENDING])

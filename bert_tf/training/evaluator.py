@@ -19,14 +19,12 @@ class Selection:
 
     Attributes:
       metric: name of a metric.
-      minimizes: whether less of it is better.
       patience: evaluations without a better one after which a run ends; None for no end before the last step.
       score: the model's outputs for all validation rows, {name: [rows, ...]} in their order -> more metrics. None: the
         outputs are not even gathered.
     """
 
     metric: str = "loss"
-    minimizes: bool = True
     patience: int | None = None
     score: Callable[[dict[str, np.ndarray]], dict[str, float]] | None = None
 
@@ -38,7 +36,12 @@ class Selection:
         """
         if self.metric not in metrics:
             raise InputError(f"tuning.metric={self.metric}: expected one of {', '.join(metrics)}.")
-        return metrics[self.metric] if self.minimizes else -metrics[self.metric]
+        return metrics[self.metric] if less_is_better(self.metric) else -metrics[self.metric]
+
+
+def less_is_better(metric: str) -> bool:
+    """Of losses and errors; of all other metrics more is."""
+    return metric.endswith(("loss", "error"))
 
 
 class Evaluator:

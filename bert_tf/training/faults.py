@@ -3,17 +3,14 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from bert_tf.config import TrainConfig
 from bert_tf.errors import InputError, Preempted
+from bert_tf.training.batches import Batches
 from bert_tf.training.strategy import Worker
-
-if TYPE_CHECKING:  # the trainer imports this module
-    from bert_tf.training.trainer import Batches
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|OOM when allocating|exceeds? .*memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
 _PEER_LOST = re.compile(r"connect|unavailable|peer|socket|heartbeat|abort|cancel", re.IGNORECASE)
@@ -32,7 +29,7 @@ class NonFiniteError(Exception):
 
 
 def check_finite(
-    names: Sequence[str], sums: np.ndarray, step: int, first_batch: int, batches: "Batches", *, scaled: bool
+    names: Sequence[str], sums: np.ndarray, step: int, first_batch: int, batches: Batches, *, scaled: bool
 ) -> None:
     """Looks at what some steps told.
 

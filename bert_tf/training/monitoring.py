@@ -7,6 +7,7 @@ import time
 
 import tensorflow as tf
 
+from bert_tf import whole_file
 from bert_tf.errors import StorageError
 
 _SHORT = {
@@ -90,6 +91,5 @@ def _keep_lines(path: str, last_step: int, *, drop_last_evaluation: bool) -> Non
                     kept.append(line)
             except json.JSONDecodeError:
                 continue
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
+    with whole_file.replacing(path) as file:
         file.writelines(kept)
-    os.replace(path + ".tmp", path)

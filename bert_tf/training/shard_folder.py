@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -10,12 +11,13 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from bert_tf import record_files, records
+from bert_tf import config_io, record_files, records, whole_file
 from bert_tf.errors import InputError
 from bert_tf.tokenizer_config import TokenizerConfig
 from bert_tf.vocabulary import Vocabulary
 
 _RECORDS_AT_ONCE = 4096
+_SHARDS = "shards.json"  # in a workdir: of what it learns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,12 +187,24 @@ def _unparsed(serialized: Sequence[bytes], layout: records.RecordLayout) -> tupl
     return None
 
 
-def settle_vocabulary(folder: ShardFolder, workdir: str) -> None:
-    """Keeps the vocabulary in the workdir; a resumed run whose shards were made anew with another one is refused."""
+def settle(folder: ShardFolder, workdir: str) -> None:
+    """Keeps the vocabulary in the workdir, and which shards they are: others would continue another sequence.
+
+    Raises:
+      InputError: the shards were made anew since the run began.
+    """
     path = os.path.join(workdir, records.VOCABULARY)
     if os.path.exists(path):
         check_vocabulary(folder, "data.train", Vocabulary.load(path), f"the run in {workdir}")
-        return
-    with open(path + ".tmp", "wb") as file:
-        file.write(folder.vocabulary.serialize())
-    os.replace(path + ".tmp", path)
+    else:
+        with whole_file.replacing(path, "wb") as file:
+            file.write(folder.vocabulary.serialize())
+    path = os.path.join(workdir, _SHARDS)
+    digest = hashlib.sha256("".join(shard["name"] + shard["sha256"] for shard in folder.split("train")).encode())
+    if not os.path.exists(path):
+        whole_file.write_json(path, {"sha256": digest.hexdigest()})
+    elif config_io.read_json(path).get("sha256") != digest.hexdigest():
+        raise InputError(
+            f"data.train={folder.path}: expected the shards that the run in {workdir} began with. Received others, "
+            "made anew since then. Take another --workdir, or give those shards to resume."
+        )

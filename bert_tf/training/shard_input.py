@@ -6,14 +6,16 @@ each. So batch b begins at row b * rows of each reader's own endless sequence, a
 holds it; a worker runs some of the readers, and the batches do not depend on how many workers there are.
 """
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from bert_tf import records
+from bert_tf.config import PretrainConfig
 from bert_tf.errors import InputError
 from bert_tf.training import dynamic_masking
 from bert_tf.training.dynamic_masking import Masking
@@ -195,6 +197,24 @@ def validation_batches(
 
     dataset = tf.data.Dataset.zip((tf.data.Dataset.counter(), dataset.batch(global_batch_size, drop_remainder=True)))
     return _finished(dataset.map(parse, num_parallel_calls=2))
+
+
+def validation_of(config: PretrainConfig, folder: ShardFolder, field: str) -> Callable[[Worker], tf.data.Dataset]:
+    """worker -> the validation batches of a pretraining run, whose config's `field` names the folder."""
+    return functools.partial(
+        validation_batches,
+        folder,
+        field,
+        global_batch_size=config.train.global_batch_size,
+        examples=config.train.evaluate_examples,
+        seed=config.train.seed,
+        masking=masking_of(config, folder),
+    )
+
+
+def masking_of(config: PretrainConfig, folder: ShardFolder) -> Masking:
+    """How a run masks rows of shards that have no masks."""
+    return Masking(folder.vocabulary, config.data.masked_lm_prob, config.data.max_predictions_per_seq)
 
 
 def _with_next_sentence(batch: dict[str, tf.Tensor], layout: records.RecordLayout) -> dict[str, tf.Tensor]:

@@ -39,12 +39,7 @@ def create(name: str) -> tf.distribute.Strategy:
     """
     gpus = tf.config.list_physical_devices("GPU")
     if name == "auto":
-        if _has_tpu():
-            name = "tpu"
-        elif os.environ.get("TF_CONFIG"):
-            name = "multi_worker"
-        else:
-            name = "mirrored" if len(gpus) > 1 else "single"
+        name = _one_of_several() or ("mirrored" if len(gpus) > 1 else "single")
     if name == "tpu":
         return _tpu()
     if name == "multi_worker":
@@ -74,7 +69,7 @@ def this_worker(name: str) -> Worker:
       InputError: TF_CONFIG is not what TensorFlow's documentation describes, or has parameter servers.
     """
     text = os.environ.get("TF_CONFIG", "")
-    if name not in ("auto", "multi_worker") or (name == "auto" and (not text or _has_tpu())):
+    if name != "multi_worker" and not (name == "auto" and _one_of_several() == "multi_worker"):
         return Worker()
     example = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
     expected = f"train.strategy={name}: expected TF_CONFIG like {example}, the same cluster on every worker."
@@ -90,6 +85,13 @@ def this_worker(name: str) -> Worker:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{expected} Received: {text[:200]}.") from None
     raise InputError(f"{expected} Received a cluster with {other[0]!r}.")
+
+
+def _one_of_several() -> str | None:
+    """What auto is where there is more than this host's CPU and GPUs; None where there is not."""
+    if _has_tpu():
+        return "tpu"
+    return "multi_worker" if os.environ.get("TF_CONFIG") else None
 
 
 def _has_tpu() -> bool:

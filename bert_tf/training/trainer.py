@@ -1,7 +1,6 @@
 """The training loop: steps on the device (bert_tf/training/device_loop.py), evaluations, checkpoints, what is told."""
 
 import contextlib
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ import tensorflow as tf
 from bert_tf.config import OptimizerConfig, TrainConfig
 from bert_tf.errors import InputError, Preempted
 from bert_tf.training import faults, throughput
+from bert_tf.training.batches import Batches
 from bert_tf.training.checkpoints import Checkpoints, State
 from bert_tf.training.device_loop import STOP, TOKENS, DeviceLoop
 from bert_tf.training.evaluator import Evaluator, Selection, summarize
@@ -22,25 +22,6 @@ from bert_tf.training.stop_request import StopRequest
 from bert_tf.training.strategy import Worker, distributed
 
 _REWINDS_AT_MOST = 10  # in one process; a run that meets more is not helped by skipping batches
-
-
-@dataclasses.dataclass(frozen=True)
-class Batches:
-    """Where a run's batches come from.
-
-    Attributes:
-      training: first batch and worker -> the worker's part of the endless stream of global batches from there on.
-      validation: worker -> its part of a finite stream; None: no evaluation.
-      sources: first batch and number of batches -> where they were read, in words.
-      damage: the same -> what is wrong with the files that hold them, None if nothing is found.
-      validation_damage: likewise, of the validation data.
-    """
-
-    training: Callable[[int, Worker], tf.data.Dataset]
-    validation: Callable[[Worker], tf.data.Dataset] | None
-    sources: Callable[[int, int], str]
-    damage: Callable[[int, int], str | None] = lambda first, count: None
-    validation_damage: Callable[[], str | None] = lambda: None
 
 
 class Trainer:
@@ -161,7 +142,10 @@ class Trainer:
             if batches.validation is None:
                 return {}
             with self._explained("the last evaluation", batches.validation_damage):
-                return self._evaluator.evaluate(batches.validation) or {}
+                found = self._evaluator.evaluate(batches.validation, lambda: stop.received)
+            if found is None:
+                raise Preempted(f"SIGTERM: step {step} of {config.steps} was saved. Give the same command to go on.")
+            return found
         monitor = None
         if worker.is_chief:
             monitor = Monitor(
