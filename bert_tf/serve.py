@@ -27,6 +27,11 @@ def main(_) -> None:
     else:
         received = f"--model_name {values.model_name!r} and --model_base_path {values.model_base_path!r}"
         raise InputError(f"Expected --model_name and --model_base_path, or --model_config_file. Received: {received}.")
+    if values.batching_parameters_file and not values.enable_batching:
+        raise InputError(
+            f"--batching_parameters_file {values.batching_parameters_file}: expected --enable_batching with it. "
+            "Received it alone."
+        )
     batching_config = None
     if values.enable_batching:
         path = values.batching_parameters_file

@@ -77,11 +77,11 @@ def examples(name: str, count: int) -> list[dict]:
         if name == "question_answering":
             example |= {"text": " ".join(other.split()[:12]), "context": text}
         elif name == "multiple_choice":
-            example |= {"choices": [other or "nothing", "the second", "a third one"], "stem": "It is"}
+            example |= {"choices": [other, "the second", "a third one"], "stem": "It is"}
         elif name in ("regression", "next_sentence"):
             example |= {"second_text": other}
         elif name == "fill_mask":
-            example["text"] = f"[MASK] {text} [MASK]"
+            example["text"] = f"[MASK] {text} [MASK]" if number != 3 else text
         made.append(example)
     return made
 

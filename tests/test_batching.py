@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from bert_tf.errors import InputError
-from bert_tf.serving import batching, models
+from bert_tf.serving import batching, models, rest_json
 from bert_tf.serving.request_error import RequestError
 from bert_tf.serving.version import Version
 from tests import served_models
@@ -45,6 +45,9 @@ def test_a_model_of_others_whose_outputs_have_no_rows(tmp_path):
     assert [float(row["total"]) for row in found] == [0.0, 1.0, 2.0, 3.0]
     assert all(row["table"].shape == (7,) for row in found)
     runner.stop()
+    assert rest_json.predictions(found[0], by_row=False) == {"outputs": {"total": 0.0, "table": list(range(7))}}
+    with pytest.raises(RequestError, match='expected outputs of one batch size for "instances"'):
+        rest_json.predictions(found[0], by_row=True)
 
 
 def test_requests_that_wait_together_run_together(exported):

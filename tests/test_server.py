@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import urllib.error
 import urllib.request
 
@@ -127,13 +128,31 @@ def test_rest_errors(served):
     for body in ({**named, "examples": []}, {**named, "examples": [{"words": "a"}]}, {"examples": [{"text": "a"}]}):
         assert served.refused(classify, body)[0] == 400
     assert served.refused("/v1/models/two/labels/x:predict", {"instances": ["a"]})[0] == 400
-    for unknown in ("/v1/models/nobody:predict", "/v1/models/two/versions/9:predict", "/v1/models/two:dance", "/v2"):
+    for unknown in ("/v1/models/nobody:predict", "/v1/models/two/versions/9:predict", "/v2"):
         assert served.refused(unknown, {"instances": ["a"]})[0] == 404
+    # As TF Serving calls a path that begins like its own.
+    for wrong in ("/v1/models/two:dance", f"/v1/models/two/versions/{'9' * 5000}:predict", "/v1/models/two/metadata"):
+        code, error = served.refused(wrong, {"instances": ["a"]})
+        assert code == 400 and error.startswith("Malformed request: ")
     assert served.refused("/v1/models/nobody")[0] == 404
+    choices = {"inputs": {"text": ["a"], "stem": ["It"], "choices": [["a"] * 5000]}}
+    code, error = served.refused("/v1/models/multiple_choice:predict", choices)
+    assert code == 400 and "expected at most 4096 strings, received 5000" in error
     code, error = served.refused(path, json.dumps({"instances": ["a" * 10_000_000]}).encode())
     assert code == 413 and "expected a body of at most 8388608 bytes" in error
     # A megabyte is not too much; it is cut as every text is.
     assert len(served.post(path, {"instances": ["word " * 200_000]})["predictions"]) == 1
+
+
+def test_a_body_that_nobody_reads_is_not_the_next_request(served):
+    host, port = served.rest.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while piece := connection.recv(4096):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200") and answer.count(b"HTTP/1.1") == 1 and b"Connection: close" in answer
 
 
 def test_grpc_errors(served):
@@ -186,10 +205,11 @@ def test_grpc_errors(served):
 
 def test_metrics_and_health(served):
     served.post("/v1/models/two:predict", {"instances": ["a"]})
+    assert served.refused("/v1/models/stranger:predict", b"{")[0] == 404
     text = urllib.request.urlopen(f"http://{served.rest}/monitoring/prometheus/metrics", timeout=30).read().decode()
     assert re.search(r':tensorflow:serving:request_count\{model_name="two",status="OK"\} \d', text)
     assert ":tensorflow:serving:request_latency_bucket" in text
-    assert 'model_name="nobody"' not in text
+    assert 'model_name="nobody"' not in text and 'model_name="stranger"' not in text
     assert urllib.request.urlopen(f"http://{served.rest}/healthz", timeout=30).read() == b"ok\n"
 
 

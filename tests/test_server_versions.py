@@ -12,10 +12,12 @@ import grpc
 import numpy as np
 import pytest
 from tensorflow_serving.apis import (
+    get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
 )
 
+from bert_tf.errors import InputError
 from bert_tf.serving import models, saved_model
 from bert_tf.serving.client import Client, ServingError
 from bert_tf.serving.request_error import RequestError
@@ -70,17 +72,82 @@ def test_a_killed_export_leaves_the_old_version_serving(exported, tmp_path):
     assert saved_model.export(str(exported / "models/classification"), str(tmp_path / "model")).endswith("/2")
 
 
+def test_a_broken_version_has_a_status_of_either_api(exported, tmp_path):
+    shutil.copytree(exported / "served/classification/1", tmp_path / "model/1")
+    (tmp_path / "model/2").mkdir()
+    (tmp_path / "models.config").write_text(
+        f'model_config_list {{ config {{ name: "labels" base_path: "{tmp_path / "model"}" '
+        "model_version_policy { all {} } } }"
+    )
+    with running("--model_config_file", tmp_path / "models.config") as server:
+        broken, good = server.get("/v1/models/labels")["model_version_status"]
+        assert (broken["version"], broken["state"]) == ("2", "END") and broken["status"]["error_message"]
+        assert broken["status"]["error_code"] == "UNKNOWN"
+        assert (good["version"], good["state"], good["status"]["error_code"]) == ("1", "AVAILABLE", "OK")
+        assert server.get("/v1/models/labels/versions/2")["model_version_status"] == [broken]
+        with grpc.insecure_channel(server.grpc) as channel:
+            stub = model_service_pb2_grpc.ModelServiceStub(channel)
+            request = get_model_status_pb2.GetModelStatusRequest()
+            request.model_spec.name = "labels"
+            states = stub.GetModelStatus(request, timeout=30).model_version_status
+            assert [(s.version, s.state) for s in states] == [(2, 50), (1, 30)]
+            assert states[0].status.error_code == 2
+            assert states[0].status.error_message == broken["status"]["error_message"]
+
+
+def test_a_model_without_a_version_is_told(command, tmp_path):
+    (tmp_path / "model/1").mkdir(parents=True)
+    told = command("bert_tf.serve", "--model_name", "labels", "--model_base_path", str(tmp_path / "model"))
+    assert told.returncode == 1
+    assert "expected numbered versions as bert_tf.export writes them. Received one that fails: " in told.stderr
+    told = command("bert_tf.serve", "--model_name", "labels", "--model_base_path", str(tmp_path))
+    assert told.returncode == 1 and told.stderr.strip().endswith("Received none.")
+
+
+def test_the_limits_of_a_request_are_flags(exported):
+    """A body that is too large and a time that is too short are refused as TF Serving refuses them."""
+    arguments = ["--model_name", "words", "--model_base_path", exported / "served/fill_mask"]
+    with running(*arguments, "--max_request_bytes", 10_000, "--rest_api_timeout_in_ms", 1) as server:
+        code, error = server.refused("/v1/models/words:predict", {"instances": ["a" * 20_000]})
+        assert code == 413 and "expected a body of at most 10000 bytes" in error
+        # Some hundred words, each of thirty thousand.
+        code, error = server.refused("/v1/models/words:predict", {"instances": ["[MASK] " * 20] * 20})
+        assert code == 504 and "no answer within 0.001 s" in error
+
+
+def test_batching_parameters_want_batching(command, tmp_path):
+    (tmp_path / "batching").write_text("max_batch_size { value: 4 }")
+    arguments = [
+        "--model_name",
+        "x",
+        "--model_base_path",
+        tmp_path,
+        "--batching_parameters_file",
+        tmp_path / "batching",
+    ]
+    told = command("bert_tf.serve", *arguments)
+    assert told.returncode == 1 and "expected --enable_batching with it. Received it alone." in told.stderr
+
+
+def test_ports_that_are_taken_are_told(command, exported):
+    arguments = ["--model_name", "labels", "--model_base_path", exported / "served/classification"]
+    with running(*arguments) as server:
+        port = server.rest.rsplit(":", 1)[1]
+        told = command("bert_tf.serve", *arguments, "--port", 0, "--rest_api_port", port)
+    assert told.returncode == 1 and f"--rest_api_port {port}: expected free ports. Received: " in told.stderr
+
+
 def test_a_broken_version_is_told_and_the_old_one_goes_on(exported, tmp_path, capsys):
     shutil.copytree(exported / "served/classification/1", tmp_path / "1")
-    (tmp_path / "2").mkdir()
     model = models.Model(models.ModelConfig("labels", str(tmp_path)))
     model.refresh()
-    with pytest.raises(RequestError, match="Servable not found"):
-        model.version(1)  # it is not wanted where there is a newer one, broken or not
-    model = models.Model(models.ModelConfig("labels", str(tmp_path), latest=2))
-    model.refresh()
-    assert model.version().number == 1
-    assert "version 2 could not be loaded" in capsys.readouterr().out
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2/saved_model.pb").write_bytes(b"broken")
+    for _ in range(7):
+        model.refresh()
+        assert model.version().number == 1
+    # While nothing changes it is tried five times and no more.
+    assert capsys.readouterr().out.count("version 2 could not be loaded") == 5
     assert [(number, state) for number, state, _ in model.states()] == [(2, 50), (1, 30)]  # END, AVAILABLE
     ((number, state, reason),) = model.states(2)
     assert (number, state) == (2, 50) and reason
@@ -88,6 +155,43 @@ def test_a_broken_version_is_told_and_the_old_one_goes_on(exported, tmp_path, ca
         model.states(3)
     with pytest.raises(RequestError, match="Specific\\(labels, 2\\)"):
         model.version(2)
+    # What changes is tried again, and takes over once it is whole.
+    shutil.rmtree(tmp_path / "2")
+    shutil.copytree(exported / "served/classification/1", tmp_path / "2")
+    model.refresh()
+    assert [(number, state) for number, state, _ in model.states()] == [(2, 30)]
+    # Without the newest, the one before it comes back; of a broken one that is gone nothing is told.
+    shutil.rmtree(tmp_path / "2")
+    (tmp_path / "3").mkdir()
+    model.refresh()
+    (tmp_path / "3").rmdir()
+    model.refresh()
+    assert [(number, state) for number, state, _ in model.states()] == [(1, 30)]
+
+
+def test_a_version_made_anew_under_its_number_is_taken_up(exported, tmp_path, capsys):
+    shutil.copytree(exported / "served/classification/1", tmp_path / "1")
+    model = models.Model(models.ModelConfig("labels", str(tmp_path)))
+    model.refresh()
+    first = model.version()
+    shutil.rmtree(tmp_path / "1")
+    model.refresh()
+    assert model.version() is first  # until another one is there
+    shutil.copytree(exported / "served/regression/1", tmp_path / "1")
+    model.refresh()
+    assert model.version() is not first and "second_text" in model.version().input_names("")
+    capsys.readouterr()
+    model.refresh()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_name_stands_once(tmp_path):
+    path = tmp_path / "models.config"
+    for names in (("a", "b", "a"), ("",)):
+        configs = "".join(f'config {{ name: "{name}" base_path: "/x" }}' for name in names)
+        path.write_text(f"model_config_list {{ {configs} }}")
+        with pytest.raises(InputError, match=f"expected a name of its own for each model. Received: {names[0]!r}"):
+            models.read_config(str(path))
 
 
 def test_reload_by_request(exported, tmp_path):
@@ -109,7 +213,8 @@ def test_reload_by_request(exported, tmp_path):
         with pytest.raises(grpc.RpcError, match="expected numbered versions"):
             stub.HandleReloadConfigRequest(both, timeout=60)
         assert server.get("/v1/models/a") and server.refused("/v1/models/a/labels/new")[0] == 400
-        stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=60)
+        with pytest.raises(grpc.RpcError, match="expected a model_config_list"):
+            stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=60)
         assert server.get("/v1/models/a")
         config.base_path = str(tmp_path / "a")
         stub.HandleReloadConfigRequest(request, timeout=60)

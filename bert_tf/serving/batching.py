@@ -14,6 +14,7 @@ from bert_tf.serving.request_error import RequestError, invalid
 from bert_tf.serving.version import Arrays, Version
 
 _MOST_ROWS = 256  # of a request where requests are not batched: a small body could ask for all the memory there is
+_MOST_STRINGS = 4096  # likewise, of all rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +131,10 @@ class Runner:
         request = _Waiting(version, signature, fitting, concurrent.futures.Future())
         if request.rows > self._most_rows:
             raise invalid(f"expected at most {self._most_rows} rows, received {request.rows}")
+        # Each string becomes a row of the model, and a row may hold several, such as choices.
+        strings = max((value.size for value in fitting.values() if value.dtype == object), default=0)
+        if strings > _MOST_STRINGS:
+            raise invalid(f"expected at most {_MOST_STRINGS} strings, received {strings}")
         self._add(request)
         try:
             return request.future.result(timeout)

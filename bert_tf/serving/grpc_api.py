@@ -107,10 +107,10 @@ class Services(prediction_service_pb2_grpc.PredictionServiceServicer, model_serv
 
     def HandleReloadConfigRequest(self, request, context):  # noqa: N802
         def answer() -> model_management_pb2.ReloadConfigResponse:
+            if not request.config.HasField("model_config_list"):
+                raise invalid("expected a model_config_list, the only kind that HandleReloadConfigRequest knows")
             try:
-                configs = models_lib.of_proto(request.config)
-                if configs:  # nothing asked, nothing done
-                    self._models.replace(configs)
+                self._models.replace(models_lib.of_proto(request.config))
             except InputError as error:
                 raise invalid(str(error)) from None
             return model_management_pb2.ReloadConfigResponse()

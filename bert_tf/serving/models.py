@@ -13,7 +13,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from bert_tf.errors import InputError
 from bert_tf.serving.request_error import RequestError, invalid, not_found
 from bert_tf.serving.saved_model import versions
-from bert_tf.serving.version import Version
+from bert_tf.serving.version import Version, content_of
 
 _LOAD_TRIES = 5  # of a folder that does not change; one that does is still being copied
 _State = get_model_status_pb2.ModelVersionStatus
@@ -65,7 +65,15 @@ def read_config(path: str) -> list[ModelConfig]:
 
 
 def of_proto(config: model_server_config_pb2.ModelServerConfig) -> list[ModelConfig]:
-    """The models of a ModelServerConfig."""
+    """The models of a ModelServerConfig.
+
+    Raises:
+      InputError: a name stands there twice, or is empty.
+    """
+    names = [model.name for model in config.model_config_list.config]
+    for name in names:
+        if not name or names.count(name) > 1:
+            raise InputError(f"model_config_list: expected a name of its own for each model. Received: {name!r}.")
     return [
         ModelConfig(
             model.name,
@@ -89,20 +97,7 @@ class _Failure:
     reason: str
 
     def is_final(self, path: str) -> bool:
-        return self.tries >= _LOAD_TRIES and self.content == _content(path)
-
-
-def _content(path: str) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of a folder's files."""
-    found = []
-    for folder, _, names in os.walk(path):
-        for name in names:
-            try:
-                status = os.stat(os.path.join(folder, name))
-            except OSError:  # it was renamed meanwhile
-                continue
-            found.append((os.path.join(folder, name), status.st_size, status.st_mtime_ns))
-    return sorted(found)
+        return self.tries >= _LOAD_TRIES and self.content == content_of(path)
 
 
 class Model:
@@ -120,8 +115,12 @@ class Model:
     def loaded(self, config: ModelConfig) -> dict[int, Version]:
         """The versions that a config asks for, as far as they can be loaded; nothing that is served changes."""
         found = {}
-        for number, path in config.wanted().items():
-            version = self._versions.get(number) or self._load(config, number, path)
+        wanted = config.wanted()
+        self._failures = {number: failure for number, failure in self._failures.items() if number in wanted}
+        for number, path in wanted.items():
+            version = self._versions.get(number)
+            if version is None or version.content != content_of(path):  # or it was made anew under the same number
+                version = self._load(config, number, path) or version
             if version is not None:
                 found[number] = version
         return found
@@ -130,7 +129,7 @@ class Model:
         failure = self._failures.get(number)
         if failure is not None and failure.is_final(path):
             return None
-        content = _content(path)
+        content = content_of(path)
         try:
             version = Version(path, number)
         # Whatever is wrong with a version, those that are served must go on.
@@ -146,9 +145,10 @@ class Model:
 
     def serve(self, config: ModelConfig, found: dict[int, Version]) -> None:
         """Serves these versions and no others."""
-        for number in sorted(set(found) ^ set(self._versions)):
-            does = "is served" if number in found else "is not served any more"
-            print(f"{config.name}: version {number} {does}", flush=True)
+        for number in sorted({*found, *self._versions}):
+            if found.get(number) is not self._versions.get(number):
+                does = "is served" if number in found else "is not served any more"
+                print(f"{config.name}: version {number} {does}", flush=True)
         self.config, self._versions = config, found
 
     def refresh(self) -> None:
@@ -185,7 +185,8 @@ class Model:
           RequestError: there is no such version.
         """
         found = [(version, _State.AVAILABLE, "") for version in self._versions]
-        found += [(version, _State.END, failure.reason) for version, failure in self._failures.items()]
+        failures = ((number, failure) for number, failure in self._failures.items() if number not in self._versions)
+        found += [(number, _State.END, failure.reason) for number, failure in failures]
         if label:
             number = self._labelled(label)
         if number is not None:
@@ -234,7 +235,13 @@ class Models:
                 model = self._models.get(config.name)
                 if model is None or model.config.base_path != config.base_path:
                     model = Model(config)
-                found = model.loaded(config)
+                try:
+                    found = model.loaded(config)
+                except OSError as error:
+                    raise InputError(
+                        f"--model_base_path {config.base_path}: expected a folder that can be read. Received: "
+                        f"{error.strerror}."
+                    ) from None
                 if not found:
                     failed = [reason for _, _, reason in model.states() if reason]
                     raise InputError(

@@ -19,10 +19,11 @@ from bert_tf.serving.request_error import RequestError, invalid, not_found, too_
 from bert_tf.serving.version import Version
 
 _PATH = re.compile(
-    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+    r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?"
     r"(?P<metadata>/metadata)?(?::(?P<verb>predict|classify|regress))?"
 )
 _JSON = "application/json"
+_PATIENCE = 30.0  # seconds
 _MOST_DRAINED, _PIECE = 64 * 2**20, 2**16  # bytes of a body that is too large
 _State = get_model_status_pb2.ModelVersionStatus.State
 
@@ -63,11 +64,12 @@ class Api:
         """Predictions, classifications and regressions; `read` gives the body."""
         match = _PATH.fullmatch(_plain(path))
         name, verb = (match["name"], match["verb"]) if match else ("", "")
-        with self._metrics.request(name, f"REST {verb or 'POST'}"):
+        # Names that nobody serves would fill the memory of who collects them.
+        with self._metrics.request(name if name in self._models.names() else "", f"REST {verb or 'POST'}"):
             body = read()  # whatever is wrong with the path, or the next request would begin with it
             parts = self._parts(path)
             if not verb or parts["metadata"]:
-                raise not_found(f"expected /v1/models/NAME:predict, received {path}")
+                raise invalid(f"Malformed request: POST {path}")
             version = self._version(parts)
             request = rest_json.parse(body)
             signature = request.get("signature_name", "")
@@ -86,8 +88,9 @@ class Api:
     def _parts(self, path: str) -> dict[str, str]:
         """What a path is made of; \"\" for what it does not have."""
         match = _PATH.fullmatch(_plain(path))
-        if match is None:
-            raise not_found(f"Malformed request: {path}")
+        if match is None:  # as TF Serving has it, which knows nothing but /v1/
+            error = invalid if path.startswith("/v1/") else not_found
+            raise error(f"Malformed request: {path}")
         return match.groupdict("")
 
     def _version(self, parts: dict[str, str]) -> Version:
@@ -128,7 +131,7 @@ def _dumped(value) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def handler(api: Api, max_request_bytes: int, timeout: float) -> type[http.server.BaseHTTPRequestHandler]:
+def handler(api: Api, max_request_bytes: int) -> type[http.server.BaseHTTPRequestHandler]:
     """A class of request handlers for http.server."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -136,10 +139,12 @@ def handler(api: Api, max_request_bytes: int, timeout: float) -> type[http.serve
         disable_nagle_algorithm = True
 
         def setup(self):
-            self.timeout = timeout  # of a client that begins a request and does not end it, or stays idle
+            self.timeout = _PATIENCE  # with a client that begins a request and does not end it, or stays idle
             super().setup()
 
         def do_GET(self):  # noqa: N802 - the library's name
+            if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+                self.close_connection = True  # or a body that nobody reads would be the next request
             with self.server.busy():
                 self._answer(lambda: api.get(self.path))
 

@@ -1,5 +1,6 @@
 """Model directory -> versioned SavedModel that takes strings and needs no Python."""
 
+import contextlib
 import errno
 import importlib.metadata
 import json
@@ -7,11 +8,12 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
-from bert_tf.errors import InputError
+from bert_tf.errors import InputError, StorageError
 from bert_tf.serving import gate, tflite, warm_up
 from bert_tf.serving.graph_rows import MAX_ROWS_OF_A_TEXT
 from bert_tf.serving.layout import lay_out
@@ -49,16 +51,11 @@ def export(
     """
     if tflite_dtype != "none" and dtype != "float32":
         raise InputError(f"--tflite {tflite_dtype}: expected --dtype float32, for TensorFlow Lite. Received: {dtype}.")
-    try:
-        os.makedirs(output, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output {output}: expected a folder for versions. Received: {error.strerror}.") from None
     loaded = load(model_directory, task=task, dtype=dtype)
-    trained = signatures(loaded.task, loaded.model, loaded.tokenizer)
-    requests = warm_up.requests(loaded.task, trained)
-    expected = gate.answers_here(trained, requests)
-    temporary = tempfile.mkdtemp(prefix=".export.", suffix=".tmp", dir=output)
-    try:
+    with _new_version(output) as temporary:
+        trained = signatures(loaded.task, loaded.model, loaded.tokenizer)
+        requests = warm_up.requests(loaded.task, trained)
+        expected = gate.answers_here(trained, requests)
         if tflite_dtype != "none":  # from the plain network, whose GELU TensorFlow Lite knows
             tflite.write(temporary, trained["tokens"], tflite_dtype)
         lay_out(loaded.model)
@@ -87,8 +84,28 @@ def export(
             _compare_with_float32(model_directory, task, requests, expected)
         os.chmod(temporary, 0o755)  # mkdtemp's 0700 would hide the version from a server of another user
         return _rename(temporary, output)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _new_version(output: str) -> Iterator[str]:
+    """A folder to fill, beside the versions; it goes if anything goes wrong.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    temporary = None
+    try:
+        os.makedirs(output, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=".export.", suffix=".tmp", dir=output)
+        yield temporary
+    except BaseException as error:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise StorageError(
+                f"--output {output}: expected a folder for versions that can be written. Received: "
+                f"{error.strerror or error}."
+            ) from None
         raise
 
 

@@ -81,9 +81,7 @@ class Server:
         services = Services(models, runner, metrics)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)
-        handler = rest_api.handler(
-            rest_api.Api(models, runner, metrics, timeout), max_request_bytes=max_request_bytes, timeout=timeout
-        )
+        handler = rest_api.handler(rest_api.Api(models, runner, metrics, timeout), max_request_bytes)
         try:
             self.port = self._grpc.add_insecure_port(f"localhost:{port}")
             self._rest = _HttpServer(("localhost", rest_api_port), handler)

@@ -22,6 +22,7 @@ class Version:
     Attributes:
       number: its folder's name.
       signature_defs: {name: SignatureDef}, as clients ask for them.
+      content: what its folder held when it was read; see content_of.
       description: of assets.extra/bert_tf.json; {} in models of others.
 
     Raises:
@@ -29,7 +30,7 @@ class Version:
     """
 
     def __init__(self, path: str, number: int = 1):
-        self.number = number
+        self.number, self.content = number, content_of(path)
         self._model = tf.saved_model.load(path)
         saved = saved_model_pb2.SavedModel()
         with open(os.path.join(path, "saved_model.pb"), "rb") as file:
@@ -104,6 +105,19 @@ class Version:
             names = ", ".join(sorted(self._model.signatures))
             raise no_signature(f"expected one of the signatures {names}, received {name!r}")
         return self._model.signatures[name]
+
+
+def content_of(path: str) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of a folder's files."""
+    found = []
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                status = os.stat(os.path.join(folder, name))
+            except OSError:  # it was renamed meanwhile
+                continue
+            found.append((os.path.join(folder, name), status.st_size, status.st_mtime_ns))
+    return sorted(found)
 
 
 def _fitting(name: str, given: np.ndarray, spec: tf.TensorSpec) -> np.ndarray:
