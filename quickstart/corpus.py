@@ -74,7 +74,7 @@ def gather() -> list[tuple[str, str]]:
                 text = prose(text)
                 if len(text) >= _MIN_CHARACTERS:
                     unique.setdefault(text, package)
-    return sorted(((package, text) for text, package in unique.items()), key=lambda item: _fraction(item[1]))
+    return sorted(((package, text) for text, package in unique.items()), key=lambda item: fraction(item[1]))
 
 
 def write_corpus(output: str, megabytes: float) -> dict[str, int]:
@@ -89,7 +89,7 @@ def write_corpus(output: str, megabytes: float) -> dict[str, int]:
     corpus: list[str] = []
     characters = 0
     for package, text in documents:
-        held_out = _fraction("held out/" + text) < _HELD_OUT
+        held_out = fraction("held out/" + text) < _HELD_OUT
         split = "validation" if held_out else "train"
         limit = _VALIDATION_PER_CLASS if held_out else _TRAIN_PER_CLASS
         if package in classes and counts.get((package, split), 0) < limit:
@@ -100,10 +100,10 @@ def write_corpus(output: str, megabytes: float) -> dict[str, int]:
             characters += len(text)
     os.makedirs(output, exist_ok=True)
     for split, rows in labelled.items():
-        _write_lines(os.path.join(output, f"labels-{split}.jsonl"), rows)
+        write_lines(os.path.join(output, f"labels-{split}.jsonl"), rows)
     for index in range(_CORPUS_FILES):
         rows = [{"text": text} for text in corpus[index::_CORPUS_FILES]]
-        _write_lines(os.path.join(output, f"corpus-{index}.jsonl"), rows)
+        write_lines(os.path.join(output, f"corpus-{index}.jsonl"), rows)
     return {
         "docstrings": len(documents),
         "corpus_documents": len(corpus),
@@ -113,11 +113,13 @@ def write_corpus(output: str, megabytes: float) -> dict[str, int]:
     }
 
 
-def _fraction(text: str) -> float:
+def fraction(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone: the same texts are held out on every machine."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
 
 
-def _write_lines(path: str, rows: list[dict]) -> None:
+def write_lines(path: str, rows: list[dict]) -> None:
+    """Writes a JSON object a line."""
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 

@@ -162,7 +162,9 @@ def closing_table(workdir: str, seconds: dict[str, float]) -> str:
 
 def run(workdir: str, *, fresh: bool) -> str:
     """Runs every stage and returns the closing table."""
-    if os.path.isdir(workdir) and os.listdir(workdir) and not os.path.isdir(os.path.join(workdir, "finished")):
+    marker = os.path.join(workdir, "finished", "gather.json")  # of the first stage
+    is_folder = os.path.isdir(workdir) or not os.path.exists(workdir)
+    if not is_folder or (os.path.isdir(workdir) and os.listdir(workdir) and not os.path.exists(marker)):
         raise InputError(f"--workdir {workdir}: expected an empty folder, or one of an earlier quickstart.")
     if fresh:
         print(f"starting over: removing {workdir}", flush=True)

@@ -6,8 +6,6 @@ Writes KIND-train and KIND-validation for each kind; configs/offline_KIND.py tra
 fill_mask, which bert_tf.predict answers with a pretrained model.
 """
 
-import hashlib
-import json
 import os
 import random
 import re
@@ -16,6 +14,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from bert_tf import command
+from bert_tf.errors import require
 from quickstart import corpus
 
 PACKAGES = ("apache_beam", "django", "jax", "keras", "matplotlib", "numpy", "python", "scipy", "sklearn", "tensorflow")
@@ -40,7 +39,7 @@ def documents(packages: Sequence[str] = PACKAGES) -> list[tuple[str, str]]:
         for (package, _), texts in zip(files, results, strict=True):
             for text in texts:
                 unique.setdefault(text, package)
-    return sorted(((package, text) for text, package in unique.items()), key=lambda item: _hash(item[1]))
+    return sorted(((package, text) for text, package in unique.items()), key=lambda item: corpus.fraction(item[1]))
 
 
 def classification(found: Sequence[tuple[str, str]], limit: int) -> list[dict]:
@@ -193,17 +192,19 @@ def write(
     output: str, packages: Sequence[str], train: int, validation: int, kinds: Sequence[str] = ()
 ) -> dict[str, int]:
     """Writes OUTPUT/KIND-{train,validation}.jsonl and returns how many examples each has. No docstring is in both."""
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    require(not unknown, f"--kinds must be some of {', '.join(KINDS)}", ", ".join(unknown))
     found = documents(packages)
-    held_out = [item for item in found if _hash("held out/" + item[1]) < 0.2]
-    learned = [item for item in found if _hash("held out/" + item[1]) >= 0.2]
+    require(bool(found), "--packages must name installed packages with docstrings", ", ".join(packages))
+    held_out = [item for item in found if corpus.fraction("held out/" + item[1]) < 0.2]
+    learned = [item for item in found if corpus.fraction("held out/" + item[1]) >= 0.2]
     os.makedirs(output, exist_ok=True)
     counts = {}
     for kind in kinds or KINDS:
         for split, part, limit in (("train", learned, train), ("validation", held_out, validation)):
             name = f"{kind}-{split}.jsonl"
             examples = KINDS[kind](part, limit)
-            with open(os.path.join(output, name), "w", encoding="utf-8") as file:
-                file.writelines(json.dumps(example) + "\n" for example in examples)
+            corpus.write_lines(os.path.join(output, name), examples)
             counts[name] = len(examples)
     return counts
 
@@ -215,10 +216,6 @@ def _line(text: str) -> str:
 def _pieces(text: str) -> list[str]:
     """Words, with the marks behind and around them apart."""
     return re.findall(r"\w[\w.\-/]*\w|\w|[^\w\s]", text)
-
-
-def _hash(text: str) -> float:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
 
 
 def main(_) -> None:

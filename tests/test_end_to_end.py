@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import urllib.error
 import urllib.request
 
 import pytest
+
+from quickstart import run as quickstart
 
 ROOT = pathlib.Path(__file__).parent.parent
 _TINY = (
@@ -104,6 +107,25 @@ def test_evaluate_repeats_the_last_line_of_the_run(command, made):
     out = succeed(command("bert_tf.evaluate", "--workdir", made / "pretrain"))
     scores = {name: float(value) for name, value in (line.split() for line in out.splitlines())}
     assert scores["masked_lm_loss"] == pytest.approx(lines[-1]["masked_lm_loss"], rel=1e-4)
+
+
+def test_quickstart_sums_up_what_such_commands_made(made, tmp_path):
+    for name in ("shards", "pretrain", "finetune"):
+        (tmp_path / name).symlink_to(made / name)
+    answers = str(tmp_path / "answers.json")
+    arguments = ["quickstart/ask.py", str(made / "models/kinds/1"), answers]
+    assert subprocess.run([sys.executable, *arguments], cwd=ROOT, check=False).returncode == 0
+    table = quickstart.closing_table(str(tmp_path), {"gather": 1.4, "ask": 2.0})
+    manifest = json.loads((made / "shards/dataset.json").read_text())
+    scores = json.loads((made / "finetune/evaluation.json").read_text())
+    for row in (
+        rf"documents +{manifest['counts']['passes_over_documents']:,}",
+        r"held-out loss +\d\.\d{3} -> \d\.\d{3} in 30 steps",
+        rf"classifier accuracy +{scores['accuracy']:.1%} on {scores['examples']} held-out docstrings",
+        r"seconds, all +3",
+        r"  (class|import) +\d+\.\d%  Fit the estimator",
+    ):
+        assert re.search(row, table), f"{row}\n{table}"
 
 
 def test_saved_model_answers_in_a_process_without_this_project(made, tmp_path):
@@ -265,9 +287,13 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
             ["bert_tf.serve", "--model_name", "x", "--model_base_path", tmp],
             f"error: --model_base_path {tmp}: expected numbered versions",
         ),
-        "preflight without its environment": (
+        "preflight without a config": (
             ["bert_tf.preflight", "--config", "configs/nothing.py"],
             "error: --config configs/nothing.py: expected a Python file with get_config(). Received: no such file.",
+        ),
+        "folder of versions that cannot be written": (
+            ["bert_tf.export", "--model", made / "finetune/model", "--output", "/proc"],
+            "error: --output /proc: expected a folder for versions that can be written. Received: ",
         ),
     }
 

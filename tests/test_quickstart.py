@@ -3,7 +3,7 @@ import json
 import pytest
 
 from bert_tf.errors import InputError
-from quickstart import corpus, run
+from quickstart import corpus, run, tasks
 
 SOURCE = '''"""Module text that is long enough to be kept, since it has more than one hundred characters in all of it.
 
@@ -78,7 +78,25 @@ def test_interrupted_resumable_stage_keeps_its_output(tmp_path, stage):
 
 
 def test_folder_of_others_is_not_removed(tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="or one of an earlier quickstart"):
-        run.run(str(tmp_path), fresh=True)
-    assert (tmp_path / "mine.txt").exists()
+    (tmp_path / "finished").mkdir()
+    (tmp_path / "finished/mine.txt").write_text("mine")
+    for workdir in (tmp_path, tmp_path / "finished/mine.txt"):
+        with pytest.raises(InputError, match="or one of an earlier quickstart"):
+            run.run(str(workdir), fresh=True)
+    assert (tmp_path / "finished/mine.txt").exists()
+
+
+def test_wrong_names_are_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="--packages must name installed packages with docstrings. Received: nobody"):
+        tasks.write(str(tmp_path), ["nobody"], 1, 1)
+    with pytest.raises(InputError, match="--kinds must be some of classification, .*. Received: chess"):
+        tasks.write(str(tmp_path), ["numpy"], 1, 1, ["classification", "chess"])
+
+
+def test_the_commands_of_the_stages_have_such_flags(tmp_path, command):
+    modules = [stage.arguments[1:] for stage in run.stages(str(tmp_path)) if stage.arguments[0] == "-m"]
+    assert len(modules) == 6
+    for module, *arguments in modules:
+        checked = command(module, *arguments, "--only_check_args")
+        assert checked.returncode == 0, f"{module}: {checked.stderr}"
+    assert list(tmp_path.iterdir()) == []
