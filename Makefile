@@ -69,6 +69,7 @@ bench: env tpu-env
 	$(BIN)/python -m benchmarks.pretraining_curve
 	$(BIN)/python -m benchmarks.tpu_reference
 	$(BIN)/python -m benchmarks.tpu_table
+	$(BIN)/python -m benchmarks.reproduced
 
 plots: env
 	$(BIN)/python -m bert_tf.plots $(foreach run,$(or $(RUN),$(error give the runs: make plots RUN="runs/a runs/b")),--workdir $(run)) --output $(or $(OUTPUT),curves.png)

@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import results_file
-from benchmarks.train_peers.environments import python_of
+from benchmarks.peers.environments import output_of, python_of
 
 _FINETUNE = flags.DEFINE_bool("finetune", False, "Also fine-tune on both sides.")
 _GOLDEN = flags.DEFINE_string("golden", None, "Only write models with their outputs into this folder.")
@@ -29,11 +29,7 @@ _Figures = Iterator[tuple[str, str]]  # what was compared, and how it came out
 
 
 def _peer(*arguments: str) -> str:
-    command = [python_of("huggingface"), "-m", "benchmarks.train_peers.hf_reference", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(arguments)}: {done.stderr[-2000:]}")
-    return done.stdout.strip()
+    return output_of(python_of("huggingface"), "benchmarks.peers.hf_reference", *arguments).strip()
 
 
 def _heads(folder: str) -> _Figures:

@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import results_file
-from benchmarks.train_peers.environments import python_of
+from benchmarks.peers.environments import python_of
 
 _OUTPUT = flags.DEFINE_string("output", "runs/curve", "Folder for everything; shards that are there already are used.")
 _MEGABYTES = flags.DEFINE_float("megabytes", 20.0, "Text to train on.")
@@ -122,7 +122,7 @@ def _ours(folder: str, shards: str, start: str) -> None:
 def _start_theirs(folder: str, start: str) -> subprocess.Popen:
     path = os.path.join(folder, "torch.jsonl")
     arguments = [folder, start, path, str(_STEPS.value), str(_EVERY.value), str(_RATE), str(_WARMUP)]
-    return subprocess.Popen([python_of("torch"), "-m", "benchmarks.train_peers.torch_curve", *arguments])
+    return subprocess.Popen([python_of("torch"), "-m", "benchmarks.peers.torch_curve", *arguments])
 
 
 def main(_) -> None:

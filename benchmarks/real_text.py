@@ -60,7 +60,16 @@ def long_documents(megabytes: float, seed: int = 0) -> Iterator[str]:
 
 def modules() -> list[str]:
     """The docstrings of each module of the installed packages, as one document: long and short ones, 28 MB in all."""
+    return [text for text in dict.fromkeys(map("\n".join, _by_module())) if text]
+
+
+def mixed_documents() -> list[str]:
+    """Of every other module its docstrings one by one, of the others all as one document."""
+    mixed = (texts if number % 2 else ["\n".join(texts)] for number, texts in enumerate(_by_module()))
+    return [text for texts in mixed for text in texts if text]
+
+
+def _by_module() -> list[list[str]]:
     with corpus.processes() as pool:
         found = pool.map(corpus.docstrings_of, [path for _, path in corpus.python_files()], chunksize=64)
-        texts = ("\n".join(map(corpus.prose, docstrings)) for docstrings in found)
-        return [text for text in dict.fromkeys(texts) if text]
+        return [list(map(corpus.prose, docstrings)) for docstrings in found]

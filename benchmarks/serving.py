@@ -19,7 +19,7 @@ import time
 from absl import app, flags
 
 from benchmarks import results_file
-from benchmarks.train_peers.environments import python_of
+from benchmarks.peers.environments import python_of
 
 _ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "torch", "onnx"], "Whom to time.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the ops of a call of one text of 128 tokens.")
@@ -124,7 +124,7 @@ class _Peer:
     def __init__(self, name: str, model: str, points: str):
         python = sys.executable if name == "ours" else python_of("serving")
         self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.serving_peers", name, model, points],
+            [python, "-m", "benchmarks.peers.serving_peer", name, model, points],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

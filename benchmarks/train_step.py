@@ -21,8 +21,8 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import results_file
-from benchmarks.train_peers import timing
-from benchmarks.train_peers.environments import python_of
+from benchmarks.peers import timing
+from benchmarks.peers.environments import python_of
 from bert_tf.config import BertConfig
 from bert_tf.modeling import flops
 from bert_tf.records import RecordLayout
@@ -57,7 +57,7 @@ _ENVIRONMENTS = {"official_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
 
 
 def _run(python: str, script: str, *arguments: str, environment: dict[str, str] | None = None) -> dict | None:
-    command = [python, "-m", f"benchmarks.train_peers.{script}", *arguments]
+    command = [python, "-m", f"benchmarks.peers.{script}", *arguments]
     environment = {**os.environ, **(environment or {})}
     try:
         done = subprocess.run(
@@ -160,7 +160,7 @@ def main(_) -> None:
         if _PROFILE.value:
             path = os.path.join(folder, "batch.npz")
             np.savez(path, **_batch())
-            from benchmarks.train_peers import profile
+            from benchmarks.peers import profile
 
             for precision in _PRECISIONS.value:
                 print(f"{precision}:")

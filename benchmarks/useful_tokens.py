@@ -13,18 +13,16 @@ are no sentence pairs: told in a line of its own. 4 layers, width 512, 8 rows a 
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
+from benchmarks import real_text, results_file
+from benchmarks.peers import timing
+from benchmarks.peers.environments import output_of, python_of
 from benchmarks.shard_rows import read_rows
-from benchmarks.train_peers import timing
-from benchmarks.train_peers.environments import python_of
 
 _ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns of all.")
 _STEPS = flags.DEFINE_integer("steps", 8, "Timed steps of a turn.")
@@ -39,37 +37,20 @@ _PEERS = {
 _JOINED = "transformers, PyTorch, texts joined end to end"
 
 
-def _documents() -> Iterator[str]:
-    from quickstart import corpus
-
-    with corpus.processes() as pool:
-        found = pool.map(corpus.docstrings_of, [path for _, path in corpus.python_files()], chunksize=64)
-        for number, docstrings in enumerate(found):
-            texts = [corpus.prose(docstring) for docstring in docstrings]
-            yield from texts if number % 2 else ["\n".join(texts)]
-
-
-def _succeed(python: str, *arguments: str) -> str:
-    done = subprocess.run([python, "-m", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(arguments)}: {done.stderr[-2000:]}")
-    return done.stdout
-
-
 def _make_shards(folder: str) -> dict[str, str]:
     """{packed or not: folder with shards}."""
     text, vocab = os.path.join(folder, "documents.txt"), os.path.join(folder, "vocab.txt")
     with open(text, "w", encoding="utf-8") as file:
-        file.writelines(f"{document}\n\n" for document in _documents() if document)
+        file.writelines(f"{document}\n\n" for document in real_text.mixed_documents())
     size = f"--vocab_size={timing.SIZES['vocab_size']}"
-    _succeed(sys.executable, "pipelines.build_vocab", "--input", text, "--output", vocab, size)
+    output_of(sys.executable, "pipelines.build_vocab", "--input", text, "--output", vocab, size)
     found = {}
     for name in ("not packed", "packed"):
         found[name] = os.path.join(folder, name.replace(" ", "-"))
         layout = [f"--max_seq_length={_LENGTH}", f"--max_predictions_per_seq={_PREDICTIONS}", "--num_shards=4"]
         layout += ["--validation_fraction=0", f"--packing={name == 'packed'}", "--direct_num_workers=2"]
         arguments = ["--input", text, "--vocab", vocab, "--output_dir", found[name], *layout]
-        _succeed(sys.executable, "pipelines.create_pretraining_data", *arguments)
+        output_of(sys.executable, "pipelines.create_pretraining_data", *arguments)
     return found
 
 
@@ -90,7 +71,7 @@ def _ours(shards: str, turn: int) -> list[float]:
     with tempfile.TemporaryDirectory() as workdir:
         sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         config = ["--config", "configs/pretrain_tiny.py", "--workdir", workdir]
-        _succeed(sys.executable, "bert_tf.pretrain", *config, *sets)
+        output_of(sys.executable, "bert_tf.pretrain", *config, *sets)
         with open(os.path.join(workdir, "metrics.jsonl"), encoding="utf-8") as file:
             lines = [line for line in map(json.loads, file) if line["split"] == "train"]
     return [_ROWS / line["examples_per_second"] for line in lines[_UNTIMED:]]
@@ -100,7 +81,7 @@ def _peer(name: str, batch: str) -> list[float]:
     """Seconds of each timed step."""
     environment, script = _PEERS[name]
     arguments = ["--batch", batch, "--precision", "float32", "--steps", str(_STEPS.value)]
-    out = _succeed(python_of(environment), f"benchmarks.train_peers.{script}", *arguments)
+    out = output_of(python_of(environment), f"benchmarks.peers.{script}", *arguments)
     return json.loads(out.strip().splitlines()[-1])["seconds"]
 
 

@@ -13,7 +13,7 @@ def main(path: str, precision: str) -> None:
     command.set_environment()
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    from benchmarks.train_peers import our_trainer, timing
+    from benchmarks.peers import our_trainer, timing
 
     with tempfile.TemporaryDirectory() as workdir:
         our_trainer.fit(

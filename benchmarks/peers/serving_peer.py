@@ -1,6 +1,6 @@
 """Answers of a text classifier, timed, in a process of its own; benchmarks/serving.py starts it.
 
-python -m benchmarks.serving_peers NAME MODEL POINTS.json     NAME: ours, torch or onnx
+python -m benchmarks.peers.serving_peer NAME MODEL POINTS.json     NAME: ours, torch or onnx
 
 It reads lines "POINT CALLS" from standard input and writes for each the seconds of so many calls, as JSON.
 """

@@ -2,13 +2,13 @@
 
 import tempfile
 
-from benchmarks.train_peers import timing
+from benchmarks.peers import timing
 from bert_tf import command
 
 
 def main() -> None:
     command.set_environment()
-    from benchmarks.train_peers import our_trainer
+    from benchmarks.peers import our_trainer
     from bert_tf.metrics_file import read_metrics
 
     arguments = timing.arguments()

@@ -1,11 +1,11 @@
 """What transformers and sentence-transformers do with the same weights. Runs in an environment of its own.
 
-python -m benchmarks.train_peers.hf_reference make FOLDER       random models of every head, with their outputs
-python -m benchmarks.train_peers.hf_reference reopen A B        models of B are those of A, bit for bit
-python -m benchmarks.train_peers.hf_reference ids FOLDER TEXTS OUT       a folder's AutoTokenizer on a file of lines
-python -m benchmarks.train_peers.hf_reference embed TEXTS OUT   all-MiniLM-L6-v2 by its own library
-python -m benchmarks.train_peers.hf_reference adapter BASE ADAPTER OUT   a LoRA on its base, opened by peft
-python -m benchmarks.train_peers.hf_reference finetune TRAIN VALIDATION SEED
+python -m benchmarks.peers.hf_reference make FOLDER       random models of every head, with their outputs
+python -m benchmarks.peers.hf_reference reopen A B        models of B are those of A, bit for bit
+python -m benchmarks.peers.hf_reference ids FOLDER TEXTS OUT       a folder's AutoTokenizer on a file of lines
+python -m benchmarks.peers.hf_reference embed TEXTS OUT   all-MiniLM-L6-v2 by its own library
+python -m benchmarks.peers.hf_reference adapter BASE ADAPTER OUT   a LoRA on its base, opened by peft
+python -m benchmarks.peers.hf_reference finetune TRAIN VALIDATION SEED
 """
 
 import json

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import transformers
 
-from benchmarks.train_peers import timing
+from benchmarks.peers import timing
 
 
 def main() -> None:

@@ -21,6 +21,15 @@ _PEERS = {
 }
 
 
+def output_of(python: str, module: str, *arguments: str) -> str:
+    """What `python -m module` prints; whatever it fails with ends this process as well."""
+    command = [python, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: {done.stderr[-2000:]}")
+    return done.stdout
+
+
 def python_of(name: str) -> str:
     """The interpreter of a peer's environment, which is made if it is not there."""
     if name == "ours":

@@ -2,7 +2,7 @@
 
 import os
 
-from benchmarks.train_peers import timing
+from benchmarks.peers import timing
 
 
 def main() -> None:

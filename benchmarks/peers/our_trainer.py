@@ -1,0 +1,49 @@
+"""This project's trainer, as bert_tf.pretrain runs it, on one batch again and again."""
+
+import numpy as np
+
+from benchmarks.peers import timing
+
+
+def fit(batch: dict[str, np.ndarray], workdir: str, *, precision: str, **train) -> None:
+    """Trains; metrics and profiles lie in the workdir.
+
+    Args:
+      batch: of each step.
+      workdir: an empty folder.
+      precision: float32 or bfloat16.
+      **train: fields of TrainConfig.
+    """
+    import tensorflow as tf
+
+    from bert_tf.config import BertConfig, OptimizerConfig, TrainConfig
+    from bert_tf.modeling.pretraining import BertForPreTraining
+    from bert_tf.training import strategy
+    from bert_tf.training.batches import Batches
+    from bert_tf.training.trainer import Trainer
+
+    config = TrainConfig(
+        global_batch_size=len(batch["input_word_ids"]),
+        strategy="single",
+        precision="float32" if precision == "float32" else "mixed_bfloat16",
+        checkpoint_every=1000,
+        evaluate_every=1000,
+        **train,
+    )
+
+    def model_fn():
+        model = BertForPreTraining(BertConfig(**timing.SIZES), dtype=config.precision)
+        model.build()
+        return model
+
+    trainer = Trainer(
+        model_fn,
+        train=config,
+        optimizer_config=OptimizerConfig(learning_rate=timing.LEARNING_RATE, warmup_steps=0),
+        strategy=strategy.create("single"),
+        workdir=workdir,
+    )
+    dataset = tf.data.Dataset.from_tensors(batch).repeat()
+    trainer.fit(
+        Batches(training=lambda first, worker: dataset, validation=None, sources=lambda first, count: "the batch")
+    )
