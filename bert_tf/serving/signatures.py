@@ -10,6 +10,7 @@ import tensorflow as tf
 from bert_tf.errors import InputError
 from bert_tf.serving import answer_graph, tag_graph
 from bert_tf.serving.graph_rows import as_vector, at_least_one
+from bert_tf.tasks.fill_mask import TOP
 from bert_tf.tasks.next_sentence import LABELS
 from bert_tf.tasks.task import INPUTS, Task
 from bert_tf.tokenizer import Tokenizer
@@ -24,7 +25,6 @@ NAMED = {
     "question_answering": ("answer",),
     "token_classification": ("tag",),
 }
-_TOP = 5
 MOST_MASKS = 32  # of a text: each has a number for every token of the vocabulary
 _INT32, _STRING = tf.int32, tf.string
 
@@ -169,7 +169,7 @@ class _Maker:
             masks = tf.RaggedTensor.from_row_lengths(tf.cast(places[:, 1], tf.int32), found, validate=False)
             positions = masks.to_tensor()[:, :MOST_MASKS]
             logits = self._call(rows | {"masked_lm_positions": positions})["masked_lm_logits"]
-            chances, ids = tf.math.top_k(tf.nn.softmax(logits[..., : len(vocabulary)]), k=_TOP)
+            chances, ids = tf.math.top_k(tf.nn.softmax(logits[..., : len(vocabulary)]), k=TOP)
             count = tf.minimum(tf.cast(found, tf.int32), MOST_MASKS)
             is_real = (tf.range(tf.shape(positions)[1])[None] < count[:, None])[..., None]
             return {
@@ -179,8 +179,8 @@ class _Maker:
             }
 
         told = {
-            "tokens": f"[batch, masks, {_TOP}] the likeliest for each {MASK}, best first; '' behind mask_count",
-            "scores": f"[batch, masks, {_TOP}] their probabilities",
+            "tokens": f"[batch, masks, {TOP}] the likeliest for each {MASK}, best first; '' behind mask_count",
+            "scores": f"[batch, masks, {TOP}] their probabilities",
             "mask_count": f"[batch] how many {MASK} the text has, {MOST_MASKS} at most",
         }
         return _signature(body, {"text": tf.TensorSpec([None], _STRING)}, {"text": f"a text with {MASK}"}, told)

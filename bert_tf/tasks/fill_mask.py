@@ -15,7 +15,7 @@ from bert_tf.tasks.task import Outputs, Rows, Task, cut_note, pack, softmax
 from bert_tf.tokenizer import Tokenizer
 from bert_tf.vocabulary import MASK
 
-_TOP = 5
+TOP = 5  # tokens that are told for each mask
 
 
 class FillMask(Task):
@@ -71,7 +71,7 @@ class FillMask(Task):
         for example, count, logits in zip(examples, rows.extra["counts"], outputs["masked_lm_logits"], strict=True):
             masks = []
             for chances in softmax(logits[:count, : len(tokens)]):
-                best = np.argsort(-chances, kind="stable")[:_TOP]
+                best = np.argsort(-chances, kind="stable")[:TOP]
                 masks.append([{"token": tokens[i], "probability": round(float(chances[i]), 6)} for i in best])
             answers.append({"text": example["text"], "masks": masks})
         return answers
@@ -79,7 +79,7 @@ class FillMask(Task):
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """How often the token that stood there is the likeliest one, or among the five."""
         found = [
-            [candidate["token"] for candidate in mask].index(label) if label in {c["token"] for c in mask} else _TOP
+            [candidate["token"] for candidate in mask].index(label) if label in {c["token"] for c in mask} else TOP
             for example, answer in zip(examples, answers, strict=True)
             for label, mask in zip(example["label"], answer["masks"], strict=False)
         ]
@@ -87,7 +87,7 @@ class FillMask(Task):
             "examples": len(examples),
             "masks": len(found),
             "accuracy": float(np.mean([rank == 0 for rank in found])),
-            f"recall_at_{_TOP}": float(np.mean([rank < _TOP for rank in found])),
+            f"recall_at_{TOP}": float(np.mean([rank < TOP for rank in found])),
         }
 
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
