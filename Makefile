@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
-	@echo "make quickstart  raw text to a served BERT on this machine, in about eight minutes (FRESH=1 starts over)"
+	@echo "make quickstart  raw text to a served BERT on this machine, in five to nine minutes (FRESH=1 starts over)"
 	@echo "make test        environment and all tests"
 	@echo "make sweep       the tokenizer against its reference: every code point, random strings, real text (15 minutes)"
 	@echo "make lint        ruff: rules and format; mypy: type hints"
