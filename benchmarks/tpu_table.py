@@ -74,14 +74,20 @@ def _short_of_vector_memory(refused: list[dict]) -> list[str]:
 
 
 def main(_) -> None:
-    networks = _ONLY.value or list(_NETWORKS)
-    cells = [(network, topology) for network in networks for topology in _TOPOLOGIES]
+    # What is not compiled now stays as it was found before.
+    there = results_file.FOLDER / "tpu_table.json"
+    before = json.loads(there.read_text(encoding="utf-8")) if there.exists() else {"rows": [], "cells": []}
+    rows = {tuple(list(row.values())[:2]): row for row in before["rows"]}
+    cells = {(cell["network"], cell["topology"]): cell for cell in before["cells"]}
+    asked = [(network, topology) for network in _ONLY.value or _NETWORKS for topology in _TOPOLOGIES]
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE.value) as pool:
-        waiting = [pool.submit(_cell, *cell) for cell in cells]
-        for _ in concurrent.futures.as_completed(waiting):
-            # Of what is done so far; the same command goes on from preflight's kept results.
-            found = [cell.result() for cell in waiting if cell.done()]
-            results_file.save("tpu_table", [_row(cell) for cell in found], cells=found)
+        waiting = {pool.submit(_cell, *place): place for place in asked}
+        for done in concurrent.futures.as_completed(waiting):
+            place = waiting[done]
+            cells[place] = done.result()
+            rows[place] = _row(cells[place])
+            known = [(n, t) for n in _NETWORKS for t in _TOPOLOGIES if (n, t) in rows]
+            results_file.save("tpu_table", [rows[p] for p in known], cells=[cells[p] for p in known])
 
 
 if __name__ == "__main__":
