@@ -55,11 +55,12 @@ def main(_) -> None:
         there, here = (ratios(path.stem, x["rows"]) if x else {} for x in (before, now))
         changes = {what: (there[what], here[what], *change(there[what], here[what])) for what in there if what in here}
         count += len(changes)
+        far += [f"{path.stem}: {what}: {old} -> none" for what, old in there.items() if what not in here]
         far += [f"{path.stem}: {what}: {old} -> {new}" for what, (old, new, _, is_far) in changes.items() if is_far]
         if changes:
             what, (old, new, share, _) = max(changes.items(), key=lambda item: abs(item[1][2]))
             print(f"{path.stem}: {len(changes)} ratios, furthest {old} -> {new} ({share:+.0%}), {what}")
-    print(f"{count} ratios, {len(far)} of them further than {_PERCENT.value:g}% from those of {_AGAINST.value}")
+    print(f"{count} ratios, {len(far)} gone or further than {_PERCENT.value:g}% from those of {_AGAINST.value}")
     if far:
         raise SystemExit("\n".join(far))
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from absl import flags
 
-from bert_tf import command
+from bert_tf import command, whole_file
 from bert_tf.errors import InputError
 
 _VOCAB_SIZE = 8_000
@@ -109,14 +109,14 @@ def run_stage(stage: Stage, workdir: str, *, reuse: bool) -> tuple[float, bool]:
         return known["seconds"], True
     if not (stage.resumable and reuse and same):
         _remove(stage.output)
-    _write_json(marker, {"arguments": stage.arguments, "seconds": None})
+    whole_file.write_json(marker, {"arguments": stage.arguments, "seconds": None})
     print(f"\n[{stage.name}] $ python {shlex.join(stage.arguments)}", flush=True)
     started = time.monotonic()
     code = subprocess.run([sys.executable, *stage.arguments], check=False).returncode
     if code:
         command.fail(f"stage {stage.name} ended with code {code}; the same command takes up from here.")
     seconds = time.monotonic() - started
-    _write_json(marker, {"arguments": stage.arguments, "seconds": seconds})
+    whole_file.write_json(marker, {"arguments": stage.arguments, "seconds": seconds})
     return seconds, False
 
 
@@ -189,12 +189,6 @@ def _remove(path: str) -> None:
 def _read_json(*parts: str) -> dict:
     with open(os.path.join(*parts), encoding="utf-8") as file:
         return json.load(file)
-
-
-def _write_json(path: str, value: dict) -> None:
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(value, file)
-    os.replace(path + ".tmp", path)
 
 
 def main(_) -> None:

@@ -75,6 +75,20 @@ def test_a_ratio_may_differ_by_15_percent_and_its_rounding(monkeypatch, before, 
     assert found == (pytest.approx(share, abs=0.005), is_far)
 
 
+def test_what_is_gone_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reproduced, "_PERCENT", types.SimpleNamespace(value=15.0))
+    monkeypatch.setattr(reproduced, "_AGAINST", types.SimpleNamespace(value="HEAD"))
+    monkeypatch.setattr(results_file, "FOLDER", tmp_path)
+    rows = [{"name": name, "here / there": "2.00"} for name in ("one", "two")]
+    monkeypatch.setattr(reproduced, "_before", lambda path: {"rows": rows})
+    (tmp_path / "x.json").write_text(json.dumps({"rows": rows}))
+    reproduced.main([])
+    assert "2 ratios, 0 gone or further than 15%" in capsys.readouterr().out
+    (tmp_path / "x.json").write_text(json.dumps({"rows": rows[:1]}))
+    with pytest.raises(SystemExit, match="x: two, here / there: 2.00 -> none"):
+        reproduced.main([])
+
+
 def test_a_cell_of_the_preflight_table():
     found = {
         "network": "base, 128",

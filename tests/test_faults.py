@@ -158,6 +158,23 @@ def config_for(shards, **changes) -> PretrainConfig:
     )
 
 
+def test_a_run_does_not_begin_or_go_on_with_what_does_not_fit(shards, tmp_path):
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    pretrain.run(config_for(copy), str(tmp_path / "run"))
+    manifest = json.loads((copy / "dataset.json").read_text())
+    manifest["shards"][0]["sha256"] = "0" * 64  # as shards of another seed have it
+    (copy / "dataset.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="data.train=.*: expected the shards that the run in .* began with"):
+        pretrain.run(config_for(copy), str(tmp_path / "run"))
+    one_type = dataclasses.replace(config_for(shards).model, type_vocab_size=1)
+    with pytest.raises(InputError, match="model.type_vocab_size=1: expected at least 2, since the shards of"):
+        pretrain.run(dataclasses.replace(config_for(shards), model=one_type), str(tmp_path / "pairs"))
+    (tmp_path / "full/model").mkdir(parents=True)
+    (tmp_path / "full/model/mine.txt").write_text("x")
+    with pytest.raises(InputError, match="--workdir .*full/model: expected no folder, or one of an older model"):
+        pretrain.run(config_for(shards), str(tmp_path / "full"))
+
+
 def test_a_corrupt_record_names_shard_and_offset(shards, tmp_path):
     copy = shutil.copytree(shards, tmp_path / "copy")
     for path in copy.glob("pretrain-train*"):

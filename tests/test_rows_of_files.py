@@ -109,3 +109,10 @@ def test_a_split_or_data_set_that_is_not_there_is_refused(data_set):
         read_rows(f"tfds:{data_set}", "data.validation")
     with pytest.raises(InputError, match="data.train=tfds:no_such_set: expected the name of a TensorFlow data set"):
         read_rows("tfds:no_such_set", "data.train")
+
+
+def test_an_empty_line_is_no_row_of_several_columns(tmp_path):
+    (tmp_path / "a.tsv").write_text("text\tlabel\nx\ta\n\ny\tb\n\n")
+    assert [row["text"] for _, row in read_rows(str(tmp_path / "a.tsv"), "data.train")] == ["x", "y"]
+    (tmp_path / "b.tsv").write_text("text\nx\n\n")
+    assert [row["text"] for _, row in read_rows(str(tmp_path / "b.tsv"), "data.train")] == ["x", ""]

@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 
 import pytest
@@ -157,3 +158,31 @@ def test_without_the_compilers_environment_it_says_how_to_make_it(tmp_path):
     assert told.stderr == (
         "error: Expected the TPU compiler in .venv-tpu. Received no finished one: run make tpu-env first.\n"
     )
+
+
+def test_what_was_compiled_before_is_not_compiled_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(kept, "_FOLDER", str(tmp_path / "kept"))
+    monkeypatch.setattr(kept.importlib.metadata, "version", lambda name: "1")
+    asked = []
+
+    def lower(run, topology, batch_size):
+        def compile_it():
+            asked.append(batch_size)
+            return compiler(lambda rows: rows * 2**30).compile_step(batch_size // 4)
+
+        return types.SimpleNamespace(text=f"a program of {batch_size} rows", compile=compile_it)
+
+    monkeypatch.setattr(kept, "lower", lower)
+    run = types.SimpleNamespace(train=TINY.train)
+    first = kept.compile_step(run, "v5e:2x2", 8)
+    assert kept.compile_step(run, "v5e:2x2", 8) == first and asked == [8]
+    for _ in range(2):  # a refusal is kept as well
+        with pytest.raises(compiling.DoesNotFitError, match="16 are too large") as error:
+            kept.compile_step(run, "v5e:2x2", 64)
+        assert error.value.memory == "hbm" and asked == [8, 64]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_x=1")  # another compiler, in effect
+    kept.compile_step(run, "v5e:2x2", 8)
+    assert asked == [8, 64, 8]
+    for path in (tmp_path / "kept").iterdir():
+        path.write_text("{")
+    assert kept.compile_step(run, "v5e:2x2", 8) == first and asked == [8, 64, 8, 8]

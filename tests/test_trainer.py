@@ -163,6 +163,18 @@ def test_finished_run_only_evaluates(undisturbed, small_config_module):
     assert read_metrics(undisturbed.workdir) == before
 
 
+def test_sigterm_ends_the_evaluation_of_a_finished_run(small_config_module, tmp_path):
+    Run(small_config_module, tmp_path).fit()
+    again = Run(small_config_module, tmp_path)
+
+    def validation(worker):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return example_input.validation_batches(again.rows, worker, global_batch_size=8)
+
+    with pytest.raises(Preempted, match="SIGTERM: step 6 of 6 was saved. Give the same command to go on."):
+        again.fit(validation)
+
+
 def test_dropout_differs_between_steps_and_microbatches(small_config_module, tmp_path):
     config = dataclasses.replace(small_config_module, hidden_dropout_prob=0.5)
     run = Run(config, tmp_path / "whole")

@@ -74,3 +74,22 @@ def test_a_config_that_cannot_be_kept_is_told(tmp_path):
     with pytest.raises(StorageError, match="config.json: expected a file that can be written"):
         config_io.settle(dataclasses.replace(PretrainConfig()), str(tmp_path))
     assert os.listdir(tmp_path) == []
+
+
+def test_the_older_folder_comes_back_if_the_new_one_cannot_take_its_name(tmp_path, monkeypatch):
+    path, rename = tmp_path / "model", os.rename
+    path.mkdir()
+    (path / "old").write_text("old")
+
+    def fails_for_the_new_one(source, target):
+        if not str(source).endswith(".old") and str(target) == str(path):
+            raise OSError(5, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fails_for_the_new_one)
+    with (
+        pytest.raises(StorageError, match="model: expected a folder that can be written. Received: Input/output error"),
+        whole_file.replacing_folder(str(path)),
+    ):
+        pass
+    assert (path / "old").read_text() == "old" and os.listdir(tmp_path) == ["model"]

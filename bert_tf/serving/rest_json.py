@@ -109,8 +109,8 @@ def predictions(outputs: Arrays, by_row: bool) -> dict:
     columns = {name: _plain(name, value) for name, value in outputs.items()}
     if not by_row:
         return {"outputs": next(iter(columns.values())) if len(columns) == 1 else columns}
-    counts = {value.shape[0] if value.ndim else 1 for value in outputs.values()}
-    if len(counts) > 1 or not all(value.ndim for value in outputs.values()):
+    batch_sizes = {value.shape[:1] for value in outputs.values()}
+    if len(batch_sizes) > 1 or () in batch_sizes:
         raise invalid('expected outputs of one batch size for "instances"; ask with "inputs" instead')
     rows = zip(*columns.values(), strict=True)
     return {"predictions": [row[0] if len(columns) == 1 else dict(zip(columns, row, strict=True)) for row in rows]}

@@ -9,7 +9,7 @@ import json
 import os
 
 from bert_tf import config_io, whole_file
-from bert_tf.errors import StorageError
+from bert_tf.errors import InputError, StorageError
 from bert_tf.tpu import compiling
 from bert_tf.tpu.compiling import Compiled, DoesNotFitError, lower
 from bert_tf.tpu.runs import Run
@@ -43,8 +43,8 @@ def compile_step(run: Run, topology: str, global_batch_size: int) -> Compiled:
     folder = os.path.expanduser(_FOLDER)
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     path = os.path.join(folder, f"{name}.json")
-    if os.path.exists(path):
-        there = config_io.read_json(path)
+    there = _kept(path)
+    if there is not None:
         if "refused" in there:
             raise DoesNotFitError(there["refused"], there["memory"])
         return Compiled(**there)
@@ -55,6 +55,12 @@ def compile_step(run: Run, topology: str, global_batch_size: int) -> Compiled:
         raise
     _keep(path, dataclasses.asdict(compiled))
     return compiled
+
+
+def _kept(path: str) -> dict | None:
+    with contextlib.suppress(InputError):  # not there, or another process is just writing it
+        return config_io.read_json(path)
+    return None
 
 
 def _keep(path: str, found: dict) -> None:
