@@ -2,7 +2,7 @@
 
 python -m benchmarks.parity                       outputs, round trips, tokens and embeddings; some three minutes
 python -m benchmarks.parity --finetune            fine-tuning as well, three seeds of each; some twenty minutes more
-python -m benchmarks.parity --golden tests/golden writes the small models that the tests compare with
+python -m benchmarks.parity --golden tests/interop/golden writes the small models that the tests compare with
 
 Hugging Face's side runs in .venv-peers/huggingface, which is made when it is first needed.
 """
@@ -34,7 +34,7 @@ def _peer(*arguments: str) -> str:
 
 def _heads(folder: str) -> _Figures:
     from bert_tf import convert
-    from tests.golden_models import compared
+    from tests.support.golden_models import compared
 
     theirs, ours = os.path.join(folder, "theirs"), os.path.join(folder, "ours")
     _peer("make", theirs)
@@ -50,10 +50,10 @@ def _heads(folder: str) -> _Figures:
 def _adapters(folder: str) -> _Figures:
     import keras
 
-    from bert_tf.config_finetune import TuningConfig
+    from bert_tf.core.config_finetune import TuningConfig
     from bert_tf.interop import adapters, huggingface
-    from bert_tf.modeling import tuning
-    from bert_tf.modeling.heads import BertForSequenceClassification
+    from bert_tf.models import tuning
+    from bert_tf.models.heads import BertForSequenceClassification
 
     base = os.path.join(folder, "theirs", "small-BertModel")
     directory = huggingface.open_directory(base, "--model")

@@ -99,11 +99,11 @@ def _resident(session: int) -> int:
 
 def _reference(bench: Bench, path: str):
     """(the reference with the vocabulary's ids, a plain Python tokenizer, documents as lists of sentences)."""
-    from bert_tf.vocabulary import CLS, MASK, SEP, Vocabulary
-    from pipelines.documents import split_sentences
-    from pipelines.inputs import Part
-    from pipelines.readers import read_documents
-    from tests import reference_instances, reference_tokenizer
+    from bert_tf.text.vocabulary import CLS, MASK, SEP, Vocabulary
+    from pipelines.reading.documents import split_sentences
+    from pipelines.reading.inputs import Part
+    from pipelines.reading.readers import read_documents
+    from tests.support import reference_instances, reference_tokenizer
 
     vocabulary = Vocabulary.load(bench.vocab)
     reference = reference_instances.Reference(
@@ -199,8 +199,8 @@ def agreement(bench: Bench) -> _Figures:
 def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: float = 0.1) -> _Figures:
     from scipy import stats
 
-    from bert_tf.tokenizer import Tokenizer
-    from bert_tf.vocabulary import Vocabulary
+    from bert_tf.text.vocabulary import Vocabulary
+    from bert_tf.text.wordpiece import Tokenizer
 
     path = bench.texts("agreement", texts)
     megabytes = os.path.getsize(path) / 1e6

@@ -58,11 +58,11 @@ def _start(folder: str, shards: str) -> str:
     """A model directory with the weights that both begin with."""
     import keras
 
-    from bert_tf.config import preset
+    from bert_tf.core.config import preset
     from bert_tf.interop import huggingface
-    from bert_tf.modeling.pretraining import BertForPreTraining
-    from bert_tf.tokenizer_config import TokenizerConfig
-    from bert_tf.training.shard_folder import ShardFolder
+    from bert_tf.objectives.masked_lm import BertForPreTraining
+    from bert_tf.text.tokenizer_config import TokenizerConfig
+    from bert_tf.training.data.shard_folder import ShardFolder
 
     path = os.path.join(folder, "start")
     keras.utils.set_random_seed(_SEED)
@@ -84,8 +84,8 @@ def _dump(folder: str, shards: str) -> None:
     """The batches as arrays: the other environment has no TensorFlow."""
     import itertools
 
-    from bert_tf.training import shard_input
-    from bert_tf.training.shard_folder import ShardFolder
+    from bert_tf.training.data import shard_input
+    from bert_tf.training.data.shard_folder import ShardFolder
 
     opened = ShardFolder.open(shards, "shards")
     training = shard_input.training_batches(opened, 0, global_batch_size=_BATCH, seed=_SEED)
@@ -141,7 +141,7 @@ def main(_) -> None:
 
 
 def _compare(folder: str) -> None:
-    from bert_tf.metrics_file import read_metrics
+    from bert_tf.core.metrics_file import read_metrics
 
     ours = [line for line in read_metrics(os.path.join(folder, "ours")) if line["split"] == "validation"]
     with open(os.path.join(folder, "torch.jsonl"), encoding="utf-8") as file:

@@ -41,13 +41,13 @@ def _make(folder: str) -> tuple[str, str]:
     """A model directory with random weights of base size, and its SavedModel."""
     import keras
 
-    from bert_tf.config import preset
-    from bert_tf.config_finetune import FinetuneDataConfig
+    from bert_tf.core.config import preset
+    from bert_tf.core.config_finetune import FinetuneDataConfig
     from bert_tf.interop import huggingface
-    from bert_tf.serving import saved_model
+    from bert_tf.serving.export import saved_model
     from bert_tf.tasks.classification import Classification
-    from bert_tf.tokenizer_config import TokenizerConfig
-    from bert_tf.vocabulary import Vocabulary
+    from bert_tf.text.tokenizer_config import TokenizerConfig
+    from bert_tf.text.vocabulary import Vocabulary
 
     keras.utils.set_random_seed(0)
     vocabulary = Vocabulary.load(_vocabulary())
@@ -76,8 +76,8 @@ def _vocabulary() -> str:
 def _points() -> list[dict]:
     """Real texts that are just so many tokens long."""
     from benchmarks.real_text import docstrings
-    from bert_tf.tokenizer import Tokenizer
-    from bert_tf.vocabulary import Vocabulary
+    from bert_tf.text.vocabulary import Vocabulary
+    from bert_tf.text.wordpiece import Tokenizer
 
     tokenizer = Tokenizer(Vocabulary.load(_vocabulary()))
     points = []
@@ -101,8 +101,8 @@ def _tokenization(points: list[dict]) -> dict[tuple[int, int], float]:
     """Seconds that the tokenizer's part of the graph takes, by itself."""
     import tensorflow as tf
 
-    from bert_tf.tokenizer import Tokenizer
-    from bert_tf.vocabulary import Vocabulary
+    from bert_tf.text.vocabulary import Vocabulary
+    from bert_tf.text.wordpiece import Tokenizer
 
     tokenizer = Tokenizer(Vocabulary.load(_vocabulary()), rules="huggingface")
     pack = tf.function(lambda texts: tokenizer.pack(texts, max_seq_length=512, fixed_length=False))

@@ -10,7 +10,7 @@ def read_rows(folder: str) -> dict[str, np.ndarray]:
     """All rows of a folder, {feature: [rows, ...]}."""
     import tensorflow as tf
 
-    from bert_tf import records
+    from bert_tf.core import records
 
     with open(os.path.join(folder, records.MANIFEST), encoding="utf-8") as file:
         manifest = json.load(file)

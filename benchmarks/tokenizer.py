@@ -71,7 +71,7 @@ def _head(lines: Sequence[str], megabytes: float) -> list[str]:
 
 def vocabulary_of(lines: Sequence[str], size: int = 30_000):
     """A vocabulary that knows the text: its characters and its most frequent words."""
-    from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+    from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
     words = collections.Counter(word for line in lines for word in re.findall(r"[^\W_]+|[^\w\s]", line.lower()))
     # Accents by themselves and control characters are in no token, and FastBertTokenizer takes none that is empty.
@@ -89,7 +89,7 @@ def contestants(vocabulary) -> dict[str, Callable]:
     import tensorflow_text as tf_text
     import tokenizers
 
-    from bert_tf.tokenizer import Tokenizer
+    from bert_tf.text.wordpiece import Tokenizer
 
     tokens = list(vocabulary.tokens)
     ours = Tokenizer(vocabulary)

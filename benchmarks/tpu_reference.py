@@ -144,7 +144,7 @@ def reference(topology: str, generator: str) -> dict[str, float]:
 
 def _figures(*command: str) -> dict[str, float]:
     """What a command of .venv-tpu prints last, as JSON."""
-    from bert_tf.preflight import ENVIRONMENT
+    from bert_tf.preflight.environment import ENVIRONMENT
 
     done = subprocess.run(
         [_PYTHON, *command], env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False
@@ -165,7 +165,7 @@ def _ours(topology: str) -> dict[str, float]:
 
 
 def main(_) -> None:
-    from bert_tf.tpu import chips
+    from bert_tf.preflight import chips
 
     topology = _TOPOLOGY.value
     found = {"this project": _ours(topology)}

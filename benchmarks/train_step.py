@@ -23,9 +23,9 @@ from absl import app, flags
 from benchmarks import results_file
 from benchmarks.peers import timing
 from benchmarks.peers.environments import python_of
-from bert_tf.config import BertConfig
-from bert_tf.modeling import flops
-from bert_tf.records import RecordLayout
+from bert_tf.core.config import BertConfig
+from bert_tf.core.records import RecordLayout
+from bert_tf.models import flops
 
 _ONLY = flags.DEFINE_multi_enum(
     "only", [], ["ours", "official", "official_onednn", "keras_hub", "torch"], "Whom to time."

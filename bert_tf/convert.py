@@ -12,8 +12,8 @@ from typing import Any
 
 from absl import flags
 
-from bert_tf import command, config_io
-from bert_tf.errors import InputError
+from bert_tf.core import command, config_io
+from bert_tf.core.errors import InputError
 
 
 def run(source: str, output: str, adapter: str | None = None) -> str:
@@ -96,7 +96,8 @@ def _model(opened, told: dict):
     Raises:
       InputError: this project does not know it.
     """
-    from bert_tf.modeling import heads, pretraining
+    from bert_tf.models import heads
+    from bert_tf.objectives import masked_lm as pretraining
 
     architecture, labels = told["architecture"], told.get("labels")
     labelled = ("BertForSequenceClassification", "BertForTokenClassification")

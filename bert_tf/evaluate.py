@@ -8,11 +8,11 @@ Of a fine-tuned model it also writes predictions.jsonl (each example with its an
 
 from absl import flags
 
-from bert_tf import command
+from bert_tf.core import command
 
 
 def main(_) -> None:
-    from bert_tf import evaluation
+    from bert_tf.runs import evaluation
 
     for name, value in evaluation.run(flags.FLAGS.workdir).items():
         print(f"{name:<28} {value:.6g}")

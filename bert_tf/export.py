@@ -12,7 +12,7 @@ import os
 
 from absl import flags
 
-from bert_tf import command
+from bert_tf.core import command
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -20,7 +20,7 @@ _DTYPES = ("float32", "bfloat16", "float16")
 def main(_) -> None:
     # The process that checks the version could not share a GPU with this one, nor would it round alike without it.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    from bert_tf.serving import saved_model
+    from bert_tf.serving.export import saved_model
 
     values = flags.FLAGS
     path = saved_model.export(

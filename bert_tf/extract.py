@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from absl import flags
 
-from bert_tf import command, whole_file
-from bert_tf.errors import InputError
+from bert_tf.core import command, whole_file
+from bert_tf.core.errors import InputError
 
 _AT_ONCE = 256
 
@@ -32,10 +32,10 @@ def run(
     import tensorflow as tf
 
     from bert_tf.interop.source import open_source
-    from bert_tf.modeling.pretraining import BertModel
+    from bert_tf.objectives.masked_lm import BertModel
     from bert_tf.predict import chunks
     from bert_tf.tasks.task import pack
-    from bert_tf.tokenizer import Tokenizer
+    from bert_tf.text.wordpiece import Tokenizer
 
     source = open_source(model, "--model")
     count = source.config.num_hidden_layers

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from bert_tf import command, config_io
-from bert_tf.config_finetune import FinetuneConfig
-from bert_tf.errors import InputError
+from bert_tf.core import command, config_io
+from bert_tf.core.config_finetune import FinetuneConfig
+from bert_tf.core.errors import InputError
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -36,11 +36,11 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"Expected flags only. Received the argument: {arguments[0]!r}.")
     workdir = flags.FLAGS.workdir
     if search or flags.FLAGS.seeds > 1 or flags.FLAGS.folds > 1:
-        from bert_tf import trials
+        from bert_tf.runs import trials
 
         print(trials.run(config, workdir, [*search, *arguments], seeds=flags.FLAGS.seeds, folds=flags.FLAGS.folds))
         return
-    from bert_tf import finetuning
+    from bert_tf.runs import finetuning
 
     scores = finetuning.run(config, workdir)
     told = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())

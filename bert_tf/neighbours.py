@@ -9,8 +9,8 @@ import json
 
 from absl import flags
 
-from bert_tf import command
-from bert_tf.errors import InputError
+from bert_tf.core import command
+from bert_tf.core.errors import InputError
 
 
 def run(model: str, texts: list[str], among: list[str], *, top: int) -> list[dict]:

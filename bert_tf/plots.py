@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from bert_tf import command, whole_file
-from bert_tf.errors import InputError
-from bert_tf.metrics_file import read_metrics
+from bert_tf.core import command, whole_file
+from bert_tf.core.errors import InputError
+from bert_tf.core.metrics_file import read_metrics
 
 # Title, and the metrics that may stand under it: the first that steps or evaluations of a run have.
 _PANELS = (

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from absl import flags
 
-from bert_tf import command
-from bert_tf.errors import InputError
+from bert_tf.core import command
+from bert_tf.core.errors import InputError
 
 _AT_ONCE = 1024
 _TOLD_EVERY = 10.0  # seconds

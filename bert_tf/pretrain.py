@@ -12,22 +12,24 @@ import os
 
 from absl import flags
 
-from bert_tf import command, config_io, records
-from bert_tf.config import BertConfig, PretrainConfig
-from bert_tf.errors import InputError
+from bert_tf.core import command, config_io, records
+from bert_tf.core.config import BertConfig, PretrainConfig
+from bert_tf.core.errors import InputError
 
 
 def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     """Trains to the last step and writes workdir/model. Returns the last evaluation, {} without validation."""
     from bert_tf.interop import huggingface
     from bert_tf.interop.source import open_source
-    from bert_tf.modeling.pretraining import BertForPreTraining
-    from bert_tf.tokenizer_config import TokenizerConfig
-    from bert_tf.training import shard_folder, shard_input, strategy, workdir_lock
-    from bert_tf.training.batches import Batches
-    from bert_tf.training.mirror import Mirror
+    from bert_tf.objectives.masked_lm import BertForPreTraining
+    from bert_tf.text.tokenizer_config import TokenizerConfig
+    from bert_tf.text.vocabulary import Vocabulary
+    from bert_tf.training.data import shard_folder, shard_input
+    from bert_tf.training.data.batches import Batches
+    from bert_tf.training.engines import strategy
     from bert_tf.training.trainer import Trainer
-    from bert_tf.vocabulary import Vocabulary
+    from bert_tf.training.workdir import lock as workdir_lock
+    from bert_tf.training.workdir.mirror import Mirror
 
     data, train = config.data, config.train
     worker = strategy.this_worker(train.strategy)

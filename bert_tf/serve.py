@@ -11,13 +11,13 @@ import signal
 
 from absl import flags
 
-from bert_tf import command
-from bert_tf.errors import InputError
+from bert_tf.core import command
+from bert_tf.core.errors import InputError
 
 
 def main(_) -> None:
-    from bert_tf.serving import batching, models
-    from bert_tf.serving.server import Server
+    from bert_tf.serving.server import batching, models
+    from bert_tf.serving.server.server import Server
 
     values = flags.FLAGS
     if values.model_config_file:

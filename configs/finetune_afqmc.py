@@ -10,8 +10,8 @@ Hardware: one GPU or TPU core. Published: BERT-base 73.70 accuracy on the test s
 here: it takes a network for the data and published weights.
 """
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 
 
 def get_config() -> FinetuneConfig:

@@ -7,8 +7,8 @@ Hardware: 2 CPU cores, half a minute for BERT-tiny. Expected: depends on the dat
 trains this config on docstrings by the package that wrote them, to 66% of 8 classes.
 """
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 
 
 def get_config() -> FinetuneConfig:

@@ -10,8 +10,8 @@ Hardware: one GPU or TPU core. Published: BERT-base 52.1 Matthews' correlation o
 table 1). Not run here: it takes a network for the data and published weights.
 """
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, TuningConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, TuningConfig
 
 
 def get_config() -> FinetuneConfig:

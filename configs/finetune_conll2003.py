@@ -10,8 +10,8 @@ Hardware: one GPU or TPU core. Published: BERT-base 96.4 F1 on the development s
 al. 2018, table 7). Not run here: it takes a network for the data and published weights.
 """
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 
 
 def get_config() -> FinetuneConfig:

@@ -10,8 +10,8 @@ Hardware: one GPU or TPU core. Published: BERT-base 84.6 (matched) and 83.4 (mis
 (Devlin et al. 2018, table 1). Not run here: it takes a network for the data and published weights.
 """
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 
 
 def get_config() -> FinetuneConfig:

@@ -10,8 +10,8 @@ Hardware: one GPU or TPU core. Published: BERT-base 80.8 exact match and 88.5 F1
 2018, table 2). Not run here: it takes a network for the data and published weights.
 """
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 
 
 def get_config() -> FinetuneConfig:

@@ -11,8 +11,8 @@ Hardware: one GPU or TPU core. Published: BERT-large 78.7 exact match and 81.9 F
 al. 2018, table 3). Not run here: it takes a network for the data and published weights.
 """
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig
 
 
 def get_config() -> FinetuneConfig:

@@ -7,11 +7,11 @@ Data made from the text on this machine; starts from what make quickstart has pr
 --set init_from=DIR.
 
 Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 150 steps
-(tests/test_tasks_learn.py) an accuracy of 0.95, 0.92 after 75, where chance has 0.25.
+(tests/runs/test_tasks_learn.py) an accuracy of 0.95, 0.92 after 75, where chance has 0.25.
 """
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 
 
 def get_config() -> FinetuneConfig:

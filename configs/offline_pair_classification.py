@@ -9,8 +9,8 @@ Data made from the text on this machine; starts from what make quickstart has pr
 Hardware: 2 CPU cores. Expected: accuracy 0.88 from two layers of all-MiniLM-L6-v2 after 75 steps; 0.50 by chance.
 """
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 
 
 def get_config() -> FinetuneConfig:

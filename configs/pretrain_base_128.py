@@ -8,7 +8,7 @@ held-out masked-LM loss near 1.7 at the end of this phase, 1.4 after the second 
 here).
 """
 
-from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
 
 
 def get_config() -> PretrainConfig:

@@ -8,7 +8,7 @@ first phase. Position embeddings above 128 begin to learn here. Expected: held-o
 runs; this one was not made here).
 """
 
-from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
 
 
 def get_config() -> PretrainConfig:

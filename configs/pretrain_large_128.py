@@ -12,7 +12,7 @@ train.global_batch_size=32768 --set optimizer.learning_rate=4e-3 --set optimizer
 F1 90.6 after both phases (the paper's; the run was not made here).
 """
 
-from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
 
 
 def get_config() -> PretrainConfig:

@@ -10,7 +10,7 @@ WordPiece, segment embeddings (all zero), an unused next-sentence head. Expected
 31,000 steps of 8,000 examples (the paper's table 3, with its own vocabulary; the run was not made here).
 """
 
-from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
 
 
 def get_config() -> PretrainConfig:

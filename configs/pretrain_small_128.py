@@ -7,7 +7,7 @@ Hardware: one GPU of 16 GB, or a v5e-4. Shards: --max_seq_length 128 --max_predi
 step was (benchmarks/train_step.py).
 """
 
-from bert_tf.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
 
 
 def get_config() -> PretrainConfig:

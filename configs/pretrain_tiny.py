@@ -6,7 +6,7 @@ Hardware: 2 CPU cores, 3 to 5 minutes for 1,000 steps. Expected: held-out masked
 of make quickstart.
 """
 
-from bert_tf.config import OptimizerConfig, PretrainConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, TrainConfig, preset
 
 
 def get_config() -> PretrainConfig:

@@ -8,8 +8,8 @@ pipelines.create_pretraining_data. Beam's own options follow, for example --dire
 
 from absl import flags
 
-from bert_tf import command
-from bert_tf.errors import InputError
+from bert_tf.core import command
+from bert_tf.core.errors import InputError
 
 _INPUT = flags.DEFINE_multi_string("input", None, "Glob of files, or tfds:NAME. May be repeated.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Where to write vocab.txt.", required=True)
@@ -23,8 +23,8 @@ _UNUSED_SLOTS = flags.DEFINE_integer(
 
 
 def main(beam_arguments: list[str]) -> None:
-    from pipelines.readers import Format
-    from pipelines.vocabulary_learning import build_vocab
+    from pipelines.jobs.vocabulary_learning import build_vocab
+    from pipelines.reading.readers import Format
 
     if _VOCAB_SIZE.value < 100:
         raise InputError(f"--vocab_size must be at least 100. Received: {_VOCAB_SIZE.value}.")

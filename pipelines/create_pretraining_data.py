@@ -14,7 +14,7 @@ its options.
 
 from absl import flags
 
-from bert_tf import command
+from bert_tf.core import command
 
 _INPUT = flags.DEFINE_multi_string(
     "input", None, "Glob of files, or tfds:NAME or tfds:FOLDER with #SPLIT. May be repeated.", required=True
@@ -72,12 +72,12 @@ _COMPRESSION = flags.DEFINE_enum("compression", "none", ["none", "gzip"], "Of th
 
 
 def main(beam_arguments: list[str]) -> None:
-    from pipelines.cleaning import DocumentConfig
-    from pipelines.job import JobConfig
-    from pipelines.pool import InstanceConfig
-    from pipelines.pretraining_data import create_pretraining_data
-    from pipelines.readers import Format
-    from pipelines.report import summary
+    from pipelines.filtering.cleaning import DocumentConfig
+    from pipelines.instances.pool import InstanceConfig
+    from pipelines.jobs.job import JobConfig
+    from pipelines.jobs.pretraining_data import create_pretraining_data
+    from pipelines.reading.readers import Format
+    from pipelines.writing.report import summary
 
     manifest = create_pretraining_data(
         input_patterns=_INPUT.value,

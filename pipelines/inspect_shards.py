@@ -6,8 +6,8 @@ python -m pipelines.inspect_shards runs/shards --split validation --shard 0
 
 from absl import flags
 
-from bert_tf import command
-from bert_tf.errors import require
+from bert_tf.core import command
+from bert_tf.core.errors import require
 
 _NUMBER = flags.DEFINE_integer("number", 3, "How many records to show.", short_name="n")
 _SPLIT = flags.DEFINE_enum("split", "train", ["train", "validation"], "Which shards.")
@@ -15,7 +15,7 @@ _SHARD = flags.DEFINE_integer("shard", 0, "Which of them, from 0.")
 
 
 def main(arguments: list[str]) -> None:
-    from pipelines.inspection import describe
+    from pipelines.jobs.inspection import describe
 
     require(len(arguments) == 1, "Expected one folder of shards and flags", " ".join(arguments) or "no folder")
     require(_NUMBER.value >= 1, "-n must be at least 1", _NUMBER.value)

@@ -17,7 +17,7 @@ import warnings
 
 from absl import flags
 
-from bert_tf import command
+from bert_tf.core import command
 
 _MIN_CHARACTERS = 100
 _HELD_OUT = 0.06  # of the labelled packages' docstrings

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from absl import flags
 
-from bert_tf import command, whole_file
-from bert_tf.errors import InputError
+from bert_tf.core import command, whole_file
+from bert_tf.core.errors import InputError
 
 _VOCAB_SIZE = 8_000
 

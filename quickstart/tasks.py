@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from bert_tf import command
-from bert_tf.errors import require
+from bert_tf.core import command
+from bert_tf.core.errors import require
 from quickstart import corpus
 
 PACKAGES = ("apache_beam", "django", "jax", "keras", "matplotlib", "numpy", "python", "scipy", "sklearn", "tensorflow")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.config import BertConfig
-from bert_tf.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_tf.core.config import BertConfig
+from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 # Two logical CPU devices, so that MirroredStrategy has two replicas; everything else runs on the first.
 tf.config.set_logical_device_configuration(
@@ -103,7 +103,7 @@ def command():
 @pytest.fixture(scope="session")
 def classifier(tmp_path_factory) -> str:
     """A model directory with random weights and a head."""
-    from tests import served_models
+    from tests.support import served_models
 
     path = str(tmp_path_factory.mktemp("classifier") / "model")
     served_models.write(path, "classification")
@@ -113,8 +113,8 @@ def classifier(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> pathlib.Path:
     """models/TASK and served/TASK/1 of every task, made once for all test processes; not to be written to."""
-    from bert_tf.serving import saved_model
-    from tests import served_models
+    from bert_tf.serving.export import saved_model
+    from tests.support import served_models
 
     root = tmp_path_factory.getbasetemp()
     root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
@@ -145,7 +145,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="session")
 def corpus_vocab(corpus):
     """A vocabulary of 1,000 tokens of the corpus."""
-    from pipelines.vocabulary_learning import build_vocab
+    from pipelines.jobs.vocabulary_learning import build_vocab
 
     path = corpus / "vocab.txt"
     build_vocab(input_patterns=[str(corpus / "[0-9].txt")], output=str(path), vocab_size=1000)
@@ -155,9 +155,9 @@ def corpus_vocab(corpus):
 @pytest.fixture(scope="session")
 def shards(corpus, corpus_vocab, tmp_path_factory):
     """Three training shards and one of validation, length 64."""
-    from pipelines.job import JobConfig
-    from pipelines.pool import InstanceConfig
-    from pipelines.pretraining_data import create_pretraining_data
+    from pipelines.instances.pool import InstanceConfig
+    from pipelines.jobs.job import JobConfig
+    from pipelines.jobs.pretraining_data import create_pretraining_data
 
     folder = tmp_path_factory.mktemp("shards") / "made"
     create_pretraining_data(

@@ -8,24 +8,30 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-_BASE = {"bert_tf.config", "bert_tf.config_io", "bert_tf.errors", "bert_tf.records", "bert_tf.vocabulary"} | {
-    "bert_tf.config_finetune",
-    "bert_tf.tokenizer_config",
-    "bert_tf.record_files",
-    "bert_tf.whole_file",
+_BASE = {
+    "bert_tf.core.config",
+    "bert_tf.core.config_io",
+    "bert_tf.core.errors",
+    "bert_tf.core.records",
+    "bert_tf.text.vocabulary",
+} | {
+    "bert_tf.core.config_finetune",
+    "bert_tf.text.tokenizer_config",
+    "bert_tf.core.record_files",
+    "bert_tf.core.whole_file",
 }
 # The tokenizer's own modules, but for words, are nobody else's; serving works on tokens in the graph as it does.
-_SHARED = _BASE | {"bert_tf.tokenizer", "bert_tf.words", "bert_tf.command"}
+_SHARED = _BASE | {"bert_tf.text.wordpiece", "bert_tf.text.words", "bert_tf.core.command"}
 # What each room may import of bert_tf, beside itself. serving loads fine-tuned models, so it knows interop and tasks.
 _ALLOWED = {
     "modeling": _BASE,
     "training": _SHARED | {"bert_tf.modeling"},
     "tasks": _SHARED | {"bert_tf.modeling"},
     "interop": _SHARED | {"bert_tf.modeling"},
-    "serving": _SHARED | {"bert_tf.segments"} | {"bert_tf.modeling", "bert_tf.interop", "bert_tf.tasks"},
+    "serving": _SHARED | {"bert_tf.text.segments"} | {"bert_tf.modeling", "bert_tf.interop", "bert_tf.tasks"},
     "tpu": _SHARED | {"bert_tf.modeling", "bert_tf.training", "bert_tf.tasks", "bert_tf.interop"},
     "pipelines": _SHARED,
-    "configs": {"bert_tf.config", "bert_tf.config_finetune"},
+    "configs": {"bert_tf.core.config", "bert_tf.core.config_finetune"},
 }
 
 
@@ -85,13 +91,16 @@ def loaded_after(statement: str) -> set[str]:
     ("statement", "absent"),
     [
         ("import bert_tf", {"numpy", "tensorflow", "keras", "absl"}),
-        ("import bert_tf.config, bert_tf.config_io", {"numpy", "tensorflow", "keras", "absl"}),
-        ("import bert_tf.records", {"tensorflow", "keras"}),
+        ("import bert_tf.core.config, bert_tf.core.config_io", {"numpy", "tensorflow", "keras", "absl"}),
+        ("import bert_tf.core.records", {"tensorflow", "keras"}),
         ("import pipelines.create_pretraining_data", {"tensorflow", "apache_beam"}),
         ("import pipelines.build_vocab", {"tensorflow", "apache_beam"}),
-        ("import pipelines.pretraining_data", {"tensorflow", "keras", "bert_tf.training", "bert_tf.modeling"}),
-        ("import pipelines.vocabulary_learning", {"tensorflow", "keras", "bert_tf.training", "bert_tf.modeling"}),
-        ("import pipelines.pool", {"bert_tf.training", "bert_tf.modeling", "bert_tf.tasks", "bert_tf.interop"}),
+        ("import pipelines.jobs.pretraining_data", {"tensorflow", "keras", "bert_tf.training", "bert_tf.modeling"}),
+        ("import pipelines.jobs.vocabulary_learning", {"tensorflow", "keras", "bert_tf.training", "bert_tf.modeling"}),
+        (
+            "import pipelines.instances.pool",
+            {"bert_tf.training", "bert_tf.modeling", "bert_tf.tasks", "bert_tf.interop"},
+        ),
         ("import bert_tf.pretrain, bert_tf.finetune, bert_tf.serve", {"tensorflow", "keras", "apache_beam"}),
     ],
 )

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from bert_tf import command
+from bert_tf.core import command
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ def fit(batch: dict[str, np.ndarray], workdir: str, *, precision: str, **train) 
     """
     import tensorflow as tf
 
-    from bert_tf.config import BertConfig, OptimizerConfig, TrainConfig
-    from bert_tf.modeling.pretraining import BertForPreTraining
-    from bert_tf.training import strategy
-    from bert_tf.training.batches import Batches
+    from bert_tf.core.config import BertConfig, OptimizerConfig, TrainConfig
+    from bert_tf.objectives.masked_lm import BertForPreTraining
+    from bert_tf.training.data.batches import Batches
+    from bert_tf.training.engines import strategy
     from bert_tf.training.trainer import Trainer
 
     config = TrainConfig(

@@ -3,13 +3,13 @@
 import tempfile
 
 from benchmarks.peers import timing
-from bert_tf import command
+from bert_tf.core import command
 
 
 def main() -> None:
     command.set_environment()
     from benchmarks.peers import our_trainer
-    from bert_tf.metrics_file import read_metrics
+    from bert_tf.core.metrics_file import read_metrics
 
     arguments = timing.arguments()
     batch = timing.load(arguments.batch)

@@ -4,7 +4,7 @@ import collections
 import glob
 import tempfile
 
-from bert_tf import command
+from bert_tf.core import command
 
 _STEPS = 4
 

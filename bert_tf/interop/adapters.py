@@ -9,12 +9,12 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from bert_tf import config_io, whole_file
-from bert_tf.config_finetune import TuningConfig
-from bert_tf.errors import InputError
+from bert_tf.core import config_io, whole_file
+from bert_tf.core.config_finetune import TuningConfig
+from bert_tf.core.errors import InputError
 from bert_tf.interop import tensor_files
 from bert_tf.interop.weights import named_arrays, set_value, weight_names
-from bert_tf.modeling import tuning
+from bert_tf.models import tuning
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LORA, _ADAPTERS = KINDS = "LORA", "BERT_TF_ADAPTERS"

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_tf import config_io
-from bert_tf.config import BertConfig
-from bert_tf.errors import InputError
+from bert_tf.core import config_io
+from bert_tf.core.config import BertConfig
+from bert_tf.core.errors import InputError
 from bert_tf.interop.weights import LoadReport, assign
-from bert_tf.tokenizer_config import TokenizerConfig
-from bert_tf.vocabulary import Vocabulary
+from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import Vocabulary
 
 CONFIG = "bert_config.json"
 _OPTIMIZER = re.compile(r"/adam_[mv]$|^global_step$")

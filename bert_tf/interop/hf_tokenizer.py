@@ -2,10 +2,10 @@
 
 import os
 
-from bert_tf import config_io, whole_file
-from bert_tf.errors import InputError
-from bert_tf.tokenizer_config import TokenizerConfig
-from bert_tf.vocabulary import Vocabulary
+from bert_tf.core import config_io, whole_file
+from bert_tf.core.errors import InputError
+from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import Vocabulary
 
 CONFIG = "tokenizer_config.json"
 VOCABULARY = "vocab.txt"

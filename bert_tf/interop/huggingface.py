@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 import keras
 
-from bert_tf import config_io, whole_file
-from bert_tf.config import BertConfig
-from bert_tf.config_finetune import HeadConfig
-from bert_tf.errors import InputError
+from bert_tf.core import config_io, whole_file
+from bert_tf.core.config import BertConfig
+from bert_tf.core.config_finetune import HeadConfig
+from bert_tf.core.errors import InputError
 from bert_tf.interop import hf_tokenizer, sentence_transformers, tensor_files
 from bert_tf.interop.tensor_files import WEIGHTS
 from bert_tf.interop.weights import LoadReport, assign, named_arrays
-from bert_tf.tokenizer_config import TokenizerConfig
-from bert_tf.vocabulary import Vocabulary
+from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import Vocabulary
 
 CONFIG = "config.json"
 # What transformers should refuse rather than open without the adapters.

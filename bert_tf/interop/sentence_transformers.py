@@ -4,9 +4,9 @@ import json
 import os
 from typing import Literal
 
-from bert_tf import config_io, whole_file
-from bert_tf.config_finetune import HeadConfig
-from bert_tf.errors import InputError
+from bert_tf.core import config_io, whole_file
+from bert_tf.core.config_finetune import HeadConfig
+from bert_tf.core.errors import InputError
 
 MODULES, POOLING, SETTINGS = "modules.json", "1_Pooling", "sentence_bert_config.json"
 NAMES = (MODULES, POOLING, "2_Normalize", SETTINGS)

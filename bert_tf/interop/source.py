@@ -5,13 +5,13 @@ import hashlib
 import os
 from collections.abc import Callable
 
-from bert_tf import config_io
-from bert_tf.config import BertConfig
-from bert_tf.errors import InputError
+from bert_tf.core import config_io
+from bert_tf.core.config import BertConfig
+from bert_tf.core.errors import InputError
 from bert_tf.interop import google, huggingface
 from bert_tf.interop.weights import LoadReport
-from bert_tf.tokenizer_config import TokenizerConfig
-from bert_tf.vocabulary import Vocabulary
+from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

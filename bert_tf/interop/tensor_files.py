@@ -8,8 +8,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from bert_tf import config_io
-from bert_tf.errors import InputError, StorageError
+from bert_tf.core import config_io
+from bert_tf.core.errors import InputError, StorageError
 
 WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 import keras
 import numpy as np
 
-from bert_tf.errors import InputError
+from bert_tf.core.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from bert_tf import config_io
-from bert_tf.config_finetune import FinetuneDataConfig, HeadConfig
-from bert_tf.errors import InputError
+from bert_tf.core import config_io
+from bert_tf.core.config_finetune import FinetuneDataConfig, HeadConfig
+from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface, sentence_transformers
 from bert_tf.tasks import name_for, task_named
 from bert_tf.tasks.task import Task, caller, outputs_of
-from bert_tf.tokenizer import Tokenizer
+from bert_tf.text.wordpiece import Tokenizer
 
 _POOLER = "bert.pooler.dense.weight"
 

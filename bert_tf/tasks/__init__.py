@@ -2,7 +2,7 @@
 
 import importlib
 
-from bert_tf.errors import InputError
+from bert_tf.core.errors import InputError
 from bert_tf.tasks.task import Task
 
 TASKS = {

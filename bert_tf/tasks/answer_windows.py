@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_tf.config_finetune import FinetuneDataConfig
-from bert_tf.errors import InputError
-from bert_tf.tokenizer import Tokenizer
-from bert_tf.vocabulary import CLS, SEP
+from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.errors import InputError
+from bert_tf.text.vocabulary import CLS, SEP
+from bert_tf.text.wordpiece import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

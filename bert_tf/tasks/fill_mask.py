@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from bert_tf.config import BertConfig
-from bert_tf.config_finetune import FinetuneDataConfig
-from bert_tf.errors import InputError
-from bert_tf.modeling.pretraining import BertForMaskedLM
+from bert_tf.core.config import BertConfig
+from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.errors import InputError
+from bert_tf.objectives.masked_lm import BertForMaskedLM
 from bert_tf.tasks.rows_of_files import list_of, read_rows, text_of
 from bert_tf.tasks.task import Outputs, Rows, Task, cut_note, pack, softmax
-from bert_tf.tokenizer import Tokenizer
-from bert_tf.vocabulary import MASK
+from bert_tf.text.vocabulary import MASK
+from bert_tf.text.wordpiece import Tokenizer
 
 TOP = 5  # tokens that are told for each mask
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn import metrics
 
-from bert_tf.config_finetune import FinetuneDataConfig
+from bert_tf.core.config_finetune import FinetuneDataConfig
 from bert_tf.tasks.classification import labels_of
 from bert_tf.tasks.rows_of_files import list_of, text_of
 from bert_tf.tasks.sequences import SequenceTask, told

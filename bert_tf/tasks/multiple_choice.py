@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from sklearn import metrics
 
-from bert_tf.config import BertConfig
-from bert_tf.config_finetune import FinetuneDataConfig
-from bert_tf.errors import InputError
-from bert_tf.modeling.heads import BertForMultipleChoice
+from bert_tf.core.config import BertConfig
+from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.errors import InputError
+from bert_tf.models.heads import BertForMultipleChoice
 from bert_tf.tasks.rows_of_files import list_of, read_rows, text_of
 from bert_tf.tasks.task import INPUTS, Outputs, Rows, Task, cut_note, pack, softmax
-from bert_tf.tokenizer import Tokenizer
+from bert_tf.text.wordpiece import Tokenizer
 
 
 class MultipleChoice(Task):

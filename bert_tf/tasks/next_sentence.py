@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn import metrics
 
-from bert_tf.config import BertConfig
-from bert_tf.config_finetune import FinetuneDataConfig
-from bert_tf.errors import InputError
-from bert_tf.modeling.pretraining import BertForNextSentencePrediction
+from bert_tf.core.config import BertConfig
+from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.errors import InputError
+from bert_tf.objectives.masked_lm import BertForNextSentencePrediction
 from bert_tf.tasks.rows_of_files import read_rows, text_of
 from bert_tf.tasks.sequences import told
 from bert_tf.tasks.task import Outputs, Rows, Task, cut_note, pack, softmax
-from bert_tf.tokenizer import Tokenizer
+from bert_tf.text.wordpiece import Tokenizer
 
 LABELS = ("next", "random")  # 0 and 1, as in google-research/bert
 

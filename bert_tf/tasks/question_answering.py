@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from bert_tf.config import BertConfig
-from bert_tf.config_finetune import FinetuneDataConfig
-from bert_tf.errors import InputError
-from bert_tf.modeling.heads import BertForQuestionAnswering
+from bert_tf.core.config import BertConfig
+from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.errors import InputError
+from bert_tf.models.heads import BertForQuestionAnswering
 from bert_tf.tasks import squad_scores
 from bert_tf.tasks.answer_windows import Window, windows_of
 from bert_tf.tasks.rows_of_files import read_lines, read_rows, text_of
 from bert_tf.tasks.task import Outputs, Rows, Task, softmax
-from bert_tf.tokenizer import Tokenizer
+from bert_tf.text.wordpiece import Tokenizer
 
 
 class QuestionAnswering(Task):

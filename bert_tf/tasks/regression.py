@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from bert_tf.config_finetune import FinetuneDataConfig
-from bert_tf.errors import InputError
+from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.errors import InputError
 from bert_tf.tasks.rows_of_files import text_of
 from bert_tf.tasks.sequences import SequenceTask, told
 from bert_tf.tasks.task import Outputs, Rows

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 
-from bert_tf.errors import InputError
+from bert_tf.core.errors import InputError
 
 TFDS = "tfds:"
 

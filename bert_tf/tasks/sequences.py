@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bert_tf.config import BertConfig
-from bert_tf.config_finetune import FinetuneDataConfig
-from bert_tf.errors import InputError
-from bert_tf.modeling.heads import BertForSequenceClassification
+from bert_tf.core.config import BertConfig
+from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.errors import InputError
+from bert_tf.models.heads import BertForSequenceClassification
 from bert_tf.tasks.rows_of_files import read_rows, text_of
 from bert_tf.tasks.task import Rows, Task, cut_note, pack
-from bert_tf.tokenizer import Tokenizer
+from bert_tf.text.wordpiece import Tokenizer
 
 
 class SequenceTask(Task):

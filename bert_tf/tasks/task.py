@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_tf.config import BertConfig
-from bert_tf.config_finetune import FinetuneDataConfig, HeadConfig
-from bert_tf.errors import InputError
-from bert_tf.tokenizer import Tokenizer
+from bert_tf.core.config import BertConfig
+from bert_tf.core.config_finetune import FinetuneDataConfig, HeadConfig
+from bert_tf.core.errors import InputError
+from bert_tf.text.wordpiece import Tokenizer
 
 INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
 _TEXTS_AT_ONCE = 4096
@@ -76,7 +76,7 @@ class Task(abc.ABC):
 
         Args:
           data: columns.
-          path: the file; see bert_tf.config_finetune.
+          path: the file; see bert_tf.core.config_finetune.
           field: the config field or flag that names it.
           labelled: whether the answers must be there.
 

@@ -8,15 +8,15 @@ import tensorflow as tf
 from nervaluate import Evaluator
 from sklearn import metrics
 
-from bert_tf.config import BertConfig
-from bert_tf.config_finetune import FinetuneDataConfig
-from bert_tf.errors import InputError
-from bert_tf.modeling.heads import BertForTokenClassification
+from bert_tf.core.config import BertConfig
+from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.errors import InputError
+from bert_tf.models.heads import BertForTokenClassification
 from bert_tf.tasks.classification import labels_of
 from bert_tf.tasks.rows_of_files import list_of, read_lines, read_rows, text_of, value_of
 from bert_tf.tasks.task import Outputs, Rows, Task, check_label, softmax
-from bert_tf.tokenizer import Tokenizer
-from bert_tf.vocabulary import CLS, SEP, UNK
+from bert_tf.text.vocabulary import CLS, SEP, UNK
+from bert_tf.text.wordpiece import Tokenizer
 
 _CONLL = (".conll", ".txt")
 _OUTSIDE = "O"

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.errors import InputError
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.errors import InputError
+from bert_tf.training.engines.strategy import Worker, distributed
 from bert_tf.training.step import Step, frozen_variables
-from bert_tf.training.strategy import Worker, distributed
 
 
 @dataclasses.dataclass(frozen=True)

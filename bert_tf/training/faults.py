@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from bert_tf.config import TrainConfig
-from bert_tf.errors import InputError, Preempted
-from bert_tf.training.batches import Batches
-from bert_tf.training.strategy import Worker
+from bert_tf.core.config import TrainConfig
+from bert_tf.core.errors import InputError, Preempted
+from bert_tf.training.data.batches import Batches
+from bert_tf.training.engines.strategy import Worker
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|OOM when allocating|exceeds? .*memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
 _PEER_LOST = re.compile(r"connect|unavailable|peer|socket|heartbeat|abort|cancel", re.IGNORECASE)

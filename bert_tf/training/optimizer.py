@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bert_tf.config import OptimizerConfig
+from bert_tf.core.config import OptimizerConfig
 
 TOLD = ("learning_rate", "gradient_norm", "loss_scale")  # what `update` reports of a step
 # Micikevicius et al. 2018, 3.2: a scale that doubles after so many good steps and halves after a bad one.

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.modeling.compiled import compiled
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.models.compiled import compiled
 from bert_tf.training import optimizer
-from bert_tf.training.rematerialization import rematerialized
+from bert_tf.training.engines.rematerialization import rematerialized
 
 
 def frozen_variables(model: keras.Model) -> list[keras.Variable]:

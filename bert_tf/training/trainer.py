@@ -1,4 +1,4 @@
-"""The training loop: steps on the device (bert_tf/training/device_loop.py), evaluations, checkpoints, what is told."""
+"""The training loop: steps on the device, evaluations, checkpoints, metrics."""
 
 import contextlib
 import functools
@@ -10,16 +10,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_tf.config import OptimizerConfig, TrainConfig
-from bert_tf.errors import InputError, Preempted
+from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.errors import InputError, Preempted
 from bert_tf.training import faults, throughput
-from bert_tf.training.batches import Batches
-from bert_tf.training.checkpoints import Checkpoints, State
-from bert_tf.training.device_loop import STOP, TOKENS, DeviceLoop
+from bert_tf.training.data.batches import Batches
+from bert_tf.training.engines.strategy import Worker, distributed
+from bert_tf.training.engines.tensorflow import STOP, TOKENS, DeviceLoop
 from bert_tf.training.evaluator import Evaluator, Selection, summarize
-from bert_tf.training.monitoring import Monitor
 from bert_tf.training.stop_request import StopRequest
-from bert_tf.training.strategy import Worker, distributed
+from bert_tf.training.workdir.checkpoints import Checkpoints, State
+from bert_tf.training.workdir.monitoring import Monitor
 
 _REWINDS_AT_MOST = 10  # in one process; a run that meets more is not helped by skipping batches
 

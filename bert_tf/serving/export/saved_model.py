@@ -1,0 +1,193 @@
+"""Model directory -> versioned SavedModel that takes strings and needs no Python."""
+
+import contextlib
+import errno
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from bert_tf.core.errors import InputError, StorageError
+from bert_tf.serving.export import gate, tflite, warm_up
+from bert_tf.serving.export.layout import lay_out
+from bert_tf.serving.graphs.graph_rows import MAX_ROWS_OF_A_TEXT
+from bert_tf.serving.graphs.signatures import Signature, signatures
+from bert_tf.serving.loading import Loaded, load
+
+DESCRIPTION = os.path.join("assets.extra", "bert_tf.json")
+_METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
+_PACKAGES = ("tensorflow", "tensorflow-text", "keras")
+_TRUNCATION = {
+    "token_classification": f"goes on in further rows of max_seq_length tokens, {MAX_ROWS_OF_A_TEXT} at most",
+    "question_answering": "question: cut at max_query_length tokens; context: goes on in further windows, doc_stride "
+    f"tokens apart, {MAX_ROWS_OF_A_TEXT} at most",
+}
+_CUT = "cut at max_seq_length tokens, of pairs the longer one first"
+
+
+def export(
+    model_directory: str, output: str, *, task: str | None = None, dtype: str = "float32", tflite_dtype: str = "none"
+) -> str:
+    """Writes the next version under `output` (1, 2, ...) and returns its path.
+
+    The version is written under a name that TF Serving does not look at, goes through the gate (gate.py) and is
+    renamed when it has passed.
+
+    Args:
+      model_directory: of a task's model.
+      output: folder of versions; its name is the model's in the warm-up requests.
+      task: what to serve, where it is not what the model was made for.
+      dtype: of weights and activations: float32, bfloat16 or float16.
+      tflite_dtype: none, float32 or int8: also writes the signature `tokens` for TensorFlow Lite.
+
+    Raises:
+      InputError: not a model directory, a folder that cannot be written, or a version that did not pass.
+    """
+    if tflite_dtype != "none" and dtype != "float32":
+        raise InputError(f"--tflite {tflite_dtype}: expected --dtype float32, for TensorFlow Lite. Received: {dtype}.")
+    loaded = load(model_directory, task=task, dtype=dtype)
+    with _new_version(output) as temporary:
+        trained = signatures(loaded.task, loaded.model, loaded.tokenizer)
+        requests = warm_up.requests(loaded.task, trained)
+        expected = gate.answers_here(trained, requests)
+        if tflite_dtype != "none":  # from the plain network, whose GELU TensorFlow Lite knows
+            tflite.write(temporary, trained["tokens"], tflite_dtype)
+        lay_out(loaded.model)
+        made = signatures(loaded.task, loaded.model, loaded.tokenizer)
+        if dtype != "float32":
+            # A narrow type rounds otherwise where weights lie otherwise: near ties fall to the other side.
+            expected = gate.answers_here(made, requests)
+        _write(temporary, loaded, made, dtype)
+        name = os.path.basename(os.path.abspath(output))
+        warm_up.write(temporary, name, made, requests)
+        gate.check_ops(temporary)
+        # Narrow types round otherwise where a graph is optimized otherwise.
+        worst = gate.check_answers(
+            requests,
+            gate.run_clean(temporary, warm_up.read(temporary)),
+            expected,
+            tolerance=1e-5 if dtype == "float32" else 0.05,
+            strict=dtype == "float32",
+        )
+        print(
+            f"{len(made)} signatures, {len(requests)} warm-up requests: a fresh process gives the Keras model's "
+            f"answers within {worst:.1e}",
+            flush=True,
+        )
+        if dtype != "float32":
+            _compare_with_float32(model_directory, task, requests, expected)
+        os.chmod(temporary, 0o755)  # mkdtemp's 0700 would hide the version from a server of another user
+        return _rename(temporary, output)
+
+
+@contextlib.contextmanager
+def _new_version(output: str) -> Iterator[str]:
+    """A folder to fill, beside the versions; it goes if anything goes wrong.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    temporary = None
+    try:
+        os.makedirs(output, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=".export.", suffix=".tmp", dir=output)
+        yield temporary
+    except BaseException as error:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise StorageError(
+                f"--output {output}: expected a folder for versions that can be written. Received: "
+                f"{error.strerror or error}."
+            ) from None
+        raise
+
+
+def _write(path: str, loaded: Loaded, made: dict[str, Signature], dtype: str) -> None:
+    archive = keras.export.ExportArchive()
+    # The model itself is not tracked: its variables that no signature uses are not saved.
+    archive.tokenizer = loaded.tokenizer
+    for name, signature in made.items():
+        signature.function.get_concrete_function()
+        archive.add_endpoint(name, signature.function)
+    archive.write_out(path, verbose=False)
+    methods = {name: _METHODS[s.method] for name, s in made.items() if s.method in _METHODS}
+    if methods:
+        updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
+        for name, method in methods.items():
+            updater.replace_method_name(signature_key=name, method_name=method, tags=["serve"])
+        updater.save()
+    os.makedirs(os.path.join(path, os.path.dirname(DESCRIPTION)), exist_ok=True)
+    with open(os.path.join(path, DESCRIPTION), "w", encoding="utf-8") as file:
+        json.dump(_description(loaded, made, dtype), file, indent=2, ensure_ascii=False)
+
+
+def _description(loaded: Loaded, made: dict[str, Signature], dtype: str) -> dict:
+    task = loaded.task
+
+    def told(texts: dict[str, str], specs: dict[str, tf.TensorSpec]) -> dict:
+        return {
+            name: {"dtype": specs[name].dtype.name, "shape": specs[name].shape.as_list(), "what": text}
+            for name, text in texts.items()
+        }
+
+    return {
+        "task": task.name,
+        "labels": task.labels,
+        "max_seq_length": task.data.max_seq_length,
+        "too_long": _TRUNCATION.get(task.name, _CUT),
+        "dtype": dtype,
+        "made_with": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "settings": task.settings(),
+        "signatures": {
+            name: {
+                "method": signature.method,
+                "inputs": told(signature.inputs, {spec.name: spec for spec in signature.function.input_signature}),
+                "outputs": told(signature.outputs, signature.function.get_concrete_function().structured_outputs),
+            }
+            for name, signature in made.items()
+        },
+    }
+
+
+def _compare_with_float32(model_directory: str, task: str | None, requests: list, found: list[dict]) -> None:
+    """Tells how far the narrow type is from float32."""
+    loaded = load(model_directory, task=task)
+    made = signatures(loaded.task, loaded.model, loaded.tokenizer)
+    worst = max(
+        (
+            float(abs(ours[key] - values).max(initial=0.0))
+            for ours, theirs in zip(found, gate.answers_here(made, requests), strict=True)
+            for key, values in theirs.items()
+            if values.dtype == "float32" and values.shape == ours[key].shape
+        ),
+        default=0.0,
+    )
+    print(f"largest difference from float32 in the warm-up requests' answers: {worst:.1e}", flush=True)
+
+
+def _rename(temporary: str, output: str) -> str:
+    while True:
+        path = os.path.join(output, str(max([0, *versions(output)]) + 1))
+        try:
+            os.rename(temporary, path)
+        except OSError as error:
+            # Another export was faster.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            continue
+        return path
+
+
+def versions(output: str) -> dict[int, str]:
+    """{version: its folder's name} of those that are there, ascending."""
+    if not os.path.isdir(output):
+        return {}
+    found = [name for name in os.listdir(output) if re.fullmatch("[0-9]+", name)]
+    return {int(name): name for name in sorted(found, key=int) if os.path.isdir(os.path.join(output, name))}

@@ -1,0 +1,210 @@
+"""A finished folder of shards, and whether it fits a run."""
+
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import os
+import zlib
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from bert_tf.core import config_io, record_files, records, whole_file
+from bert_tf.core.errors import InputError
+from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import Vocabulary
+
+_RECORDS_AT_ONCE = 4096
+_SHARDS = "shards.json"  # in a workdir: of what it learns
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardFolder:
+    """A finished folder of shards, as its dataset.json describes it."""
+
+    path: str
+    layout: records.RecordLayout
+    vocabulary: Vocabulary
+    lower_case: bool
+    compression: str
+    shards: tuple[dict, ...]
+
+    @classmethod
+    def open(cls, path: str, field: str) -> "ShardFolder":
+        """Reads and checks a folder; `field` names the config field in errors.
+
+        Raises:
+          InputError: not a folder of shards, an unfinished one, or one whose vocabulary was changed.
+        """
+        manifest_path = os.path.join(path, records.MANIFEST)
+        if not path or not tf.io.gfile.exists(manifest_path):
+            raise InputError(
+                f"{field}={path}: expected a folder of shards made by pipelines.create_pretraining_data. "
+                f"Received a folder without {records.MANIFEST}."
+            )
+        if not tf.io.gfile.exists(os.path.join(path, records.COMPLETED)):
+            raise InputError(f"{field}={path}: expected finished shards. Received a folder without COMPLETED.")
+        vocabulary_path = os.path.join(path, records.VOCABULARY)
+        try:
+            with tf.io.gfile.GFile(manifest_path, "rb") as file:
+                manifest = json.loads(file.read())
+            with tf.io.gfile.GFile(vocabulary_path, "rb") as file:
+                vocabulary = Vocabulary.parse(file.read(), vocabulary_path)
+            for shard in manifest["shards"]:
+                size = tf.io.gfile.stat(os.path.join(path, shard["name"])).length
+                if size != shard["bytes"]:
+                    raise InputError(
+                        f"{field}={path}: {shard['name']}: expected the {shard['bytes']} bytes that "
+                        f"{records.MANIFEST} names. Received {size}."
+                    )
+        except tf.errors.NotFoundError as error:
+            raise InputError(f"{field}={path}: expected every file of the shards. Received: {error.message}.") from None
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"{manifest_path}: expected what the pipeline wrote. Received {reason}.") from None
+        made_with = manifest["vocabulary"]["sha256"]
+        if vocabulary.sha256 != made_with:
+            raise InputError(
+                f"{vocabulary_path}: expected the vocabulary that the shards were made with, sha256 {made_with[:12]}. "
+                f"Received one with sha256 {vocabulary.sha256[:12]}."
+            )
+        try:
+            layout, parameters = records.RecordLayout.of(manifest), manifest["parameters"]
+            lower_case, compression = parameters["instances"]["lower_case"], parameters["compression"]
+        except (KeyError, TypeError):
+            raise InputError(
+                f"{field}={path}: expected shards of format 3 or later. Received format {manifest.get('format')}; "
+                "make them anew with pipelines.create_pretraining_data."
+            ) from None
+        return cls(path, layout, vocabulary, lower_case, compression, tuple(manifest["shards"]))
+
+    def records(self, paths) -> tf.data.TFRecordDataset:
+        """The serialized records of shard files."""
+        return tf.data.TFRecordDataset(paths, compression_type="GZIP" if self.compression == "gzip" else "")
+
+    def split(self, name: str) -> list[dict]:
+        """The shards of a split that hold examples."""
+        return [s for s in self.shards if s["name"].startswith(f"pretrain-{name}.") and s["examples"]]
+
+    def paths(self, name: str) -> list[str]:
+        """The files of a split."""
+        return [os.path.join(self.path, shard["name"]) for shard in self.split(name)]
+
+
+def check(folder: ShardFolder, field: str, *, layout: records.RecordLayout, vocab_size: int) -> None:
+    """Refuses shards that do not fit the model, before the first step.
+
+    Raises:
+      InputError: naming both values.
+    """
+    # Shards without masks do not say how many there will be.
+    predictions = folder.layout.max_predictions_per_seq or layout.max_predictions_per_seq
+    for name, wanted, received in (
+        ("data.max_seq_length", layout.max_seq_length, folder.layout.max_seq_length),
+        ("data.max_predictions_per_seq", layout.max_predictions_per_seq, predictions),
+        ("model.vocab_size", vocab_size, len(folder.vocabulary)),
+    ):
+        if wanted != received:
+            raise InputError(
+                f"{name}={wanted}: expected what the shards were made with. {field}={folder.path} has {received}."
+            )
+
+
+def check_vocabulary(folder: ShardFolder, field: str, expected: Vocabulary, source: str) -> None:
+    """Refuses shards whose ids mean other tokens than those of `source`."""
+    if folder.vocabulary.sha256 != expected.sha256:
+        raise InputError(
+            f"{field}={folder.path}: expected shards made with the vocabulary of {source} "
+            f"({len(expected)} tokens, sha256 {expected.sha256[:12]}). Received shards made with another "
+            f"({len(folder.vocabulary)} tokens, sha256 {folder.vocabulary.sha256[:12]})."
+        )
+
+
+def check_tokenizer(folder: ShardFolder, field: str, tokenizer: TokenizerConfig, source: str) -> None:
+    """Refuses shards whose text was tokenized in another case than that of `source`, or with accents or CJK apart."""
+    if folder.lower_case != tokenizer.lower_case:
+        words = {True: "lower-cased", False: "cased"}
+        raise InputError(
+            f"{field}={folder.path}: expected {words[tokenizer.lower_case]} text, as {source} has it. "
+            f"Received {words[folder.lower_case]}."
+        )
+    if tokenizer.strips_accents != folder.lower_case or not tokenizer.split_cjk:
+        raise InputError(
+            f"{field}={folder.path}: expected a tokenizer with BERT's strip_accents and split_cjk, as shards are made. "
+            f"{source} has {tokenizer.strip_accents} and {tokenizer.split_cjk}."
+        )
+
+
+def find_damage(folder: ShardFolder, paths: Sequence[str]) -> str | None:
+    """The first record of some shards that cannot be read or is no example of the layout, in words; None if none."""
+    for path in paths:
+        found = _damage(folder, path)
+        if found:
+            return f"{path}: {found}"
+    return None
+
+
+def _damage(folder: ShardFolder, path: str) -> str | None:
+    serialized: list[bytes] = []
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            data = file.read()
+        if folder.compression == "gzip":
+            data = gzip.decompress(data)
+        for record in record_files.read_records(io.BytesIO(data)):
+            serialized.append(record)
+    except (EOFError, OSError, zlib.error) as error:
+        return f"record {len(serialized)}: {error}"
+    except tf.errors.OpError as error:
+        return error.message
+    for start in range(0, len(serialized), _RECORDS_AT_ONCE):
+        found = _unparsed(serialized[start : start + _RECORDS_AT_ONCE], folder.layout)
+        if found:
+            return f"record {start + found[0]}: no example of this layout: {found[1]}"
+    expected = next(s["examples"] for s in folder.shards if os.path.join(folder.path, s["name"]) == path)
+    if len(serialized) != expected:
+        return f"{len(serialized)} records where {records.MANIFEST} names {expected}"
+    return None
+
+
+def _unparsed(serialized: Sequence[bytes], layout: records.RecordLayout) -> tuple[int, str] | None:
+    """Number and reason of the first record that is no example of the layout."""
+    try:
+        records.parse(tf.constant(serialized, tf.string, [len(serialized)]), layout)
+    except tf.errors.InvalidArgumentError as error:
+        if len(serialized) == 1:
+            return 0, error.message.splitlines()[0]
+        half = len(serialized) // 2
+        first = _unparsed(serialized[:half], layout)
+        if first:
+            return first
+        second = _unparsed(serialized[half:], layout)
+        return second and (half + second[0], second[1])
+    return None
+
+
+def settle(folder: ShardFolder, workdir: str) -> None:
+    """Keeps the vocabulary in the workdir, and which shards they are: others would continue another sequence.
+
+    Raises:
+      InputError: the shards were made anew since the run began.
+    """
+    path = os.path.join(workdir, records.VOCABULARY)
+    if os.path.exists(path):
+        check_vocabulary(folder, "data.train", Vocabulary.load(path), f"the run in {workdir}")
+    else:
+        with whole_file.replacing(path, "wb") as file:
+            file.write(folder.vocabulary.serialize())
+    path = os.path.join(workdir, _SHARDS)
+    digest = hashlib.sha256("".join(shard["name"] + shard["sha256"] for shard in folder.split("train")).encode())
+    if not os.path.exists(path):
+        whole_file.write_json(path, {"sha256": digest.hexdigest()})
+    elif config_io.read_json(path).get("sha256") != digest.hexdigest():
+        raise InputError(
+            f"data.train={folder.path}: expected the shards that the run in {workdir} began with. Received others, "
+            "made anew since then. Take another --workdir, or give those shards to resume."
+        )

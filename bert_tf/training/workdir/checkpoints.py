@@ -1,0 +1,264 @@
+"""Checkpoints of a run: one safetensors file each, written beside the training and renamed when it is whole.
+
+A file holds the weights, the optimizer's moments and loss scale, and the metrics of the steps that no line of
+metrics.jsonl tells yet; its metadata hold the step and how many batches were skipped. Where the run is in its data and
+in its dropout follows from these two, so nothing else has to be kept.
+"""
+
+import contextlib
+import math
+import os
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from bert_tf.core.errors import InputError, StorageError
+from bert_tf.training.optimizer import Slots
+
+_NAME = re.compile(r"step-(\d{10})\.safetensors")
+_BEST = "best.safetensors"
+_PENDING = "pending_metrics"
+_WRITE_ERRORS = (OSError, SafetensorError)
+_READ_ERRORS = (OSError, SafetensorError, KeyError, TypeError)
+
+
+class State(NamedTuple):
+    """Where a run is, beside its weights and slots.
+
+    Attributes:
+      step: optimizer steps done.
+      skipped: batches that were left out after a loss or gradient that was no number.
+      pending: float32 [steps, metrics, 2], metrics of the last steps that are not logged yet; None for none.
+      owes_evaluation: the evaluation that is due at this step was given up.
+    """
+
+    step: int = 0
+    skipped: int = 0
+    pending: np.ndarray | None = None
+    owes_evaluation: bool = False
+
+    def metadata(self) -> dict[str, str]:
+        """What is not a tensor, as safetensors takes it."""
+        return {name: str(int(getattr(self, name))) for name in ("step", "skipped", "owes_evaluation")}
+
+
+class Checkpoints:
+    """The last few checkpoints of a workdir, and the best.
+
+    Args:
+      workdir: the files go into its folder `checkpoints`.
+      names: of the weights.
+      weights: variables, as the trainer's strategy made them.
+      slots: variables.
+      keep: how many of the last ones stay.
+      is_writer: one of several workers writes, all read the same folder.
+      on_saved: called by the thread that writes, when a checkpoint is whole; raises nothing.
+    """
+
+    def __init__(
+        self,
+        workdir: str,
+        *,
+        names: Sequence[str],
+        weights: Sequence[tf.Variable],
+        slots: Slots,
+        keep: int,
+        is_writer: bool = True,
+        on_saved: Callable[[], None] = lambda: None,
+    ):
+        self._folder = os.path.join(workdir, "checkpoints")
+        self._keep, self._is_writer, self._on_saved = keep, is_writer, on_saved
+        self._variables = dict(zip((f"weights/{name}" for name in names), weights, strict=True))
+        for kind, moments in (("first", slots.first), ("second", slots.second)):
+            self._variables |= dict(zip((f"{kind}/{name}" for name in names), moments, strict=True))
+        self._variables["loss_scale"] = slots.scale
+        self._thread: threading.Thread | None = None
+        self._error: Exception | None = None
+        self._best: float | None = None
+        self.best_step: int | None = None  # of the best evaluation
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints, ascending."""
+        if not os.path.isdir(self._folder):
+            return []
+        names = (_NAME.fullmatch(name) for name in os.listdir(self._folder))
+        return sorted(int(name.group(1)) for name in names if name)
+
+    def restore(self) -> State:
+        """Sets all variables to the latest checkpoint that can be read; State() if there is none."""
+        if self._is_writer and os.path.isdir(self._folder):
+            for name in os.listdir(self._folder):
+                if name.endswith(".tmp"):  # of a process that was killed while writing
+                    os.remove(os.path.join(self._folder, name))
+        best, self._best, self.best_step = os.path.join(self._folder, _BEST), None, None
+        if os.path.exists(best):
+            try:
+                metadata = _read(best, ())[1]
+                self._best, self.best_step = float(metadata["loss"]), int(metadata["step"])
+            except _READ_ERRORS as error:
+                self._put_aside(best, error)
+        for step in reversed(self.steps()):
+            try:
+                return self._restore(step)
+            except _READ_ERRORS as error:
+                self._put_aside(self._path(step), error)
+        return State()
+
+    def _put_aside(self, path: str, error: Exception) -> None:
+        print(f"{path}: cannot be read ({error}); it is put aside as {os.path.basename(path)}.broken", flush=True)
+        if self._is_writer:
+            os.replace(path, path + ".broken")
+
+    def rewind(self, count: int, barrier: Callable[[], None]) -> State:
+        """Restores the `count`-th checkpoint from the end, 1 for the latest, and forgets those behind it.
+
+        Of fewer it is the first, and of one that cannot be read the one before it.
+
+        Args:
+          barrier: returns when all workers have called it, so that all see the same files.
+
+        Raises:
+          InputError: there is none.
+        """
+        self.wait()
+        barrier()
+        steps = self.steps()
+        barrier()
+        for step in reversed(steps[: max(1, len(steps) - count + 1)]):
+            try:
+                state = self._restore(step)
+            except _READ_ERRORS as error:
+                self._put_aside(self._path(step), error)
+                continue
+            if self._is_writer:
+                for newer in steps[steps.index(step) + 1 :]:
+                    with contextlib.suppress(FileNotFoundError):  # it was put aside
+                        os.remove(self._path(newer))
+            return state
+        raise InputError(f"{self._folder}: expected a checkpoint to go back to. Received none.")
+
+    def _restore(self, step: int) -> State:
+        tensors, metadata = _read(self._path(step), [*self._variables, _PENDING])
+        self._assign(self._path(step), tensors)
+        owes = bool(int(metadata["owes_evaluation"]))
+        return State(int(metadata["step"]), int(metadata["skipped"]), tensors.get(_PENDING), owes)
+
+    def save(self, state: State) -> None:
+        """Copies everything now, and writes it while the training goes on. Raises what the last writing met."""
+        self.wait()
+        if self._is_writer:
+            self._write_aside(self._path(state.step), self._copy(state), state.metadata(), self._remove_old)
+
+    def save_if_best(self, state: State, loss: float) -> None:
+        """Keeps the state as `best.safetensors` if no evaluation had a smaller loss, or whatever is to be small."""
+        if math.isnan(loss) or (self._best is not None and loss >= self._best):
+            return
+        self._best, self.best_step = loss, state.step
+        self.wait()
+        if self._is_writer:
+            metadata = {**state.metadata(), "loss": repr(loss)}
+            self._write_aside(os.path.join(self._folder, _BEST), self._copy(state), metadata, lambda: None)
+
+    def restore_best(self) -> int | None:
+        """Sets all variables to the best state and returns its step; None if no evaluation was ever good enough."""
+        self.wait()
+        path = os.path.join(self._folder, _BEST)
+        if not os.path.exists(path):
+            return None
+        try:
+            tensors, metadata = _read(path, list(self._variables))
+        except _READ_ERRORS as error:
+            raise StorageError(
+                f"{path}: expected the best checkpoint. Received one that cannot be read: {error}."
+            ) from None
+        self._assign(path, tensors)
+        return int(metadata["step"])
+
+    def wait(self) -> None:
+        """Returns when what was saved is on the disk.
+
+        Raises:
+          StorageError: it could not be written. The checkpoints before it are untouched.
+        """
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _copy(self, state: State) -> dict[str, np.ndarray]:
+        # A mirrored variable's copies are equal: that of this host's first device is as good as any.
+        tensors = {name: np.array(_local(variable)) for name, variable in self._variables.items()}
+        if state.pending is not None and len(state.pending):
+            tensors[_PENDING] = np.ascontiguousarray(state.pending)
+        return tensors
+
+    def _write_aside(self, path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str], then) -> None:
+        def write():
+            try:
+                _write(path, tensors, metadata)
+                then()
+                self._on_saved()
+            except _WRITE_ERRORS as error:
+                kept = self.steps()
+                last = f"the one of step {kept[-1]} is kept" if kept else "there is none before it"
+                self._error = StorageError(
+                    f"{path}: expected to write a checkpoint of {sum(t.nbytes for t in tensors.values()) / 1e6:.0f} "
+                    f"MB; {last}. Received: {getattr(error, 'strerror', None) or error}. Once it can be written, the "
+                    "same command goes on."
+                )
+
+        # No daemon: a process that ends by an error of its own still finishes its file.
+        self._thread = threading.Thread(target=write, name="checkpoint")
+        self._thread.start()
+
+    def _remove_old(self) -> None:
+        for step in self.steps()[: -self._keep]:
+            os.remove(self._path(step))
+
+    def _path(self, step: int) -> str:
+        return os.path.join(self._folder, f"step-{step:010d}.safetensors")
+
+    def _assign(self, path: str, tensors: dict[str, np.ndarray]) -> None:
+        for name, variable in self._variables.items():
+            if name not in tensors:
+                raise InputError(f"{path}: expected {name}. Received a checkpoint without it, of another model.")
+            if tensors[name].shape != tuple(variable.shape):
+                raise InputError(
+                    f"{path}: {name}: expected shape {tuple(variable.shape)}. Received {tensors[name].shape}."
+                )
+        for name, variable in self._variables.items():
+            variable.assign(tensors[name])
+
+
+def _local(variable: tf.Variable) -> np.ndarray:
+    values = getattr(variable, "values", None)  # of a variable that is mirrored
+    return (values[0] if values else variable).numpy()
+
+
+def _read(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    with safe_open(path, framework="numpy") as file:
+        present = set(file.keys())
+        return {name: file.get_tensor(name) for name in names if name in present}, file.metadata()
+
+
+def _write(path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
+    """Under a temporary name, onto the disk, then under its own."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    temporary = path + ".tmp"
+    try:
+        save_file(tensors, temporary, metadata)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except _WRITE_ERRORS:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise

@@ -1,0 +1,75 @@
+"""The closing summary of a job, from what dataset.json says."""
+
+from bert_tf.core.records import RecordLayout
+
+# Counter -> what it tells a reader; those that are 0 are left out.
+_DROPPED = {
+    "bad_records": "unreadable records",
+    "dropped_empty": "documents without text",
+    "dropped_short": "too short documents",
+    "dropped_duplicates": "duplicates",
+    "dropped_near_duplicates": "near duplicates",
+    "dropped_lorem_ipsum": 'with "lorem ipsum"',
+    "dropped_braces": "with braces",
+    "dropped_few_sentences": "of few sentences",
+    "documents_without_token": "without a token",
+    "documents_without_instance": "too short for a pair",
+    "lines_of_other_documents": "lines of other documents",
+    "lines_repeated": "lines repeated in a document",
+    "lines_without_end_punctuation": "lines without punctuation",
+    "lines_of_few_words": "lines of few words",
+    "lines_with_javascript": "lines with JavaScript",
+    "lines_with_policy": "lines with a policy",
+}
+_LABEL_1 = {"next_sentence": "random next sentence", "sentence_order": "swapped"}
+
+
+def shares(counts: dict[str, int], layout: RecordLayout) -> dict[str, float]:
+    """What the counts come to: shares of positions that are padding, of labels that are 1, of predictions by fate."""
+    length, instances = layout.max_seq_length, max(1, counts["instances"])
+    found = {"padding": 1 - counts["instance_tokens"] / (max(1, counts["rows"]) * length)}
+    if layout.max_sequences_per_row:
+        found["padding_without_packing"] = 1 - counts["instance_tokens"] / (instances * length)
+        found["instances_a_row"] = counts["instances"] / max(1, counts["rows"])
+    if layout.has_pairs:
+        found["label_1"] = counts["label_1"] / instances
+    if layout.max_predictions_per_seq:
+        predictions = max(1, counts["predictions"])
+        found["predictions_an_instance"] = counts["predictions"] / instances
+        found["masked"] = counts["predictions_masked"] / predictions
+        found["kept"] = counts["predictions_kept"] / predictions
+        found["random"] = 1 - found["masked"] - found["kept"]
+    return {name: round(value, 6) for name, value in found.items()}
+
+
+def summary(manifest: dict) -> str:
+    """A table of what went in and what came out."""
+    counts, told = manifest["counts"], manifest["shares"]
+    megabytes, seconds = manifest["input"]["bytes"] / 1e6, manifest["seconds"]
+    rows = [
+        ("input", f"{megabytes:,.1f} MB in {manifest['input']['files']:,} files"),
+        ("documents", f"{counts['documents_read']:,}"),
+        *((f"  dropped: {reason}", f"{counts[name]:,}") for name, reason in _DROPPED.items() if counts.get(name)),
+        ("documents, all passes", f"{counts['passes_over_documents']:,}"),
+        ("sentences", f"{counts['sentences']:,}"),
+        ("tokens", f"{counts['tokens']:,}"),
+        ("instances", f"{counts['instances']:,}"),
+    ]
+    if "label_1" in told:
+        rows.append((f"  {_LABEL_1[manifest['parameters']['instances']['pairs']]}", f"{told['label_1']:.1%}"))
+    if "masked" in told:
+        rows += [
+            ("  masked positions", f"{told['predictions_an_instance']:.1f} an instance"),
+            ("  [MASK], random, kept", f"{told['masked']:.1%}, {told['random']:.1%}, {told['kept']:.1%}"),
+        ]
+    padding = f"{told['padding']:.1%} of positions"
+    if "instances_a_row" in told:
+        rows.append(("rows", f"{counts['rows']:,}, {told['instances_a_row']:.2f} instances each"))
+        padding += f" ({told['padding_without_packing']:.1%} without packing)"
+    rows += [
+        ("  padding", padding),
+        ("shards", f"{len(manifest['shards'])}"),
+        ("seconds", f"{seconds:.1f}, {megabytes / max(seconds, 0.1):.1f} MB/s with start-up"),
+    ]
+    width = max(len(name) for name, _ in rows) + 2
+    return "\n".join(f"{name:<{width}}{value}" for name, value in rows)

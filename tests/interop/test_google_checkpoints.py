@@ -1,0 +1,48 @@
+"""Google's TF1 checkpoints become model directories."""
+
+import numpy as np
+import pytest
+
+from bert_tf import convert
+from bert_tf.core.errors import InputError
+from bert_tf.interop import google, huggingface
+from bert_tf.interop.weights import weight_names
+from bert_tf.objectives.masked_lm import BertForPreTraining
+from tests.interop.test_interop import built, weights_of
+from tests.support.google_checkpoint import VOCABULARY, write_google_checkpoint
+
+
+def test_google_checkpoint_converts_to_the_same_numbers(small_config, tmp_path):
+    model = built(small_config)
+    (tmp_path / "google").mkdir()
+    write_google_checkpoint(tmp_path / "google", small_config, model)
+    assert convert.run(str(tmp_path / "google"), str(tmp_path / "ours")) == "46 weights loaded"
+    directory = huggingface.open_directory(str(tmp_path / "ours"), "--model")
+    # Google computes "gelu" in its tanh form.
+    assert directory.config.hidden_act == "gelu_new"
+    assert directory.tokenizer.lower_case
+    other = BertForPreTraining(directory.config)
+    other.build()
+    huggingface.load_weights(directory.path, other)
+    for (name, a, _), (_, b, _) in zip(weight_names(model), weight_names(other), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=name)
+
+
+def test_google_folder_without_checkpoint_is_one_clear_sentence(small_config, tmp_path):
+    (tmp_path / "bert_config.json").write_text("{}")
+    (tmp_path / "vocab.txt").write_bytes(VOCABULARY.serialize())
+    with pytest.raises(InputError, match="expected bert_model.ckpt.index beside bert_config.json"):
+        google.load_weights(str(tmp_path), built(small_config))
+
+
+def test_latest_step_of_a_training_folder_is_taken(small_config, tmp_path):
+    for step in (9000, 10_000):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        write_google_checkpoint(folder, small_config, built(small_config, seed=step))
+        for path in folder.iterdir():
+            path.rename(tmp_path / path.name.replace("bert_model.ckpt", f"model.ckpt-{step}"))
+    other = built(small_config)
+    google.load_weights(str(tmp_path), other)
+    for a, b in zip(weights_of(other), weights_of(built(small_config, seed=10_000)), strict=True):
+        np.testing.assert_array_equal(a, b)

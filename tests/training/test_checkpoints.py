@@ -1,0 +1,165 @@
+import os
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_tf.core.errors import InputError, StorageError
+from bert_tf.training.optimizer import Slots
+from bert_tf.training.workdir.checkpoints import Checkpoints, State
+
+
+class Run:
+    """Two weights and their slots."""
+
+    def __init__(self, workdir, keep=2, size=4, **settings):
+        self.weights = [tf.Variable(tf.zeros([size])), tf.Variable(tf.zeros([2, 2]))]
+        first, second = ([tf.Variable(tf.zeros_like(w)) for w in self.weights] for _ in range(2))
+        self.slots = Slots(first, second, tf.Variable([1.0, 0.0]))
+        self.checkpoints = Checkpoints(
+            str(workdir), names=["a/kernel", "b/kernel"], weights=self.weights, slots=self.slots, keep=keep, **settings
+        )
+
+    @property
+    def variables(self):
+        return [*self.weights, *self.slots.first, *self.slots.second, self.slots.scale]
+
+    def fill(self, value):
+        for number, variable in enumerate(self.variables):
+            variable.assign(tf.fill(variable.shape, float(value + number / 10)))
+
+    def save(self, step, **state):
+        self.fill(step)
+        self.checkpoints.save(State(step, **state))
+        self.checkpoints.wait()
+
+
+def assert_filled(run, value):
+    for number, variable in enumerate(run.variables):
+        np.testing.assert_array_equal(variable, np.full(variable.shape, np.float32(value + number / 10)))
+
+
+def test_everything_comes_back(tmp_path):
+    run = Run(tmp_path)
+    assert run.checkpoints.restore() == State()
+    pending = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    run.save(7, skipped=5, pending=pending)
+    other = Run(tmp_path)
+    state = other.checkpoints.restore()
+    assert (state.step, state.skipped) == (7, 5)
+    np.testing.assert_array_equal(state.pending, pending)
+    assert_filled(other, 7)
+
+
+def test_what_is_saved_is_what_was_there_when_it_was_asked_for(tmp_path):
+    run = Run(tmp_path, size=3_000_000)
+    run.fill(1)
+    run.checkpoints.save(State(1))
+    run.fill(2)  # while it is being written
+    run.checkpoints.wait()
+    run.checkpoints.restore()
+    assert_filled(run, 1)
+
+
+def test_the_last_ones_and_the_best_stay(tmp_path):
+    run = Run(tmp_path)
+    for step, loss in ((1, 3.0), (2, 2.0), (3, 2.5), (4, 2.0)):
+        run.save(step)
+        run.checkpoints.save_if_best(State(step), loss)
+        run.checkpoints.wait()
+    names = sorted(os.listdir(tmp_path / "checkpoints"))
+    assert names == ["best.safetensors", "step-0000000003.safetensors", "step-0000000004.safetensors"]
+    # A new process knows how good the best was, and an equal one is not better.
+    again = Run(tmp_path)
+    again.checkpoints.restore()
+    best = (tmp_path / "checkpoints" / "best.safetensors").read_bytes()
+    again.checkpoints.save_if_best(State(5), 2.0)
+    again.checkpoints.wait()
+    assert (tmp_path / "checkpoints" / "best.safetensors").read_bytes() == best
+    again.checkpoints.save_if_best(State(5), 1.0)
+    again.checkpoints.wait()
+    assert (tmp_path / "checkpoints" / "best.safetensors").read_bytes() != best
+
+
+def test_a_full_disk_keeps_the_last_good_one(tmp_path):
+    run = Run(tmp_path, size=100_000)
+    run.save(1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The kernel refuses to write on, as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        run.fill(2)
+        run.checkpoints.save(State(2))
+        with pytest.raises(StorageError, match="expected to write a checkpoint of 1 MB; the one of step 1 is kept"):
+            run.checkpoints.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path / "checkpoints") == ["step-0000000001.safetensors"]
+    assert run.checkpoints.restore().step == 1
+    assert_filled(run, 1)
+    run.save(2)
+    assert Run(tmp_path, size=100_000).checkpoints.restore().step == 2
+
+
+def test_a_broken_file_is_put_aside(tmp_path, capsys):
+    run = Run(tmp_path)
+    run.save(1)
+    run.checkpoints.save_if_best(State(1), 1.0)
+    run.checkpoints.wait()
+    best = tmp_path / "checkpoints" / "best.safetensors"
+    best.write_bytes(best.read_bytes()[:50])
+    run.save(2)
+    path = tmp_path / "checkpoints" / "step-0000000002.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    (tmp_path / "checkpoints" / "step-0000000003.safetensors.tmp").write_bytes(b"half")
+    assert run.checkpoints.restore().step == 1
+    assert_filled(run, 1)
+    assert "step-0000000002.safetensors: cannot be read" in capsys.readouterr().out
+    assert not (tmp_path / "checkpoints" / "step-0000000003.safetensors.tmp").exists()
+    assert run.checkpoints.rewind(1, lambda: None).step == 1
+    run.checkpoints.save_if_best(State(1), float("nan"))
+    run.checkpoints.wait()
+    assert not best.exists()
+    run.checkpoints.save_if_best(State(1), 5.0)
+    run.checkpoints.wait()
+    assert best.exists()
+
+
+def test_another_model_is_refused(tmp_path):
+    Run(tmp_path).save(1)
+    with pytest.raises(InputError, match=r"weights/a/kernel: expected shape \(5,\). Received \(4,\)"):
+        Run(tmp_path, size=5).checkpoints.restore()
+
+
+def test_going_back_forgets_what_came_after(tmp_path):
+    run = Run(tmp_path, keep=3)
+    for step in (1, 2, 3):
+        run.save(step)
+    assert run.checkpoints.rewind(2, lambda: None).step == 2
+    assert_filled(run, 2)
+    assert run.checkpoints.steps() == [1, 2]
+    assert run.checkpoints.rewind(3, lambda: None).step == 1  # as far as there is
+    assert run.checkpoints.steps() == [1]
+    (tmp_path / "checkpoints/step-0000000001.safetensors").unlink()
+    with pytest.raises(InputError, match="expected a checkpoint to go back to. Received none"):
+        run.checkpoints.rewind(1, lambda: None)
+
+
+def test_going_back_passes_by_what_cannot_be_read(tmp_path, capsys):
+    run = Run(tmp_path, keep=3)
+    for step in (1, 2, 3):
+        run.save(step)
+    (tmp_path / "checkpoints/step-0000000002.safetensors").write_bytes(b"broken")
+    assert run.checkpoints.rewind(2, lambda: None).step == 1
+    assert_filled(run, 1)
+    assert run.checkpoints.steps() == [1]
+    assert "step-0000000002.safetensors: cannot be read" in capsys.readouterr().out
+
+
+def test_only_the_writer_writes(tmp_path):
+    reader = Run(tmp_path, is_writer=False)
+    reader.save(1)
+    reader.checkpoints.save_if_best(State(1), 1.0)
+    reader.checkpoints.wait()
+    assert not (tmp_path / "checkpoints").exists()
