@@ -23,7 +23,7 @@ from absl import app, flags
 from benchmarks import results_file
 from benchmarks.peers import timing
 from benchmarks.peers.environments import python_of
-from bert_tf.core.config import BertConfig
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.core.records import RecordLayout
 from bert_tf.models import flops
 

@@ -18,20 +18,13 @@ from collections.abc import Sequence
 from absl import flags
 
 from bert_tf.core import command, config_io
-from bert_tf.core.config_finetune import FinetuneConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
 
 
 def main(arguments: Sequence[str]) -> None:
     config = config_io.load(flags.FLAGS.config, flags.FLAGS.set, FinetuneConfig)
     search = flags.FLAGS.search
-    for assignment in flags.FLAGS.set:
-        name = assignment.partition("=")[0]
-        # How often is saved at least follows from epochs; it may be more often.
-        if config.epochs is not None and name in config_io.FOLLOW_FROM_EPOCHS - {"train.checkpoint_every"}:
-            raise InputError(
-                f"--set {assignment}: it follows from epochs={config.epochs:g}. Expected --set epochs=none."
-            )
     if arguments and not search:
         raise InputError(f"Expected flags only. Received the argument: {arguments[0]!r}.")
     workdir = flags.FLAGS.workdir

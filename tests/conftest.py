@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.core.config import BertConfig
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 # Two logical CPU devices, so that MirroredStrategy has two replicas; everything else runs on the first.

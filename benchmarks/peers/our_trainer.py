@@ -16,7 +16,7 @@ def fit(batch: dict[str, np.ndarray], workdir: str, *, precision: str, **train) 
     """
     import tensorflow as tf
 
-    from bert_tf.core.config import BertConfig, OptimizerConfig, TrainConfig
+    from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig
     from bert_tf.objectives.masked_lm import BertForPreTraining
     from bert_tf.training.data.batches import Batches
     from bert_tf.training.engines import strategy

@@ -1,118 +1,65 @@
-"""The configuration of a run: frozen dataclasses. Loading and overriding them is in bert_tf/core/config_io.py.
+"""The configuration of a run: frozen dataclasses. config_io.py loads, overrides and compares them.
 
-Standard library only.
+Standard library only. The network's section is the family's own (bert_tf/models/FAMILY/config.py), the config of a
+fine-tuning run is the task's own (bert_tf/tasks/TASK.py).
 """
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
-from bert_tf.core.errors import InputError, require
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BertConfig:
-    """The network. Field names and meanings are those of Hugging Face's config.json."""
-
-    vocab_size: int = 30_522  # the released uncased English vocabulary
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    intermediate_size: int = 3072  # 4 x hidden_size in every published model
-    hidden_act: Literal["gelu", "gelu_new"] = "gelu"  # gelu: erf form; gelu_new: tanh form, google-research/bert
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02  # standard deviation of a truncated normal
-    layer_norm_eps: float = 1e-12
-
-    def __post_init__(self):
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "max_position_embeddings",
-            "type_vocab_size",
-        ):
-            require(getattr(self, name) >= 1, f"model.{name} must be at least 1", getattr(self, name))
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            require(0 <= getattr(self, name) < 1, f"model.{name} must lie in [0, 1)", getattr(self, name))
-        require(
-            self.hidden_size % self.num_attention_heads == 0,
-            "model.hidden_size must be divisible by model.num_attention_heads",
-            f"{self.hidden_size} and {self.num_attention_heads}",
-        )
-
-
-# Layers, width and heads; the feed-forward width is four times the width. Turc et al. 2019 and Devlin et al. 2018.
-_PRESETS = {
-    "tiny": (2, 128, 2),
-    "mini": (4, 256, 4),
-    "small": (4, 512, 8),
-    "medium": (8, 512, 8),
-    "base": (12, 768, 12),
-    "large": (24, 1024, 16),
-}
-
-
-def preset(name: str, **changes) -> BertConfig:
-    """A published size: tiny, mini, small, medium, base or large, with fields changed by name."""
-    if name not in _PRESETS:
-        raise InputError(f"preset must be one of {', '.join(_PRESETS)}. Received: {name}.")
-    layers, width, heads = _PRESETS[name]
-    return BertConfig(
-        **{
-            "num_hidden_layers": layers,
-            "hidden_size": width,
-            "num_attention_heads": heads,
-            "intermediate_size": 4 * width,
-            **changes,
-        }
-    )
+from bert_tf.core.errors import require
+from bert_tf.core.section import Section, bounded, from_data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
+class EncoderConfig(Section):
+    """What the config of every encoder family has. Field names are those of transformers' config.json."""
+
+    section: ClassVar[str] = "model"
+    model_type: str
+    vocab_size: int | None = from_data(at_least=1)  # None: that of the shards
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    max_position_embeddings: int
+    type_vocab_size: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Section):
     """AdamW as google-research/bert has it, or LAMB."""
 
+    section: ClassVar[str] = "optimizer"
     name: Literal["adamw", "lamb"] = "adamw"  # lamb: for batches of thousands; You et al. 2020
-    learning_rate: float = 1e-4  # the peak; BERT paper, A.2
-    warmup_steps: int = 10_000  # optimizer steps of linear warm-up; BERT paper, A.2
-    final_learning_rate: float = 0.0  # the rate after the last step
-    decay_power: float = 1.0  # of the polynomial that leads there: 1 is a line
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-6
-    weight_decay: float = 0.01  # decoupled; not on biases and LayerNorm
-    clip_norm: float | None = 1.0  # global norm of the gradient, after the sum over replicas
+    learning_rate: float = bounded(1e-4, above=0)  # the peak; BERT paper, A.2
+    warmup_steps: int = bounded(10_000, at_least=0)  # optimizer steps of linear warm-up; BERT paper, A.2
+    final_learning_rate: float = bounded(0.0, at_least=0)  # the rate after the last step
+    decay_power: float = bounded(1.0, above=0)  # of the polynomial that leads there: 1 is a line
+    beta_1: float = bounded(0.9, at_least=0, below=1)
+    beta_2: float = bounded(0.999, at_least=0, below=1)
+    epsilon: float = bounded(1e-6, above=0)
+    weight_decay: float = bounded(0.01, at_least=0)  # decoupled; not on biases and norms
+    clip_norm: float | None = bounded(1.0, above=0)  # global norm of the gradient, after the sum over replicas
     bias_correction: bool = False  # google-research/bert has none; the LAMB paper has it
 
     def __post_init__(self):
-        require(self.learning_rate > 0, "optimizer.learning_rate must be positive", self.learning_rate)
+        super().__post_init__()
         require(
-            0 <= self.final_learning_rate <= self.learning_rate,
-            "optimizer.final_learning_rate must lie in [0, optimizer.learning_rate]",
-            self.final_learning_rate,
+            self.final_learning_rate <= self.learning_rate,
+            "optimizer.final_learning_rate must not exceed optimizer.learning_rate",
+            f"{self.final_learning_rate} and {self.learning_rate}",
         )
-        require(self.decay_power > 0, "optimizer.decay_power must be positive", self.decay_power)
-        require(self.warmup_steps >= 0, "optimizer.warmup_steps must not be negative", self.warmup_steps)
-        for name in ("beta_1", "beta_2"):
-            require(0 <= getattr(self, name) < 1, f"optimizer.{name} must lie in [0, 1)", getattr(self, name))
-        require(self.epsilon > 0, "optimizer.epsilon must be positive", self.epsilon)
-        require(self.weight_decay >= 0, "optimizer.weight_decay must not be negative", self.weight_decay)
-        if self.clip_norm is not None:
-            require(self.clip_norm > 0, "optimizer.clip_norm must be positive or none", self.clip_norm)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Section):
     """How a run goes, whatever it trains."""
 
-    steps: int = 1_000_000  # optimizer steps; BERT paper, A.2
-    global_batch_size: int = 256  # examples per optimizer step, over all replicas
-    microbatches: int = 1  # pieces that a replica's batch is cut into, one after the other, to save memory
+    section: ClassVar[str] = "train"
+    engine: str = "tensorflow"  # a name of bert_tf.training.engines.engine.ENGINES
+    steps: int = bounded(1_000_000, at_least=1)  # optimizer steps; BERT paper, A.2
+    global_batch_size: int = bounded(256, at_least=1)  # examples of an optimizer step, over all replicas
+    microbatches: int = bounded(1, at_least=1)  # pieces of a replica's batch that run one after another, to save memory
     rematerialize: bool = False  # compute a block's activations again in the backward pass, to save more memory
     # auto: a TPU if this host has one, else the workers of TF_CONFIG, else all GPUs of this host, else its CPU
     strategy: Literal["auto", "single", "mirrored", "multi_worker", "tpu"] = "auto"
@@ -120,31 +67,22 @@ class TrainConfig:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     # Compile with XLA; auto: the optimizer's update, and on GPUs the gradients (a TPU compiles everything, always)
     xla: Literal["auto", "on", "off"] = "auto"
-    steps_per_loop: int = 100  # steps on the device between two looks from the host
-    log_every: int = 100  # steps between two lines of metrics.jsonl
-    evaluate_every: int = 10_000  # steps between two evaluations; one more before the first step and after the last
-    evaluate_examples: int | None = None  # validation examples looked at each time; none: all
-    checkpoint_every: int = 1_000  # steps between two checkpoints
-    keep_checkpoints: int = 3  # the last so many, and the best by validation loss
+    steps_per_loop: int = bounded(100, at_least=1)  # steps on the device before the host checks on them
+    log_every: int = bounded(100, at_least=1)  # steps between two lines of metrics.jsonl
+    # steps between two evaluations; one more before the first step and after the last
+    evaluate_every: int = bounded(10_000, at_least=1)
+    evaluate_examples: int | None = bounded(None, at_least=1)  # validation examples of an evaluation; none: all
+    checkpoint_every: int = bounded(1_000, at_least=1)  # steps between two checkpoints
+    keep_checkpoints: int = bounded(3, at_least=1)  # the last so many, and the best by validation loss
     mirror: str = ""  # folder such as gs://bucket/run: a copy of the workdir, from which an empty one is filled
-    on_nonfinite: Literal["stop", "rewind"] = "stop"  # when a loss or gradient is no number
-    rewind_checkpoints: int = 1  # rewind: checkpoints to go back; the batches from there to the fault are skipped
+    on_nonfinite: Literal["stop", "rewind"] = "stop"  # when a loss or gradient is NaN or infinite
+    # rewind: checkpoints to go back; the batches from there to the fault are skipped
+    rewind_checkpoints: int = bounded(1, at_least=1)
     profile_steps: tuple[int, int] | None = None  # write a profile of these steps to events/, the first to the last
-    seed: int = 12345  # weights, order of the data, dropout
+    seed: int = bounded(12345, at_least=0, below=2**32)  # weights, order of the data, dropout
 
     def __post_init__(self):
-        for name in (
-            *("steps", "global_batch_size", "microbatches", "steps_per_loop", "log_every"),
-            *("evaluate_every", "checkpoint_every", "keep_checkpoints", "rewind_checkpoints"),
-        ):
-            require(getattr(self, name) >= 1, f"train.{name} must be at least 1", getattr(self, name))
-        require(0 <= self.seed < 2**32, "train.seed must lie in [0, 2^32)", self.seed)
-        if self.evaluate_examples is not None:
-            require(
-                self.evaluate_examples >= 1,
-                "train.evaluate_examples must be at least 1 or none",
-                self.evaluate_examples,
-            )
+        super().__post_init__()
         require(
             self.rewind_checkpoints <= self.keep_checkpoints,
             "train.rewind_checkpoints must not exceed train.keep_checkpoints",
@@ -160,36 +98,117 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainDataConfig:
+class PretrainDataConfig(Section):
+    """Shards and how they are read. Lengths that are left out are those of the shards."""
+
+    section: ClassVar[str] = "data"
     train: str = ""  # folder of shards
     validation: str | None = None  # folder of shards; none: the validation split of data.train
     vocab: str | None = None  # vocab.txt that the shards must have been made with; none: whatever they carry
-    max_seq_length: int = 128  # must be what the shards were made with
-    max_predictions_per_seq: int = 20  # likewise, unless the shards were made with --masking=none
-    masked_lm_prob: float = 0.15  # share of the tokens to mask in training, for shards made with --masking=none
+    max_seq_length: int | None = from_data(at_least=1)  # tokens of a row
+    # Masked tokens of a row, at most. Of shards made with --masking=none: masked_lm_prob of the length, rounded up.
+    max_predictions_per_seq: int | None = from_data(at_least=1)
+    # Share of the tokens to mask in training, for shards made with --masking=none.
+    masked_lm_prob: float = bounded(0.15, above=0, below=1)
     # Equal parts of a batch, each read from shards of its own. The batches depend on it, so it is not the number of
     # workers, which may change between two runs, but a multiple of it.
-    readers: int = 1
-
-    def __post_init__(self):
-        for name in ("max_seq_length", "max_predictions_per_seq", "readers"):
-            require(getattr(self, name) >= 1, f"data.{name} must be at least 1", getattr(self, name))
-        require(0 < self.masked_lm_prob < 1, "data.masked_lm_prob must lie in (0, 1)", self.masked_lm_prob)
+    readers: int = bounded(1, at_least=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PretrainConfig:
-    """Masked LM and next sentence, from shards."""
+class PretrainConfig(Section):
+    """A pretraining run: an encoder learns an objective from shards."""
 
-    model: BertConfig = BertConfig()
+    model: EncoderConfig
+    objective: str = "masked_lm"  # a name of bert_tf.objectives.objective.OBJECTIVES
     data: PretrainDataConfig = PretrainDataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     train: TrainConfig = TrainConfig()
     init_from: str | None = None  # model directory to start from (bert_tf.convert makes one); none: random weights
 
     def __post_init__(self):
+        super().__post_init__()
         require(
-            self.data.max_seq_length <= self.model.max_position_embeddings,
+            (self.data.max_seq_length or 0) <= self.model.max_position_embeddings,
             "data.max_seq_length must not exceed model.max_position_embeddings",
             f"{self.data.max_seq_length} and {self.model.max_position_embeddings}",
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuningConfig(Section):
+    """Which weights learn, how fast, and when a run ends."""
+
+    section: ClassVar[str] = "tuning"
+    # full: all weights; lora: Hu et al. 2021; adapters: Houlsby et al. 2019. Both freeze the encoder itself.
+    method: Literal["full", "lora", "adapters"] = "full"
+    lora_rank: int = bounded(8, at_least=1)
+    lora_alpha: float = bounded(16.0, above=0)  # the product of the two small matrices is scaled by alpha / rank
+    lora_targets: tuple[str, ...] = ("query", "value")  # parts of a block, as the family names them
+    adapter_size: int = bounded(64, at_least=1)  # width of the bottleneck
+    # The embeddings and so many blocks from below do not learn; -1: nothing but the head does.
+    frozen_layers: int = bounded(0, at_least=-1)
+    # The rate of a block is that of the block above it times this; the head has the full rate.
+    layer_decay: float = bounded(1.0, above=0, at_most=1)
+    # classification, token_classification: share given to all labels alike
+    label_smoothing: float = bounded(0.0, at_least=0, below=1)
+    class_weights: Literal["equal", "balanced"] = "equal"  # balanced: examples count by one over their class's share
+    metric: str | None = None  # by which evaluation is best; none: the task's own
+    select: Literal["best", "last"] = "best"  # the model that is kept: of the best evaluation, or of the last step
+    # The run ends after so many evaluations that were not better than the best.
+    early_stopping: int | None = bounded(None, at_least=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(bool(self.lora_targets), "tuning.lora_targets must name at least one part", self.lora_targets)
+        require(
+            not self.frozen_layers or self.method == "full",
+            f"tuning.frozen_layers must be 0 with tuning.method={self.method}, which freezes every layer",
+            self.frozen_layers,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskDataConfig(Section):
+    """Where a task's examples are and how long its rows are; each task adds its columns."""
+
+    section: ClassVar[str] = "data"
+    # .jsonl, .csv or .tsv (with a header line), .json (SQuAD), .conll (a word a line), or tfds:NAME[/CONFIG][:SPLIT]
+    train: str = ""
+    validation: str = ""  # the same, held out
+    # Tokens of a row, special tokens included; what happens to longer texts is the task's.
+    max_seq_length: int = bounded(128, at_least=3)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeadConfig(Section):
+    """A task's settings beside its columns: none, unless the task has its own."""
+
+    section: ClassVar[str] = "head"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(Section):
+    """A fine-tuning run: a task's head on a pretrained encoder. Each task has a config of its own with its sections."""
+
+    task: str  # a name of bert_tf.tasks.task.TASKS
+    data: TaskDataConfig
+    head: HeadConfig = HeadConfig()
+    tuning: TuningConfig = TuningConfig()
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=3e-5, warmup_steps=100)
+    train: TrainConfig = TrainConfig(
+        steps=1000,
+        global_batch_size=32,
+        steps_per_loop=50,
+        log_every=50,
+        evaluate_every=500,
+        checkpoint_every=500,
+    )
+    # Passes over the training data. Then train.steps, and how often is evaluated (once a pass) and at least saved,
+    # follow from it, and the warm-up from warmup_proportion. None: train.steps and optimizer.warmup_steps count.
+    epochs: float | None = bounded(None, above=0)
+    warmup_proportion: float = bounded(0.1, at_least=0, below=1)  # of the steps; BERT's run_classifier
+    # Before the head; question_answering and embedding have none there.
+    classifier_dropout: float = bounded(0.1, at_least=0, below=1)
+    # A workdir or model directory of this project, a Hugging Face folder, or the folder of a Google TF1 checkpoint.
+    init_from: str = ""

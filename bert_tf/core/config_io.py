@@ -8,16 +8,27 @@ import os
 import runpy
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from bert_tf.core import whole_file
 from bert_tf.core.errors import InputError
+from bert_tf.core.section import FROM_DATA
 
 # Neither the batches nor what is learned from them depend on these, but for rounding and what dropout draws.
 FREE_ON_RESUME = frozenset(
     f"train.{name}"
     for name in (
-        *("strategy", "microbatches", "xla", "steps_per_loop", "log_every", "checkpoint_every", "keep_checkpoints"),
+        *(
+            "engine",
+            "strategy",
+            "microbatches",
+            "xla",
+            "steps_per_loop",
+            "log_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+        ),
         *("on_nonfinite", "rewind_checkpoints", "profile_steps", "mirror", "rematerialize"),
     )
 )
@@ -25,6 +36,7 @@ FREE_ON_RESUME = frozenset(
 FOLLOW_FROM_EPOCHS = frozenset(
     ("train.steps", "train.evaluate_every", "train.checkpoint_every", "optimizer.warmup_steps")
 )
+_MISSING = dataclasses.MISSING
 _NONE_WORDS = ("none", "null")
 _BOOLEAN_WORDS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 
@@ -53,7 +65,15 @@ def load(path: str, overrides: Sequence[str], config_class: type | types.UnionTy
             f"Received: {type(config).__name__}."
         )
     check_types(config, f"--config {path}")
-    return override(config, overrides)
+    config = override(config, overrides)
+    for assignment in overrides:
+        # How often is saved at least follows from epochs; it may be more often.
+        follows = assignment.partition("=")[0] in FOLLOW_FROM_EPOCHS - {"train.checkpoint_every"}
+        if follows and getattr(config, "epochs", None) is not None:
+            raise InputError(
+                f"--set {assignment}: epochs={config.epochs:g} determines this field. Add --set epochs=none to set it."
+            )
+    return config
 
 
 def check_types(config, source: str, prefix: str = "") -> None:
@@ -62,14 +82,25 @@ def check_types(config, source: str, prefix: str = "") -> None:
     Raises:
       InputError: naming the field.
     """
-    for name, hint in typing.get_type_hints(type(config)).items():
+    for name, hint in _hints(type(config)).items():
         value = getattr(config, name)
-        if dataclasses.is_dataclass(value) and isinstance(value, _section(hint) or ()):
+        if dataclasses.is_dataclass(value) and _is_instance(value, hint):
             check_types(value, source, f"{prefix}{name}.")
         elif not _is_instance(value, hint):
             expected = str(hint) if typing.get_origin(hint) else hint.__name__
             expected = expected.replace("typing.", "")
             raise InputError(f"{source}: {prefix}{name}: expected {expected}. Received: {value!r}.")
+
+
+def field_names(config_class) -> set[str]:
+    """Names of a config's fields."""
+    return {field.name for field in dataclasses.fields(config_class)}
+
+
+def _hints(config_class) -> dict:
+    """{name: type} of a dataclass's fields, without its class variables."""
+    hints = typing.get_type_hints(config_class)
+    return {field.name: hints[field.name] for field in dataclasses.fields(config_class)}
 
 
 def _is_instance(value, hint) -> bool:
@@ -93,19 +124,22 @@ def override(config, assignments: Sequence[str]):
         path, separator, text = assignment.partition("=")
         if not separator:
             raise InputError(f"--set {assignment}: expected section.field=value. Received no '='.")
-        branch, owner, names = tree, type(config), path.split(".")
+        branch, owner, names = tree, config, path.split(".")
         for depth, name in enumerate(names):
             here = ".".join(names[: depth + 1])
-            if owner is None:
+            if not dataclasses.is_dataclass(owner):
                 raise InputError(f"--set {path}: {'.'.join(names[:depth])} is a value, it has no field {name!r}.")
-            hints = typing.get_type_hints(owner)
+            hints = _hints(type(owner))
             if name not in hints:
                 place = ".".join(names[:depth]) or "the config"
-                raise InputError(f"--set {path}: {place} has no field {name!r}. Expected one of: {', '.join(hints)}.")
-            hint, owner = hints[name], _section(hints[name])
+                raise InputError(
+                    f"--set {path}: {place} has no field {name!r}. Expected one of: {', '.join(hints) or 'none'}."
+                )
+            # A section's fields are those of what it holds: each family and task has its own.
+            hint, owner = hints[name], getattr(owner, name)
             if depth < len(names) - 1:
                 branch = branch.setdefault(name, {})
-            elif owner is not None and not (_is_optional(hint) and text.lower() in _NONE_WORDS):
+            elif dataclasses.is_dataclass(owner):
                 fields = ", ".join(field.name for field in dataclasses.fields(owner))
                 raise InputError(f"--set {path}: {here} is a section. Expected one of its fields: {fields}.")
             else:
@@ -122,9 +156,9 @@ def save(config, path: str) -> None:
     whole_file.write_json(path, dataclasses.asdict(config))
 
 
-def restore(config_class, path: str):
-    """Reads what `save` wrote."""
-    config = from_dict(config_class, read_json(path), path)
+def restore(config_class, path: str, sections: dict[str, type] | None = None):
+    """Reads what `save` wrote; for `sections` see from_dict."""
+    config = from_dict(config_class, read_json(path), path, sections)
     check_types(config, path)
     return config
 
@@ -147,11 +181,18 @@ def read_json(path: str) -> dict:
     return value
 
 
-def from_dict(config_class, values: dict, source: str):
-    """Builds a config from nested dicts; unknown names are refused."""
+def from_dict(config_class, values: dict, source: str, sections: dict[str, type] | None = None):
+    """Builds a config from nested dicts; unknown names are refused.
+
+    Args:
+      config_class: of the config.
+      values: of its fields.
+      source: names them in errors.
+      sections: {field: class} of sections that differ by family or task.
+    """
     if not isinstance(values, dict):
         raise InputError(f"{source}: expected an object. Received: {values!r}.")
-    hints = typing.get_type_hints(config_class)
+    hints = _hints(config_class) | (sections or {})
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise InputError(
@@ -159,9 +200,8 @@ def from_dict(config_class, values: dict, source: str):
         )
     arguments = {}
     for name, value in values.items():
-        section = _section(hints[name])
-        if section is not None and value is not None:
-            value = from_dict(section, value, f"{source}: {name}")
+        if dataclasses.is_dataclass(hints[name]):
+            value = from_dict(hints[name], value, f"{source}: {name}")
         arguments[name] = tuple(value) if isinstance(value, list) else value
     try:
         return config_class(**arguments)
@@ -209,7 +249,7 @@ def check_same(config, path: str, place: str) -> None:
     Raises:
       InputError: fields differ; they are named.
     """
-    changes = differences(read_json(path), dataclasses.asdict(config))
+    changes = differences(read_json(path), config)
     if changes:
         raise InputError(
             f"{place}: a run with another config lives there, differing in {', '.join(changes)}. "
@@ -217,49 +257,42 @@ def check_same(config, path: str, place: str) -> None:
         )
 
 
-def differences(there: dict, now: dict) -> list[str]:
-    """What two configs, as nested dicts, differ in beside what a resumed run may change: a few words a field."""
-    saved, given = _flatten(there), _flatten(json.loads(json.dumps(now)))
-    free = FREE_ON_RESUME if given.get("epochs") is None else FREE_ON_RESUME | FOLLOW_FROM_EPOCHS
-    missing = object()
+def differences(there: dict, config) -> list[str]:
+    """What a saved config and this one differ in beside what a resumed run may change: a few words a field.
+
+    A field that an older version did not have counts as its default; a field that this version has no more is left out.
+    """
+    free = FREE_ON_RESUME if getattr(config, "epochs", None) is None else FREE_ON_RESUME | FOLLOW_FROM_EPOCHS
     return [
-        f"{name} (there {saved.get(name)!r}, now {given.get(name)!r})"
-        for name in {**saved, **given}
-        if saved.get(name, missing) != given.get(name, missing) and name not in free
+        f"{name} (there {saved!r}, now {now!r})" for name, saved, now in _compared(there, config) if name not in free
     ]
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(_flatten(value, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = value
-    return flat
+def _compared(there: dict, config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(name, value there, value now) of fields that differ."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _compared(there.get(field.name) or {}, value, f"{prefix}{field.name}.")
+            continue
+        now = json.loads(json.dumps(value))
+        saved = there.get(field.name, json.loads(json.dumps(None if field.default is _MISSING else field.default)))
+        left_to_data = now is None and field.metadata.get(FROM_DATA)
+        if saved != now and not left_to_data:
+            yield prefix + field.name, saved, now
 
 
 def _replace(config, tree: dict):
     """Nested dataclasses.replace, innermost first, so that each __post_init__ sees all changes of its section."""
-    changes = {}
-    for name, value in tree.items():
-        current = getattr(config, name)
-        if isinstance(value, dict):
-            if current is None:
-                current = _section(typing.get_type_hints(type(config))[name])()
-            value = _replace(current, value)
-        changes[name] = value
+    changes = {
+        name: _replace(getattr(config, name), value) if isinstance(value, dict) else value
+        for name, value in tree.items()
+    }
     return dataclasses.replace(config, **changes)
 
 
 def _is_optional(hint) -> bool:
     return typing.get_origin(hint) in (types.UnionType, typing.Union) and type(None) in typing.get_args(hint)
-
-
-def _section(hint):
-    """The dataclass that a field's type names, Optional or not; None for plain values."""
-    candidates = typing.get_args(hint) if _is_optional(hint) else (hint,)
-    return next((c for c in candidates if dataclasses.is_dataclass(c)), None)
 
 
 def _parse(text: str, hint, path: str):

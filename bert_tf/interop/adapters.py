@@ -1,7 +1,8 @@
 """What learned beside a frozen encoder, saved alone: LoRA in the layout of Hugging Face's `peft`, adapters in ours."""
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import keras
@@ -10,24 +11,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from bert_tf.core import config_io, whole_file
-from bert_tf.core.config_finetune import TuningConfig
+from bert_tf.core.config import TuningConfig
 from bert_tf.core.errors import InputError
 from bert_tf.interop import tensor_files
-from bert_tf.interop.weights import named_arrays, set_value, weight_names
+from bert_tf.interop.weights import named_arrays, set_value
 from bert_tf.models import tuning
+from bert_tf.models.family import Family, architecture_of, records
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LORA, _ADAPTERS = KINDS = "LORA", "BERT_TF_ADAPTERS"
 _PREFIX = "base_model.model."
-# peft knows a layer by how its name ends.
-_TARGETS = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "attention_output": "attention.output.dense",
-    "intermediate": "intermediate.dense",
-    "output": "output.dense",
-}
 
 
 def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, settings: dict) -> None:
@@ -40,16 +33,18 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
       base: where the frozen weights came from, for the reader.
       settings: what a model directory says beside its weights, for bert_tf.convert.
     """
-    own = _own_names(settings)
+    own = _own_names(model.family, architecture_of(model))
     # The head, adapters, and what else learned, such as a pooler that the base did not have.
     tensors = {
-        own(name): value
-        for name, value, variable in named_arrays(model)
-        if isinstance(variable, keras.Variable) and variable.trainable
+        own(record.name): value
+        for record, value in named_arrays(model)
+        if isinstance(record.variable, keras.Variable) and record.variable.trainable
     }
     told: dict[str, Any] = {"base_model_name_or_path": base, "bert_tf": settings}
     if config.method == "lora":
-        for name, layer in tuning.lora_layers(model).items():
+        targets = model.family.lora_targets
+        for name, record in tuning.lora_layers(model).items():
+            layer = record.layer
             if layer.lora_enabled:
                 tensors[f"{own(name)}.lora_A.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_a).T
                 tensors[f"{own(name)}.lora_B.weight"] = keras.ops.convert_to_numpy(layer.lora_kernel_b).T
@@ -59,11 +54,8 @@ def save(path: str, model: keras.Model, config: TuningConfig, *, base: str, sett
             "peft_type": _LORA,
             "r": config.lora_rank,
             "lora_alpha": config.lora_alpha,
-            "target_modules": [_TARGETS[name] for name in config.lora_targets],
-            # "output.dense" is the end of attention.output.dense too.
-            "exclude_modules": r".*attention\.output\.dense"
-            if "output" in config.lora_targets and "attention_output" not in config.lora_targets
-            else None,
+            "target_modules": [targets[part] for part in config.lora_targets],
+            "exclude_modules": _meant_otherwise(targets, config.lora_targets),
             "modules_to_save": heads or None,
             "bias": "none",
             "lora_dropout": 0.0,
@@ -91,32 +83,38 @@ def load(path: str, model: keras.Model) -> list[str]:
         tensors = load_file(source)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{source}: expected an adapter's weights. Received: {error}.") from None
-    own = _own_names(settings.get("bert_tf") or {})
-    plain = {name: (variable, transposed) for name, variable, transposed in weight_names(model)}
-    expected = [name for name in plain if ".adapter." in name or name.split(".")[0] in ("classifier", "qa_outputs")]
+    own = _own_names(model.family, architecture_of(model))
+    plain = {record.name: record for record in records(model)}
+    expected = [record.name for record in plain.values() if record.part in ("adapter", "head")]
     found = [name for name in plain if own(name) in tensors]
     for name in dict.fromkeys([*expected, *found]):
-        variable, transposed = plain[name]
-        _assign(variable, tensors, own(name), source, transposed=transposed)
+        _assign(plain[name].variable, tensors, own(name), source, transposed=plain[name].transposed)
     if settings.get("peft_type") == _LORA:
-        ends = {end: name for name, end in _TARGETS.items()}
-        targets = tuple(ends.get(name, name) for name in settings["target_modules"])
+        parts = {end: part for part, end in model.family.lora_targets.items()}
+        targets = tuple(parts.get(name, name) for name in settings["target_modules"])
         config = TuningConfig(
             method="lora", lora_rank=settings["r"], lora_alpha=settings["lora_alpha"], lora_targets=targets
         )
         tuning.prepare(model, config)
-        for name, layer in tuning.lora_layers(model).items():
-            if layer.lora_enabled:
-                for part, variable in (("A", layer.lora_kernel_a), ("B", layer.lora_kernel_b)):
+        for name, record in tuning.lora_layers(model).items():
+            if record.layer.lora_enabled:
+                for part, variable in (("A", record.layer.lora_kernel_a), ("B", record.layer.lora_kernel_b)):
                     key = f"{own(name)}.lora_{part}.weight"
                     _assign(variable, tensors, key, source, transposed=True)
     return found
 
 
-def _own_names(settings: dict) -> Callable[[str], str]:
-    """A weight's name -> what peft calls it: a bare encoder's have no "bert." there."""
-    extra = "bert." if settings.get("architecture") == "BertModel" else ""
-    return lambda name: _PREFIX + name.removeprefix(extra)
+def _own_names(family: Family, architecture: str) -> Callable[[str], str]:
+    """A weight's name -> what peft calls it."""
+    is_bare = not family.architectures[architecture]
+    return lambda name: _PREFIX + (family.bare_name(name) if is_bare else name)
+
+
+def _meant_otherwise(targets: Mapping[str, str], chosen: Collection[str]) -> str | None:
+    """A pattern of modules whose names end like a chosen part's but that were not chosen; peft goes by the ends."""
+    ends = [targets[part] for part in chosen]
+    others = [end for part, end in targets.items() if part not in chosen and end.endswith(tuple(f".{e}" for e in ends))]
+    return "|".join(rf".*{re.escape(end)}" for end in others) or None
 
 
 def _assign(

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.core import config_io
-from bert_tf.core.config import BertConfig
 from bert_tf.core.errors import InputError
 from bert_tf.interop.weights import LoadReport, assign
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 
@@ -29,7 +29,7 @@ def is_checkpoint(path: str) -> bool:
 def read_config(path: str) -> tuple[BertConfig, Vocabulary, TokenizerConfig]:
     """(network, vocabulary, tokenizer) of a folder; a vocabulary without an upper-case letter is an uncased one."""
     settings = config_io.read_json(os.path.join(path, CONFIG))
-    fields = BertConfig.__dataclass_fields__
+    fields = config_io.field_names(BertConfig)
     values = {name: value for name, value in settings.items() if name in fields}
     # google-research/bert computes "gelu" in the tanh form.
     values["hidden_act"] = "gelu_new" if settings.get("hidden_act", "gelu") == "gelu" else settings["hidden_act"]

@@ -1,6 +1,6 @@
 """The model directory in Hugging Face's layout: config.json, model.safetensors, vocab.txt, tokenizer_config.json.
 
-Theirs and ours hold the same numbers; a Dense kernel of ours, [in, out], is the transpose of their Linear weight.
+Theirs and ours hold the same numbers under the names that the family's records give them.
 """
 
 import dataclasses
@@ -11,18 +11,21 @@ from collections.abc import Sequence
 import keras
 
 from bert_tf.core import config_io, whole_file
-from bert_tf.core.config import BertConfig
-from bert_tf.core.config_finetune import HeadConfig
+from bert_tf.core.config import EncoderConfig
 from bert_tf.core.errors import InputError
-from bert_tf.interop import hf_tokenizer, sentence_transformers, tensor_files
+from bert_tf.interop import sentence_transformers, tensor_files
+from bert_tf.interop.sentence_transformers import Pooling
 from bert_tf.interop.tensor_files import WEIGHTS
 from bert_tf.interop.weights import LoadReport, assign, named_arrays
+from bert_tf.models.family import FAMILIES, Family, architecture_of, family_of
+from bert_tf.text.tokenizer import TextTokenizer, tokenizer_kind
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 
 CONFIG = "config.json"
-# What transformers should refuse rather than open without the adapters.
-_WITH_ADAPTERS = "bert_tf_with_adapters"
+# Behind the model_type: what transformers should refuse rather than open without the adapters.
+_WITH_ADAPTERS = "_with_bert_tf_adapters"
+_OLD_WITH_ADAPTERS = {"bert_tf_with_adapters": "bert"}  # as version 0.1 wrote it
 _OURS = "bert_tf"  # under task_specific_params of config.json
 
 
@@ -35,7 +38,7 @@ class ModelDirectory:
     """
 
     path: str
-    config: BertConfig
+    config: EncoderConfig
     vocabulary: Vocabulary
     tokenizer: TokenizerConfig
     max_seq_length: int
@@ -43,8 +46,24 @@ class ModelDirectory:
 
     @property
     def architecture(self) -> str:
-        names = self.settings.get("architectures") or ["BertModel"]
+        names = self.settings.get("architectures") or [list(self.family.architectures)[-1]]
         return names if isinstance(names, str) else names[0]
+
+    @property
+    def family(self) -> Family:
+        return family_of(self.config.model_type)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Kinds of the heads whose weights it holds.
+
+        Raises:
+          InputError: an architecture that the family does not have.
+        """
+        known = self.family.architectures
+        if self.architecture not in known:
+            raise InputError(f"{self.path}: expected one of {', '.join(known)}. Received: {self.architecture}.")
+        return known[self.architecture]
 
     @property
     def labels(self) -> list[str]:
@@ -65,10 +84,16 @@ class ModelDirectory:
         """See the function of this name."""
         return load_weights(self.path, model, fresh)
 
-    def has_weight(self, name: str) -> bool:
-        """Whether there is a weight of this name (Hugging Face's, with "bert.")."""
-        with tensor_files.opened(self.path) as present:
-            return name in present
+    def make_tokenizer(self, *, keep_special_tokens: bool = False) -> TextTokenizer:
+        """The tokenizer; keep_special_tokens: [MASK] and the like in a text are tokens."""
+        kind = tokenizer_kind(self.family.tokenizer)
+        return kind.make(self.vocabulary, self.tokenizer, keep_special_tokens=keep_special_tokens)
+
+    @property
+    def has_pooler(self) -> bool:
+        """Whether a weight of a pooler is there, whatever the heads."""
+        with tensor_files.opened(self.path, self.family.canonical_name) as present:
+            return any(".pooler." in name for name in present)
 
 
 def open_directory(path: str, field: str) -> ModelDirectory:
@@ -78,39 +103,21 @@ def open_directory(path: str, field: str) -> ModelDirectory:
       InputError: a file is missing or is not what it should be.
     """
     _refuse_pickle(path, field)
-    for name, is_there in (
-        (CONFIG, os.path.isfile(os.path.join(path, CONFIG))),
-        (WEIGHTS, bool(tensor_files.names_in(path))),
-        (hf_tokenizer.VOCABULARY, hf_tokenizer.is_there(path)),
-    ):
-        if not is_there:
-            raise InputError(
-                f"{field} {path}: expected a model directory with {CONFIG}, {WEIGHTS} and {hf_tokenizer.VOCABULARY}. "
-                f"Received one without {name}."
-            )
-    settings = config_io.read_json(os.path.join(path, CONFIG))
-    if settings.get("model_type", "bert") not in ("bert", _WITH_ADAPTERS):
-        raise InputError(f"{field} {path}: expected model_type 'bert'. Received: {settings['model_type']!r}.")
-    fields = {f.name for f in dataclasses.fields(BertConfig)}
-    activation = settings.get("hidden_act", "gelu")
-    settings_config = {name: value for name, value in settings.items() if name in fields}
-    settings_config["hidden_act"] = "gelu_new" if activation == "gelu_pytorch_tanh" else activation
-    if settings_config["hidden_act"] not in ("gelu", "gelu_new"):
-        raise InputError(f"{field} {path}: expected hidden_act gelu or gelu_new. Received: {activation!r}.")
-    vocabulary = hf_tokenizer.read_vocabulary(path)
-    if settings.get("position_embedding_type", "absolute") != "absolute":
-        kind = settings["position_embedding_type"]
-        raise InputError(f"{field} {path}: expected position_embedding_type absolute. Received: {kind!r}.")
-    config = config_io.from_dict(BertConfig, settings_config, os.path.join(path, CONFIG))
-    config_io.check_types(config, os.path.join(path, CONFIG))
-    if len(vocabulary) > config.vocab_size:
+    place = os.path.join(path, CONFIG)
+    _require_file(CONFIG, os.path.isfile(place), path, field)
+    settings = config_io.read_json(place)
+    model_type = settings.get("model_type", "bert").removesuffix(_WITH_ADAPTERS)
+    family = family_of(_OLD_WITH_ADAPTERS.get(model_type, model_type), f"{field} {path}")
+    kind = tokenizer_kind(family.tokenizer)
+    _require_file(WEIGHTS, bool(tensor_files.names_in(path)), path, field)
+    _require_file(kind.files[0], kind.is_there(path), path, field)
+    config = family.read_config(settings, place)
+    vocabulary, tokenizer, longest = kind.read(path)
+    if len(vocabulary) > (config.vocab_size or 0):
         raise InputError(
             f"{field} {path}: expected a vocabulary of at most vocab_size = {config.vocab_size} tokens. "
-            f"Received {len(vocabulary)} in {hf_tokenizer.VOCABULARY}."
+            f"Received {len(vocabulary)} in {kind.files[0]}."
         )
-    if settings.get("tie_word_embeddings") is False:
-        raise InputError(f"{field} {path}: expected tie_word_embeddings true, as BERT has it. Received: false.")
-    tokenizer, longest = hf_tokenizer.read_settings(path)
     return ModelDirectory(
         path=path,
         config=config,
@@ -119,6 +126,14 @@ def open_directory(path: str, field: str) -> ModelDirectory:
         max_seq_length=int(min(longest, config.max_position_embeddings)),
         settings=settings,
     )
+
+
+def _require_file(name: str, is_there: bool, path: str, field: str) -> None:
+    if not is_there:
+        raise InputError(
+            f"{field} {path}: expected a model directory with {CONFIG}, {WEIGHTS} and a vocabulary. "
+            f"Received one without {name}."
+        )
 
 
 def _refuse_pickle(path: str, field: str) -> None:
@@ -138,40 +153,40 @@ def save(
     path: str,
     model: keras.Model,
     *,
-    architecture: str,
     vocabulary: Vocabulary,
     tokenizer: TokenizerConfig,
     max_seq_length: int,
     labels: Sequence[str] | None = None,
     problem_type: str | None = None,
     task_settings: dict | None = None,
-    embedding: HeadConfig | None = None,
+    pooling: Pooling | None = None,
 ) -> None:
     """Writes a model directory under a temporary name and renames it, replacing an older one (see check_output).
 
     Args:
       path: folder to write.
-      model: a model with `.config` and `.encoder`.
-      architecture: the class of `transformers` that opens it, such as BertForPreTraining.
+      model: see bert_tf.models.model.Model.
       vocabulary: of the weights.
       tokenizer: its settings.
       max_seq_length: length that the model was trained with, kept as tokenizer setting.
       labels: class names by id.
       problem_type: of a sequence classification, in transformers' words.
       task_settings: see ModelDirectory.
-      embedding: how a text's vector is made, for sentence-transformers; None for models that make none.
+      pooling: how a text's vector is made, for sentence-transformers; None for models that make none.
     """
     check_output(path, "output")
-    # transformers saves a bare encoder without the prefix that it has below a head.
-    prefix = "bert." if architecture == "BertModel" else ""
-    tensors = {name.removeprefix(prefix): value for name, value, _ in named_arrays(model)}
+    family, architecture = model.family, architecture_of(model)
+    is_bare = not family.architectures[architecture]
+    tensors = {
+        family.bare_name(record.name) if is_bare else record.name: value for record, value in named_arrays(model)
+    }
+    has_adapters = (task_settings or {}).get("adapter_size")
     settings = {
         "architectures": [architecture],
-        "model_type": _WITH_ADAPTERS if (task_settings or {}).get("adapter_size") else "bert",
         **dataclasses.asdict(model.config),
+        "model_type": family.model_type + (_WITH_ADAPTERS if has_adapters else ""),
         "pad_token_id": vocabulary["[PAD]"],
-        "position_embedding_type": "absolute",
-        "tie_word_embeddings": True,
+        **family.extra_settings(model.config),
     }
     if labels is not None:
         settings["id2label"] = {str(index): label for index, label in enumerate(labels)}
@@ -183,10 +198,10 @@ def save(
     with whole_file.replacing_folder(path) as temporary:
         tensor_files.write(os.path.join(temporary, WEIGHTS), tensors, {"format": "pt"})
         whole_file.write_json(os.path.join(temporary, CONFIG), settings)
-        hf_tokenizer.write(temporary, vocabulary, tokenizer, max_seq_length)
-        if embedding is not None:
+        tokenizer_kind(family.tokenizer).write(temporary, vocabulary, tokenizer, max_seq_length)
+        if pooling is not None:
             width = model.config.hidden_size
-            sentence_transformers.write(temporary, embedding, hidden_size=width, max_seq_length=max_seq_length)
+            sentence_transformers.write(temporary, pooling, hidden_size=width, max_seq_length=max_seq_length)
 
 
 def check_output(path: str, field: str) -> None:
@@ -198,7 +213,8 @@ def check_output(path: str, field: str) -> None:
     if os.path.isfile(path):
         raise InputError(f"{field} {path}: expected a folder to write a model to. Received a file.")
     names = os.listdir(path) if os.path.isdir(path) else []
-    ours = {CONFIG, WEIGHTS, hf_tokenizer.CONFIG, hf_tokenizer.VOCABULARY, *sentence_transformers.NAMES}
+    kinds = {family_of(name).tokenizer for name in FAMILIES}
+    ours = {CONFIG, WEIGHTS, *sentence_transformers.NAMES, *(f for kind in kinds for f in tokenizer_kind(kind).files)}
     foreign = sorted(set(names) - ours)
     if foreign:
         raise InputError(
@@ -211,14 +227,14 @@ def load_weights(directory: str, model: keras.Model, fresh: Sequence[str] = ()) 
 
     Args:
       directory: a model directory.
-      model: anything that weight_names knows.
+      model: see bert_tf.models.model.Model.
       fresh: names of weights that are not to be taken.
 
     Raises:
       InputError: no weight of the encoder is there, or one has another shape.
     """
     source = os.path.join(directory, WEIGHTS)
-    with tensor_files.opened(directory) as present:
+    with tensor_files.opened(directory, model.family.canonical_name) as present:
         report = assign(
             model,
             present=[name for name in present if name not in fresh],

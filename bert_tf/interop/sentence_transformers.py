@@ -2,10 +2,9 @@
 
 import json
 import os
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from bert_tf.core import config_io, whole_file
-from bert_tf.core.config_finetune import HeadConfig
 from bert_tf.core.errors import InputError
 
 MODULES, POOLING, SETTINGS = "modules.json", "1_Pooling", "sentence_bert_config.json"
@@ -13,7 +12,14 @@ NAMES = (MODULES, POOLING, "2_Normalize", SETTINGS)
 _KIND = "sentence_transformers.models."
 
 
-def read(path: str) -> tuple[HeadConfig, int | None] | None:
+class Pooling(NamedTuple):
+    """How a vector is made of a text's tokens: their mean or [CLS]'s output, and whether it gets the length 1."""
+
+    pooling: Literal["mean", "cls"]
+    normalize: bool
+
+
+def read(path: str) -> tuple[Pooling, int | None] | None:
     """(pooling and normalization, most tokens of a text) of a folder; None if it is not theirs.
 
     Raises:
@@ -41,10 +47,10 @@ def read(path: str) -> tuple[HeadConfig, int | None] | None:
         raise InputError(f"{place}: expected one of {', '.join(known)}. Received: {', '.join(modes) or 'none'}.")
     settings_path = os.path.join(path, SETTINGS)
     settings = config_io.read_json(settings_path) if os.path.isfile(settings_path) else {}
-    return HeadConfig(pooling=known[modes[0]], normalize="Normalize" in kinds), settings.get("max_seq_length")
+    return Pooling(known[modes[0]], "Normalize" in kinds), settings.get("max_seq_length")
 
 
-def write(path: str, head: HeadConfig, *, hidden_size: int, max_seq_length: int) -> None:
+def write(path: str, head: Pooling, *, hidden_size: int, max_seq_length: int) -> None:
     """Writes what `read` reads, and SentenceTransformer(path) opens, beside the model's own files."""
     kinds = [("", "Transformer"), (POOLING, "Pooling"), *([("2_Normalize", "Normalize")] if head.normalize else [])]
     modules = [

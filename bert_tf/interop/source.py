@@ -5,11 +5,15 @@ import hashlib
 import os
 from collections.abc import Callable
 
+import keras
+
 from bert_tf.core import config_io
-from bert_tf.core.config import BertConfig
+from bert_tf.core.config import EncoderConfig
 from bert_tf.core.errors import InputError
 from bert_tf.interop import google, huggingface
 from bert_tf.interop.weights import LoadReport
+from bert_tf.models.family import family_of, records
+from bert_tf.text.tokenizer import TextTokenizer, tokenizer_kind
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 
@@ -29,16 +33,21 @@ class Source:
     """
 
     path: str
-    config: BertConfig
+    config: EncoderConfig
     vocabulary: Vocabulary
     tokenizer: TokenizerConfig
     max_seq_length: int
     load_weights: Callable[..., LoadReport]
     directory: huggingface.ModelDirectory | None = None
 
-    def is_fresh(self, name: str, report: LoadReport) -> bool:
-        """Whether a report says that the weight of this name, which is Hugging Face's, was not there."""
-        return (google.google_name(name) if self.directory is None else name) in report.fresh
+    def fresh_records(self, model: keras.Model, report: LoadReport) -> set[str]:
+        """Names, as the family's records have them, of the weights that a report says were not there."""
+        rename = google.google_name if self.directory is None else str
+        return {record.name for record in records(model) if rename(record.name) in report.fresh}
+
+    def make_tokenizer(self) -> TextTokenizer:
+        """The tokenizer of the weights."""
+        return tokenizer_kind(family_of(self.config.model_type).tokenizer).make(self.vocabulary, self.tokenizer)
 
     def digest(self) -> str:
         """A hash of the files that hold the weights."""

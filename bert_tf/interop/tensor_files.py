@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -26,28 +26,28 @@ def names_in(directory: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def opened(directory: str) -> Iterator[dict]:
+def opened(directory: str, canonical_name: Callable[[str], str | None]) -> Iterator[dict]:
     """{canonical name: function that reads the array} of all weights but those that follow from others.
+
+    Args:
+      directory: that holds the files.
+      canonical_name: see Family.
 
     Raises:
       InputError: a file that cannot be read.
     """
     with contextlib.ExitStack() as stack:
         present = {}
-        for name in names_in(directory):
-            path = os.path.join(directory, name)
+        for file_name in names_in(directory):
+            path = os.path.join(directory, file_name)
             try:
                 file = stack.enter_context(safe_open(path, framework="numpy"))
             except (OSError, SafetensorError) as error:
                 raise InputError(f"{path}: expected weights in safetensors format. Received: {error}.") from None
-            present |= {_canonical(key): _reader(file, key) for key in file.keys()}  # noqa: SIM118 - it is no dict
-        # The output matrix is the embedding table, and position_ids is a constant.
-        for tied in (
-            "cls.predictions.decoder.weight",
-            "cls.predictions.decoder.bias",
-            "bert.embeddings.position_ids",
-        ):
-            present.pop(tied, None)
+            for key in file.keys():  # noqa: SIM118 - it is no dict
+                name = canonical_name(key)
+                if name is not None:
+                    present[name] = _reader(file, key)
         yield present
 
 
@@ -65,10 +65,3 @@ def write(path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str] | 
 
 def _reader(file, key: str):
     return lambda: file.get_tensor(key)
-
-
-def _canonical(name: str) -> str:
-    """Encoders are saved with and without the prefix "bert.", old files call LayerNorm's weights gamma and beta."""
-    if name.startswith(("embeddings.", "encoder.", "pooler.")):
-        name = "bert." + name
-    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

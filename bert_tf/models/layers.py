@@ -1,28 +1,32 @@
-"""BERT's layers, in keras.ops only, hence for every Keras backend and compiler."""
+"""Layers that families share, in keras.ops only, hence for every Keras backend and compiler.
+
+`config` is a family's, with the field names of BertConfig.
+"""
+
+from typing import Any
 
 import keras
 from keras import ops
 
-from bert_tf.core.config import BertConfig
 from bert_tf.models.compiled import is_compiled
 from bert_tf.models.dropout import Dropout
 
 
-def activation(config: BertConfig, x):
+def activation(config: Any, x):
     """GELU in the form that the config names: erf ("gelu") or tanh ("gelu_new", google-research/bert)."""
     return keras.activations.gelu(x, approximate=config.hidden_act == "gelu_new")
 
 
-def dense(config: BertConfig, units: int, name: str, dtype) -> keras.layers.Dense:
+def dense(config: Any, units: int, name: str, dtype) -> keras.layers.Dense:
     """A Dense layer with BERT's initializer."""
     return keras.layers.Dense(units, kernel_initializer=initializer(config), name=name, dtype=dtype)
 
 
-def layer_norm(config: BertConfig, name: str, dtype) -> keras.layers.LayerNormalization:
+def layer_norm(config: Any, name: str, dtype) -> keras.layers.LayerNormalization:
     return keras.layers.LayerNormalization(epsilon=config.layer_norm_eps, name=name, dtype=dtype)
 
 
-def initializer(config: BertConfig) -> keras.initializers.Initializer:
+def initializer(config: Any) -> keras.initializers.Initializer:
     # A new object each time: a Keras initializer with a fixed seed gives every weight the same values.
     return keras.initializers.TruncatedNormal(stddev=config.initializer_range)
 
@@ -37,7 +41,7 @@ def gather_positions(sequence, positions):
 class Embeddings(keras.layers.Layer):
     """Sum of word, position and segment embeddings, LayerNorm, dropout (Devlin et al. 2018, figure 2)."""
 
-    def __init__(self, config: BertConfig, **kwargs):
+    def __init__(self, config: Any, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         self.layer_norm = layer_norm(config, "layer_norm", self.dtype_policy)
@@ -107,7 +111,7 @@ def _softmax_with_narrow_memory(scores, visible):
 class SelfAttention(keras.layers.Layer):
     """Multi-head scaled dot-product attention (Vaswani et al. 2017, 3.2), softmax in float32."""
 
-    def __init__(self, config: BertConfig, **kwargs):
+    def __init__(self, config: Any, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         width, policy = config.hidden_size, self.dtype_policy
@@ -165,7 +169,7 @@ class SelfAttention(keras.layers.Layer):
 class Adapter(keras.layers.Layer):
     """A bottleneck with GELU and a way around it (Houlsby et al. 2019, figure 2); at first it changes nothing."""
 
-    def __init__(self, config: BertConfig, size: int, **kwargs):
+    def __init__(self, config: Any, size: int, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         self.down = dense(config, size, "down", self.dtype_policy)
@@ -186,7 +190,7 @@ class TransformerBlock(keras.layers.Layer):
     adapter_size: width of an adapter after each of the two; None for none.
     """
 
-    def __init__(self, config: BertConfig, adapter_size: int | None = None, **kwargs):
+    def __init__(self, config: Any, adapter_size: int | None = None, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         policy = self.dtype_policy

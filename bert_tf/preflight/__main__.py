@@ -18,8 +18,7 @@ import sys
 from absl import flags
 
 from bert_tf.core import command, config_io
-from bert_tf.core.config import PretrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig
+from bert_tf.core.config import FinetuneConfig, PretrainConfig
 from bert_tf.core.errors import InputError
 from bert_tf.preflight.environment import ENVIRONMENT
 

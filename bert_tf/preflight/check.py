@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from bert_tf.core.config import PretrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig
+from bert_tf.core.config import FinetuneConfig, PretrainConfig
 
 
 def run(
@@ -27,7 +26,8 @@ def run(
     Raises:
       InputError: a step that does not compile or does not fit.
     """
-    from bert_tf.preflight import chips, compiling, kept, search
+    from bert_tf.core import chips
+    from bert_tf.preflight import compiling, kept, search
     from bert_tf.preflight import step_inputs as runs
 
     chip = chips.chip_of(topology)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from bert_tf.core.errors import InputError
-from bert_tf.preflight.step_inputs import Run
-from bert_tf.training import optimizer
-from bert_tf.training.step import Step, frozen_variables
+from bert_tf.preflight.step_inputs import StepInputs
+from bert_tf.training.engines.tensorflow import TensorFlowPieces
+from bert_tf.training.optimizer import Slots
+from bert_tf.training.step import Step, whole_step
 
 _LAYER = re.compile(r"(?:[a-z_]+\d*/)*(?:layer_\d+|embeddings|masked_lm|next_sentence|classifier|pooler)(?:/[a-z_]+)*")
 
@@ -127,7 +128,7 @@ class Lowered:
         )
 
 
-def examples_of_a_core(run: Run, cores: int, global_batch_size: int) -> int:
+def examples_of_a_core(run: StepInputs, cores: int, global_batch_size: int) -> int:
     """How a batch divides.
 
     Raises:
@@ -142,7 +143,7 @@ def examples_of_a_core(run: Run, cores: int, global_batch_size: int) -> int:
     return rows
 
 
-def lower(run: Run, topology: str, global_batch_size: int) -> Lowered:
+def lower(run: StepInputs, topology: str, global_batch_size: int) -> Lowered:
     """Forward, backward, all-reduce, clipping and the optimizer's update as one program for the cores of a topology.
 
     Args:
@@ -163,39 +164,34 @@ def lower(run: Run, topology: str, global_batch_size: int) -> Lowered:
     return Lowered(topology, len(devices), rows, run.train.microbatches, step)
 
 
-def _lowered(run: Run, devices: list, batch_size: int):
-    """JAX's lowered step; its compile() runs the compiler."""
+def _lowered(run: StepInputs, devices: list, batch_size: int):
+    """JAX's lowered step, the function that the engine runs on every replica; its compile() runs the compiler."""
     import jax
     from jax.experimental.jax2tf import call_tf
     from jax.sharding import Mesh, PartitionSpec
 
-    model = run.model
-    step_functions = Step(model, train=run.train, optimizer_config=run.optimizer, is_compiled=True)
+    step = Step(run.model, run.objective)
+    pieces = _OnJax(TensorFlowPieces(step, train=run.train, training=run.training, is_compiled=True), call_tf)
 
     # Weights and slots are arguments: the compiler takes no captured variables.
-    def weights_of_losses(batch):
-        return model.loss_weights(batch)
-
-    def gradients(weights, frozen, batch, totals, step, replica, scale):
-        return step_functions.gradients(weights, batch, totals, step, replica, scale, frozen)
-
-    def update(weights, first, second, scale, summed, step):
-        slots = optimizer.Slots(first, second, scale)
-        new_weights, slots, told = step_functions.update(weights, slots, summed, step)
-        return new_weights, list(slots.first), list(slots.second), slots.scale, told
-
-    def train_step(weights, first, second, scale, frozen, batch, step):
-        totals = jax.lax.psum(call_tf(weights_of_losses)(batch), "core")
-        replica = jax.lax.axis_index("core")
-        local, sums = call_tf(gradients)(weights, frozen, batch, totals, step, replica, scale[0])
-        summed = jax.lax.psum(local, "core")
-        return *call_tf(update)(weights, first, second, scale, summed, step), jax.lax.psum(sums, "core")
+    def train_step(weights, first, second, scale, frozen, batch, number):
+        return whole_step(
+            pieces,
+            lambda values: jax.lax.psum(values, "core"),
+            weights=weights,
+            frozen=frozen,
+            slots=Slots(first, second, scale),
+            batch=batch,
+            number=number,
+            replica=jax.lax.axis_index("core"),
+            stop=jax.numpy.zeros((), np.float32),
+        )
 
     # 64-bit steps and seeds, as the trainer has them.
     with jax.enable_x64(True):
         shapes, frozen = (
             [jax.ShapeDtypeStruct(tuple(v.shape), np.float32) for v in variables]
-            for variables in (model.trainable_variables, frozen_variables(model))
+            for variables in (step.weights, step.frozen)
         )
         batch = {
             name: jax.ShapeDtypeStruct((batch_size, *shape), dtype) for name, (shape, dtype) in run.features.items()
@@ -208,9 +204,27 @@ def _lowered(run: Run, devices: list, batch_size: int):
             out_specs=replicated,
             check_vma=False,
         )
-        scale, step = jax.ShapeDtypeStruct((2,), np.float32), jax.ShapeDtypeStruct((), np.int64)
-        arguments = (shapes, shapes, shapes, scale, frozen, batch, step)
+        scale, number = jax.ShapeDtypeStruct((2,), np.float32), jax.ShapeDtypeStruct((), np.int64)
+        arguments = (shapes, shapes, shapes, scale, frozen, batch, number)
         return jax.jit(mapped, donate_argnums=(0, 1, 2, 3)).lower(*arguments)
+
+
+class _OnJax:
+    """The engine's pieces, called from JAX."""
+
+    def __init__(self, pieces: TensorFlowPieces, call_tf):
+        self.denominators = call_tf(pieces.denominators)
+        self.gradients = call_tf(pieces.gradients)
+
+        def update(weights, first, second, scale, gradients, number):
+            weights, slots, reported = pieces.update(weights, Slots(first, second, scale), gradients, number)
+            return weights, list(slots.first), list(slots.second), slots.scale, reported
+
+        self._update = call_tf(update)
+
+    def update(self, weights, slots, gradients, number):
+        weights, first, second, scale, reported = self._update(weights, *slots, gradients, number)
+        return weights, Slots(first, second, scale), reported
 
 
 def _memory_needed(text: str) -> str | None:

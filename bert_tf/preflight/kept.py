@@ -12,14 +12,14 @@ from bert_tf.core import config_io, whole_file
 from bert_tf.core.errors import InputError, StorageError
 from bert_tf.preflight import compiling
 from bert_tf.preflight.compiling import Compiled, DoesNotFitError, lower
-from bert_tf.preflight.step_inputs import Run
+from bert_tf.preflight.step_inputs import StepInputs
 
 _FOLDER = os.path.join("~", ".cache", "bert_tf", "preflight")
 # They set options of the compiler.
 _VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 
 
-def compile_step(run: Run, topology: str, global_batch_size: int) -> Compiled:
+def compile_step(run: StepInputs, topology: str, global_batch_size: int) -> Compiled:
     """Compiles a step, unless the same program was given to the same compiler before.
 
     Args:

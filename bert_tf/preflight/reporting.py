@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from bert_tf.preflight.chips import chip_of, roofline
+from bert_tf.core.chips import chip_of, roofline
 from bert_tf.preflight.compiling import Compiled
 
 _GIB = 2**30

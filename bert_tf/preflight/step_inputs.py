@@ -1,4 +1,4 @@
-"""A run's config -> what its training step is compiled from: the model, and the shapes of a batch."""
+"""A run's config -> what its training step is compiled from: the model, what it learns, and the shapes of a batch."""
 
 import dataclasses
 import os
@@ -7,38 +7,46 @@ import keras
 import numpy as np
 
 from bert_tf.core import records
-from bert_tf.core.config import OptimizerConfig, PretrainConfig, TrainConfig, preset
-from bert_tf.core.config_finetune import FinetuneConfig
-from bert_tf.core.errors import InputError
+from bert_tf.core.config import FinetuneConfig, PretrainConfig, TrainConfig
 from bert_tf.interop.source import open_source
 from bert_tf.models import tuning
-from bert_tf.objectives.masked_lm import BertForPreTraining
-from bert_tf.tasks import task_named
-from bert_tf.text.vocabulary import SPECIAL_TOKENS
-from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.models.family import family_of
+from bert_tf.objectives.objective import Objective, objective_named
+from bert_tf.tasks.graph import TaskGraph, task_model
+from bert_tf.tasks.task import task_named
+from bert_tf.text.tokenizer import tokenizer_kind
+from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from bert_tf.training.data import shard_folder
 from bert_tf.training.data.shard_folder import ShardFolder
+from bert_tf.training.engines.engine import Training
+
+_VOCAB_SIZE, _LENGTH = 30_522, 128  # where neither shards nor config say
 
 
 @dataclasses.dataclass
-class Run:
+class StepInputs:
     """What a step is made of.
 
     Attributes:
       model: built.
+      objective: what it learns.
       features: {name: (shape of one example, dtype)}.
-      train, optimizer: of the config.
+      train: the config's section.
+      training: the optimizer.
       notes: what was assumed.
     """
 
     model: keras.Model
+    objective: Objective
     features: dict[str, tuple[tuple[int, ...], np.dtype]]
     train: TrainConfig
-    optimizer: OptimizerConfig
+    training: Training
     notes: list[str]
 
 
-def of_config(config: PretrainConfig | FinetuneConfig, sequences_per_row: int = 0) -> Run:
-    """The run of a config.
+def of_config(config: PretrainConfig | FinetuneConfig, sequences_per_row: int = 0) -> StepInputs:
+    """The step of a config.
 
     Args:
       config: of pretraining or fine-tuning.
@@ -52,80 +60,66 @@ def of_config(config: PretrainConfig | FinetuneConfig, sequences_per_row: int = 
     return _finetuning(config)
 
 
-def _pretraining(config: PretrainConfig, sequences_per_row: int) -> Run:
-    data, notes = config.data, []
-    layout = records.RecordLayout(
-        max_seq_length=data.max_seq_length,
-        max_predictions_per_seq=data.max_predictions_per_seq,
-        max_sequences_per_row=sequences_per_row,
-    )
-    manifest = os.path.join(data.train, records.MANIFEST)
-    if data.train and os.path.exists(manifest):
-        found = ShardFolder.open(data.train, "data.train").layout
-        if found.max_seq_length != data.max_seq_length:
-            raise InputError(
-                f"data.max_seq_length={data.max_seq_length}: expected what the shards were made with. "
-                f"data.train={data.train} has {found.max_seq_length}."
-            )
-        # Masks that are drawn in training are as many as the config says.
-        layout = dataclasses.replace(found, max_predictions_per_seq=data.max_predictions_per_seq)
+def _pretraining(config: PretrainConfig, sequences_per_row: int) -> StepInputs:
+    notes: list[str] = []
+    if config.data.train and os.path.exists(os.path.join(config.data.train, records.MANIFEST)):
+        folder = ShardFolder.open(config.data.train, "data.train")
+        config = shard_folder.settled(config, folder)
+        shard_folder.check(folder, "data.train", config)
+        layout = shard_folder.layout_of(config, folder.layout)
     else:
+        config = _assumed(config, notes)
         packed = f"packed, {sequences_per_row} sequences a row" if sequences_per_row else "not packed"
         notes.append(f"rows: {packed}, with sentence pairs (no folder of shards at data.train)")
-    features = {
-        name: (shape, np.dtype(np.int32 if dtype == "int64" else np.float32))
-        for name, (shape, dtype) in layout.features.items()
-    }
-    # What the input pipeline adds for the loss of rows without pairs or with one pair.
-    sequences = ((layout.max_sequences_per_row if layout.has_pairs else 0) or 1,)
-    features["next_sentence_weights"] = (sequences, np.dtype(np.float32))
-    features.setdefault("next_sentence_labels", (sequences, np.dtype(np.int32)))
-    model = BertForPreTraining(config.model, dtype=config.train.precision)
-    model.build()
-    return Run(model, features, config.train, config.optimizer, notes)
+        layout = records.RecordLayout(
+            max_seq_length=config.data.max_seq_length or 0,
+            max_predictions_per_seq=config.data.max_predictions_per_seq or 0,
+            max_sequences_per_row=sequences_per_row,
+        )
+    objective = objective_named(config.objective, layout)
+    features = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in objective.features().items()}
+    model = objective.make_model(config.model, config.train.precision)
+    return StepInputs(model, objective, features, config.train, Training(config.optimizer), notes)
 
 
-def _finetuning(config: FinetuneConfig) -> Run:
+def _assumed(config: PretrainConfig, notes: list[str]) -> PretrainConfig:
+    """The config with usual values where the shards would say."""
+    data, model = config.data, config.model
+    if model.vocab_size is None:
+        model = dataclasses.replace(model, vocab_size=_VOCAB_SIZE)
+        notes.append(f"vocabulary: {_VOCAB_SIZE:,} tokens (no model.vocab_size)")
+    length = data.max_seq_length or _LENGTH
+    if data.max_seq_length is None:
+        notes.append(f"length: {length} (no data.max_seq_length)")
+    predictions = data.max_predictions_per_seq or shard_folder.usual_predictions(data.masked_lm_prob, length)
+    data = dataclasses.replace(data, max_seq_length=length, max_predictions_per_seq=predictions)
+    return dataclasses.replace(config, data=data, model=model)
+
+
+def _finetuning(config: FinetuneConfig) -> StepInputs:
     notes = []
     if config.init_from:
         network = open_source(config.init_from, "init_from").config
     else:
-        network = preset("base")
+        network = dataclasses.replace(family_of("bert").presets["base"], vocab_size=_VOCAB_SIZE)
         notes.append("network: BERT base (no init_from)")
-    labels = list(config.data.labels or ())
     task_class = task_named(config.task)
+    labels = list(getattr(config.data, "labels", None) or ())
     if task_class.has_labels and not labels:
         labels = ["0", "1"]
         notes.append("labels: two (no data.labels)")
-    task = task_class(labels=labels, data=config.data, head=config.head)
-    kwargs = {"dropout": config.classifier_dropout, "dtype": config.train.precision}
-    if config.tuning.method == "adapters":
-        kwargs["adapter_size"] = config.tuning.adapter_size
-    model = task.make_model(network, **kwargs)
+    task = task_class(labels=labels, data=config.data, settings=config.head)
+    model = task_model(
+        task,
+        network,
+        dropout=config.classifier_dropout,
+        dtype=config.train.precision,
+        adapter_size=config.tuning.adapter_size if config.tuning.method == "adapters" else None,
+    )
     tuning.prepare(model, config.tuning)
-    rows = task.rows([_example(config, labels)], Tokenizer([*SPECIAL_TOKENS, "a"]), labelled=True)
+    tokenizer = tokenizer_kind(model.family.tokenizer).make(Vocabulary((*SPECIAL_TOKENS, "a")), TokenizerConfig())
+    rows = TaskGraph(task, tokenizer).rows([task.sample("a")], labelled=True)
     features = {name: (x.shape[1:], x.dtype) for name, x in rows.arrays.items()}
     if config.tuning.label_smoothing:
         features["label_smoothing"] = ((), np.dtype(np.float32))
-    return Run(model, features, config.train, config.optimizer, notes)
-
-
-def _example(config: FinetuneConfig, labels: list[str]) -> dict:
-    """An example that every task can make a row of."""
-    label = labels[0] if labels else 0.5
-    if config.task == "multi_label":
-        label = [label]
-    if config.task == "multiple_choice":
-        label = 0
-    return {
-        "place": "example",
-        "id": "0",
-        "text": "a",
-        "second_text": "a",
-        "stem": "a",
-        "label": label,
-        "context": "a",
-        "answers": [{"text": "a", "start": 0}],
-        **({"words": ["a"], "tags": labels[:1]} if config.task == "token_classification" else {}),
-        "choices": ["a"] * 4,
-    }
+    return StepInputs(model, task.objective(), features, config.train, Training(config.optimizer), notes)

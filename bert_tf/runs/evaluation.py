@@ -1,13 +1,21 @@
 """The scores of a finished run on its validation data. bert_tf.evaluate is its command."""
 
+import dataclasses
 import json
 import os
 
 from bert_tf.core import config_io, whole_file
-from bert_tf.core.config import PretrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig
+from bert_tf.core.config import FinetuneConfig, PretrainConfig
 from bert_tf.core.errors import InputError
-from bert_tf.tasks import task_named
+from bert_tf.interop import huggingface
+from bert_tf.models.family import family_of
+from bert_tf.objectives.objective import objective_named
+from bert_tf.runs import charts, pretraining
+from bert_tf.serving import loading
+from bert_tf.tasks.task import restore_config, task_named
+from bert_tf.training import trainer
+from bert_tf.training.data import shard_folder, shard_input
+from bert_tf.training.engines.engine import engine_named
 
 TRIAL = "trial.json"  # what one of several runs was made with, in its folder
 SPLITS = ("train", "validation")
@@ -31,10 +39,13 @@ def run(workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str
             raise InputError(
                 f"--workdir {workdir}: expected a finished run. Received one without {os.path.basename(path)}."
             )
-    if "task" in config_io.read_json(config_path):
-        scores = _task_scores(config_io.restore(FinetuneConfig, config_path), workdir, examples)
+    values = config_io.read_json(config_path)
+    if "task" in values:
+        scores = _task_scores(restore_config(config_path), workdir, examples)
     else:
-        scores = _pretraining_scores(config_io.restore(PretrainConfig, config_path), workdir)
+        family = family_of(values.get("model", {}).get("model_type", "bert"), config_path)
+        config = config_io.restore(PretrainConfig, config_path, {"model": family.config_class})
+        scores = _pretraining_scores(config, workdir)
     whole_file.write_json(os.path.join(workdir, "evaluation.json"), scores)
     return scores
 
@@ -49,8 +60,6 @@ def read_examples(config: FinetuneConfig) -> dict[str, list[dict]]:
 
 
 def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | None) -> dict[str, float]:
-    from bert_tf.serving import loading
-
     trial = os.path.join(workdir, TRIAL)
     if examples is None and os.path.exists(trial) and config_io.read_json(trial).get("folds", 1) > 1:
         raise InputError(f"--workdir {workdir}: expected a run with validation data. Received a fold, which has none.")
@@ -67,9 +76,7 @@ def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[
         with whole_file.replacing(os.path.join(workdir, "report.txt")) as file:
             file.write(report)
     if confusion is not None:
-        from bert_tf import plots
-
-        plots.draw_confusion(confusion, loaded.task.labels, os.path.join(workdir, "confusion.png"))
+        charts.draw_confusion(confusion, loaded.task.labels, os.path.join(workdir, "confusion.png"))
     return {
         **loaded.task.scores(held_out, answers),
         **loaded.task.baseline(examples["train"], held_out),
@@ -77,29 +84,25 @@ def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[
 
 
 def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float]:
-    import tensorflow as tf
-
-    from bert_tf.interop import huggingface
-    from bert_tf.objectives.masked_lm import BertForPreTraining
-    from bert_tf.training.data import shard_folder, shard_input
-    from bert_tf.training.engines import strategy
-    from bert_tf.training.evaluator import Evaluator
-
-    train = config.train
-    field = "data.train" if config.data.validation is None else "data.validation"
-    folder = shard_folder.ShardFolder.open(config.data.validation or config.data.train, field)
+    field, folder = list(pretraining.open_folders(config).items())[-1]
     directory = huggingface.open_directory(os.path.join(workdir, "model"), "--workdir")
     shard_folder.check_vocabulary(folder, field, directory.vocabulary, directory.path)
+    config = shard_folder.settled(config, folder)
+    objective = objective_named(config.objective, shard_folder.layout_of(config, folder.layout))
     # A finished run is evaluated where it lies, by one process.
-    distribution = strategy.create("single" if train.strategy in ("auto", "multi_worker") else train.strategy)
-    with distribution.scope():
-        model = BertForPreTraining(directory.config, dtype=train.precision)
-        model.build()
+    train = config.train
+    if train.strategy in ("auto", "multi_worker"):
+        train = dataclasses.replace(train, strategy="single")
+    engine = engine_named(train.engine)(train)
+    engine.start()
+
+    def make_model():
+        model = objective.make_model(directory.config, train.precision)
         huggingface.load_all_weights(directory.path, model)
-    try:
-        return Evaluator(model, distribution).evaluate(shard_input.validation_of(config, folder, field)) or {}
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
-        damage = shard_folder.find_damage(folder, folder.paths("validation"))
-        if damage is None:
-            raise
-        raise InputError(f"{field}={folder.path}: expected readable shards. Received: {damage}.") from None
+        return model
+
+    engine.place(make_model, objective)
+    with engine.explained(
+        f"{field}={folder.path}", lambda: shard_folder.find_damage(folder, folder.paths("validation"))
+    ):
+        return trainer.evaluate(engine, objective, shard_input.validation_of(config, folder, field)) or {}

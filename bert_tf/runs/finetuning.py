@@ -8,29 +8,26 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
-from bert_tf.core import config_io, whole_file
-from bert_tf.core.config_finetune import FinetuneConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
 from bert_tf.interop import adapters, huggingface
+from bert_tf.interop.sentence_transformers import Pooling
 from bert_tf.interop.source import Source, open_source
-from bert_tf.interop.weights import weight_names
 from bert_tf.models import tuning
+from bert_tf.models.family import architecture_of, records
+from bert_tf.models.model import Model
+from bert_tf.objectives.objective import Objective
 from bert_tf.runs import evaluation
-from bert_tf.tasks import TASKS, name_for, task_named
-from bert_tf.tasks.task import Rows, Task, caller, outputs_of
-from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.runs.run import Run
+from bert_tf.serving.loading import kept_pooler
+from bert_tf.tasks.graph import Rows, TaskGraph, caller, outputs_of, task_model
+from bert_tf.tasks.task import TASKS, Task, task_for, task_named
 from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
-from bert_tf.training.engines import strategy
-from bert_tf.training.evaluator import Selection
-from bert_tf.training.trainer import Trainer
-from bert_tf.training.workdir import lock as workdir_lock
-from bert_tf.training.workdir.mirror import Mirror
-
-_HEADS = tuple(f"{name}.{part}" for name in ("classifier", "qa_outputs") for part in ("weight", "bias"))
+from bert_tf.training.engines.engine import Training
+from bert_tf.training.selection import Selection
 
 
 def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str, float]:
@@ -50,99 +47,86 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     task_class = task_named(config.task)
     if not task_class.is_trained:
         trained = ", ".join(name for name in TASKS if task_named(name).is_trained)
-        raise InputError(f"task={config.task}: it is learned by bert_tf.pretrain. Expected one of {trained}.")
-    tuned = config.tuning
-    if tuned.frozen_layers and tuned.method != "full":
-        raise InputError(
-            f"tuning.frozen_layers={tuned.frozen_layers}: expected 0 with tuning.method={tuned.method}, which freezes "
-            "every layer."
-        )
-    worker = strategy.this_worker(config.train.strategy)
-    mirror = Mirror(workdir, config.train.mirror if worker.is_chief else "")
-    config_io.check_settled(config, workdir)
-    huggingface.check_output(os.path.join(workdir, "model"), "--workdir")
-    mirror.fetch(config)
-    distribution = strategy.create(config.train.strategy)
+        raise InputError(f"task={config.task}: bert_tf.pretrain trains it. Expected one of {trained}.")
+    this = Run(config, workdir)
     source = open_source(config.init_from, "init_from")
+    _check_length(config, source)
+    if examples is None:
+        examples = evaluation.read_examples(config)
+    task, keeps_head = _task(config, source, examples)
+    graph = TaskGraph(task, source.make_tokenizer())
+    looked_at = {**examples, "validation": examples["validation"][: config.train.evaluate_examples]}
+    rows = {split: graph.rows(looked_at[split], labelled=True) for split in evaluation.SPLITS}
+    if this.is_chief:
+        for split in evaluation.SPLITS:
+            _report(split, getattr(config.data, split), examples[split], rows[split])
+    _check_segments(source, rows)
+    config = _resolved(config, rows["train"].size)
+    _check_groups(config, task, this.engine.replicas)
+    arrays = {split: rows[split].arrays for split in evaluation.SPLITS}
+    arrays["train"] = _weighed(config, arrays["train"])
+    identity = {
+        "labels": task.labels if task.has_labels else [],
+        "vocabulary_sha256": source.vocabulary.sha256,
+        # A resumed run reads what it does not learn from there again.
+        "init_from_digest": source.digest(),
+        "data_digest": _digest(arrays["train"]),
+        # The best evaluation so far is one of these examples.
+        "validation_digest": _digest(arrays["validation"]),
+    }
+    this.check_identity("labels.json", identity)
+    objective = task.objective()
+    trainer = this.trainer(
+        config,
+        functools.partial(_make_model, config, task, source, keeps_head=keeps_head),
+        objective,
+        training=Training(config.optimizer, functools.partial(tuning.rate_shares, decay=config.tuning.layer_decay)),
+        selection=_selection(config, graph, objective, looked_at["validation"], rows["validation"]),
+    )
+    _check_metric(config, graph, objective, trainer.model, looked_at["validation"])
+    batch_size = config.train.global_batch_size
+    batches = Batches(
+        training=functools.partial(
+            example_input.training_batches, arrays["train"], global_batch_size=batch_size, seed=config.train.seed
+        ),
+        validation=functools.partial(
+            example_input.validation_batches, arrays["validation"], global_batch_size=batch_size
+        ),
+        sources=lambda first, count: f"data.train={config.data.train}",
+    )
+    with this.trained(config, trainer, batches) as scores:
+        if this.is_chief:
+            if config.tuning.select == "best":
+                step = trainer.restore_best()
+                print(f"saving the model of step {step}, which had the best evaluation", flush=True)
+            _save(config, task, source, trainer.model, workdir)
+            scores = evaluation.run(workdir, examples)
+    return scores
+
+
+def _check_length(config: FinetuneConfig, source: Source) -> None:
     if config.data.max_seq_length > source.config.max_position_embeddings:
         raise InputError(
             f"data.max_seq_length={config.data.max_seq_length}: expected at most the "
             f"{source.config.max_position_embeddings} positions of init_from={config.init_from}."
         )
-    if examples is None:
-        examples = evaluation.read_examples(config)
+
+
+def _task(config: FinetuneConfig, source: Source, examples: dict[str, list[dict]]) -> tuple[Task, bool]:
+    """The task with its classes, and whether the source's head is one of the same classes."""
+    task_class = task_named(config.task)
     labels = task_class.learn_labels(examples["train"], config.data, f"data.train={config.data.train}")
     known = _labels_of_same_head(source, task_class)
-    if config.data.labels is None and known is not None and sorted(known) == sorted(labels):
+    if getattr(config.data, "labels", None) is None and known is not None and sorted(known) == sorted(labels):
         labels = known  # in the order that the source's head has them
-    task = task_class(labels=labels, data=config.data, head=config.head)
+    task = task_class(labels=labels, data=config.data, settings=config.head)
     task.check_labels(examples["validation"])
-    tokenizer = Tokenizer(source.vocabulary, **dataclasses.asdict(source.tokenizer))
-    looked_at = {**examples, "validation": examples["validation"][: config.train.evaluate_examples]}
-    rows = {split: task.rows(looked_at[split], tokenizer, labelled=True) for split in evaluation.SPLITS}
-    if worker.is_chief:
-        for split in evaluation.SPLITS:
-            _tell(split, getattr(config.data, split), examples[split], rows[split])
-    _check_segments(source, rows)
-    config = _resolved(config, len(next(iter(rows["train"].arrays.values()))))
-    _check_groups(config, task, distribution.num_replicas_in_sync)
-    training_arrays = _weighed(config, rows["train"].arrays)
-    identity = {
-        "labels": labels,
-        "vocabulary_sha256": source.vocabulary.sha256,
-        # A resumed run reads what it does not learn from there again.
-        "init_from_digest": source.digest(),
-        "data_digest": _digest(training_arrays),
-        # The best evaluation so far is one of these examples.
-        "validation_digest": _digest(rows["validation"].arrays),
-    }
-    _settle_identity(workdir, identity, write=False)
-    trainer = Trainer(
-        functools.partial(_make_model, config, task, source, keeps_head=known is not None and labels == known),
-        train=config.train,
-        optimizer_config=config.optimizer,
-        strategy=distribution,
-        workdir=workdir,
-        worker=worker,
-        rate_shares=functools.partial(tuning.rate_shares, decay=config.tuning.layer_decay),
-        selection=_selection(config, task, looked_at["validation"], rows["validation"]),
-        on_checkpoint=mirror.try_push,
-    )
-    _check_metric(config, task, trainer.model, looked_at["validation"], tokenizer)
-    batch_size = config.train.global_batch_size
-    with workdir_lock.held(workdir, worker.is_chief):
-        if worker.is_chief:
-            config_io.settle(config, workdir)
-            _settle_identity(workdir, identity, write=True)
-        metrics = trainer.fit(
-            Batches(
-                training=functools.partial(
-                    example_input.training_batches,
-                    training_arrays,
-                    global_batch_size=batch_size,
-                    seed=config.train.seed,
-                ),
-                validation=functools.partial(
-                    example_input.validation_batches, rows["validation"].arrays, global_batch_size=batch_size
-                ),
-                sources=lambda first, count: f"data.train={config.data.train}",
-            )
-        )
-        if not worker.is_chief:
-            return metrics
-        if config.tuning.select == "best":
-            step = trainer.restore_best()
-            print(f"the model is that of step {step}, whose evaluation was the best", flush=True)
-        _save(config, task, source, trainer.model, workdir)
-        scores = evaluation.run(workdir, examples)
-        mirror.push()
-    return scores
+    return task, known is not None and labels == known
 
 
-def _tell(split: str, path: str, examples: Sequence[dict], rows: Rows) -> None:
+def _report(split: str, path: str, examples: Sequence[dict], rows: Rows) -> None:
     notes = "".join(f"; {count} {note}" for note, count in rows.notes.items())
-    count = len(next(iter(rows.arrays.values())))
-    print(f"data.{split}={path}: {len(examples)} examples, {count} rows{notes}", flush=True)
+    print(f"data.{split}={path}: {len(examples)} examples, {rows.size} rows{notes}", flush=True)
 
 
 def _resolved(config: FinetuneConfig, rows: int) -> FinetuneConfig:
@@ -178,22 +162,24 @@ def _check_groups(config: FinetuneConfig, task: Task, replicas: int) -> None:
         )
 
 
-def _make_model(config: FinetuneConfig, task: Task, source: Source, *, keeps_head: bool) -> keras.Model:
+def _make_model(config: FinetuneConfig, task: Task, source: Source, *, keeps_head: bool) -> Model:
     settings = config.tuning
-    more = {"adapter_size": settings.adapter_size} if settings.method == "adapters" else {}
-    if task.architecture == "BertModel" and source.directory is not None:
-        more["with_pooler"] = source.directory.has_weight("bert.pooler.dense.weight")
-    dtype = config.train.precision
-    model = task.make_model(source.config, dropout=config.classifier_dropout, dtype=dtype, **more)
-    # A head of other labels is no start, even where it has as many.
-    report = source.load_weights(model, () if keeps_head else _HEADS)
-    # A pooler that was not there has to learn.
-    tuning.prepare(
-        model, settings, learning=tuple(v for name, v, _ in weight_names(model) if source.is_fresh(name, report))
+    model = task_model(
+        task,
+        source.config,
+        dropout=config.classifier_dropout,
+        dtype=config.train.precision,
+        with_pooler=kept_pooler(task, source.directory),
+        adapter_size=settings.adapter_size if settings.method == "adapters" else None,
     )
+    # A head of other labels is no start, even where it has as many.
+    heads = [record.name for record in records(model) if record.part == "head"]
+    report = source.load_weights(model, () if keeps_head else heads)
+    # A pooler that was not there has to learn.
+    tuning.prepare(model, settings, learning=source.fresh_records(model, report))
     learning, every = tuning.trained_share(model)
     print(f"init_from={config.init_from}: {report}", flush=True)
-    print(f"{learning:,} of {every:,} weights learn ({learning / every:.2%})", flush=True)
+    print(f"{learning:,} of {every:,} parameters are trainable ({learning / every:.2%})", flush=True)
     if not learning:
         raise InputError(
             f"tuning.frozen_layers={settings.frozen_layers}: expected a weight that learns. Received none."
@@ -207,9 +193,7 @@ def _labels_of_same_head(source: Source, task_class: type[Task]) -> list[str] | 
     if directory is None:
         return None
     try:
-        made_for = directory.task_settings.get("task") or name_for(
-            directory.architecture, directory.settings, source.path
-        )
+        made_for = directory.task_settings.get("task") or task_for(directory.heads, directory.settings, source.path)
     except InputError:
         return None
     if made_for != task_class.name:
@@ -218,16 +202,17 @@ def _labels_of_same_head(source: Source, task_class: type[Task]) -> list[str] | 
 
 
 def _check_metric(
-    config: FinetuneConfig, task: Task, model: keras.Model, examples: Sequence[dict], tokenizer: Tokenizer
+    config: FinetuneConfig, graph: TaskGraph, objective: Objective, model: Model, examples: Sequence[dict]
 ) -> None:
     """Refuses a metric that evaluations will not have, before anything is kept in the workdir."""
     if config.tuning.metric is None:
         return
     # Two will do, but some metrics are of questions without an answer.
     few = [*examples[:2], *[example for example in examples if example.get("answers") == []][:1]]
-    rows = task.rows(few, tokenizer, labelled=True)
-    answers = task.answers(few, rows, outputs_of(caller(model), rows.arrays))
-    known = [name for name in ("loss", *model.metric_names, *task.scores(few, answers)) if name != "examples"]
+    rows = graph.rows(few, labelled=True)
+    answers = graph.answers(few, rows, outputs_of(graph.task, caller(model), rows.arrays))
+    scores = graph.task.scores(few, answers)
+    known = [name for name in ("loss", *objective.metrics, *scores) if name != "examples"]
     if config.tuning.metric not in known:
         raise InputError(f"tuning.metric={config.tuning.metric}: expected one of {', '.join(dict.fromkeys(known))}.")
 
@@ -239,15 +224,17 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _selection(config: FinetuneConfig, task: Task, examples: Sequence[dict], rows: Rows) -> Selection:
-    metric = config.tuning.metric or task.metric
-    count = len(next(iter(rows.arrays.values())))
+def _selection(
+    config: FinetuneConfig, graph: TaskGraph, objective: Objective, examples: Sequence[dict], rows: Rows
+) -> Selection:
+    metric = config.tuning.metric or graph.task.metric
 
     def score(outputs: dict[str, np.ndarray]) -> dict[str, float]:
-        answers = task.answers(examples, rows, {name: x[:count] for name, x in outputs.items()})
-        return {name: value for name, value in task.scores(examples, answers).items() if name != "examples"}
+        answers = graph.answers(examples, rows, outputs)
+        return {name: value for name, value in graph.task.scores(examples, answers).items() if name != "examples"}
 
-    return Selection(metric, config.tuning.early_stopping, score)
+    less_is_better = metric in ("loss", *objective.losses) or metric in graph.task.errors
+    return Selection(metric, less_is_better, config.tuning.early_stopping, score)
 
 
 def _weighed(config: FinetuneConfig, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -272,41 +259,29 @@ def _weighed(config: FinetuneConfig, arrays: dict[str, np.ndarray]) -> dict[str,
     return arrays
 
 
-def _save(config: FinetuneConfig, task: Task, source: Source, model: keras.Model, workdir: str) -> None:
-    settings = task.settings()
+def _save(config: FinetuneConfig, task: Task, source: Source, model: Model, workdir: str) -> None:
+    told = task.told()
     if config.tuning.method == "adapters":
-        settings["adapter_size"] = config.tuning.adapter_size
-    told: dict[str, Any] = {
-        "architecture": task.architecture,
+        told["adapter_size"] = config.tuning.adapter_size
+    kept: dict[str, Any] = {
         "max_seq_length": config.data.max_seq_length,
-        "labels": task.labels or (["LABEL_0"] if task.problem_type == "regression" else None),
+        "labels": (task.labels if task.has_labels else None)
+        or (["LABEL_0"] if task.problem_type == "regression" else None),
         "problem_type": task.problem_type,
-        "task_settings": settings,
+        "task_settings": told,
     }
     if config.tuning.method != "full":
         path = os.path.join(workdir, "adapter")
-        adapters.save(path, model, config.tuning, base=config.init_from, settings=told)
+        settings = {"architecture": architecture_of(model), **kept}
+        adapters.save(path, model, config.tuning, base=config.init_from, settings=settings)
+    pooling = None
+    if config.task == "embedding" and config.tuning.method != "adapters":  # it would be opened without them
+        pooling = Pooling(task.settings.pooling, task.settings.normalize)
     huggingface.save(
         os.path.join(workdir, "model"),
         model,
         vocabulary=source.vocabulary,
         tokenizer=source.tokenizer,
-        # With adapters it would be opened without them.
-        embedding=config.head if config.task == "embedding" and config.tuning.method != "adapters" else None,
-        **told,
+        pooling=pooling,
+        **kept,
     )
-
-
-def _settle_identity(workdir: str, identity: dict, *, write: bool) -> None:
-    """Keeps what the head's weights mean in the workdir; a resumed run that means something else is refused."""
-    path = os.path.join(workdir, "labels.json")
-    if os.path.exists(path):
-        there = config_io.read_json(path)
-        for name, value in identity.items():
-            if there.get(name, value) != value:  # a run of an older version kept less
-                raise InputError(
-                    f"--workdir {workdir}: expected the {name} that its run began with, {there.get(name)}. "
-                    f"Received: {value}."
-                )
-    elif write:
-        whole_file.write_json(path, identity)

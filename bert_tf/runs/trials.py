@@ -12,14 +12,13 @@ from typing import Any
 import keras
 
 from bert_tf.core import config_io, whole_file
-from bert_tf.core.config_finetune import FinetuneConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError, StorageError
 from bert_tf.interop import huggingface
 from bert_tf.interop.source import open_source
 from bert_tf.runs import evaluation, finetuning
-from bert_tf.tasks import task_named
-from bert_tf.training.engines import strategy
-from bert_tf.training.evaluator import less_is_better
+from bert_tf.tasks.task import task_named
+from bert_tf.training.engines.engine import engine_named
 
 _SHORT = {
     "learning_rate": "optimizer.learning_rate",
@@ -52,7 +51,8 @@ def run(config: FinetuneConfig, workdir: str, search: Sequence[str], *, seeds: i
             f"train.mirror={config.train.mirror}: expected none with --search, --seeds or --folds, whose runs "
             "would all be copied over each other there."
         )
-    if (config.tuning.metric or "").endswith("loss"):
+    objective = task_named(config.task)(data=config.data, settings=config.head).objective()
+    if config.tuning.metric in ("loss", *objective.losses):
         raise InputError(
             f"tuning.metric={config.tuning.metric}: expected a score of the finished models, by which they are "
             "compared. Received a loss, which only evaluations during a run have."
@@ -90,9 +90,10 @@ def run(config: FinetuneConfig, workdir: str, search: Sequence[str], *, seeds: i
             results.append({"values": dict(combination), "scores": _spread(scores), "folder": folder})
     if not results:
         raise InputError(failed[0])
-    best = (min if less_is_better(metric) else max)(results, key=lambda result: result["scores"][metric]["mean"])
+    is_error = metric in task_named(config.task).errors
+    best = (min if is_error else max)(results, key=lambda result: result["scores"][metric]["mean"])
     table = "\n".join([_table(results, metric, best), *(f"failed: {sentence}" for sentence in failed)])
-    if not strategy.this_worker(config.train.strategy).is_chief:
+    if not _is_chief(config):
         return table
     found = {"metric": metric, "best": best["values"], "trials": results, "failed": failed}
     whole_file.write_json(os.path.join(workdir, "trials.json"), found)
@@ -112,12 +113,13 @@ def _varied(config: FinetuneConfig, number: int, examples: dict | None, seeds: i
     if seeds > 1:
         seed = (config.train.seed + number) % 2**32
         return dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
-    if examples is not None and config.data.labels is None:
+    if examples is not None and getattr(config.data, "labels", ()) is None:
         # A class may be rare enough to be in one fold only.
         every = [*examples["train"], *examples["validation"]]
         labels = task_named(config.task).learn_labels(every, config.data, f"data.train={config.data.train}")
         if labels:
-            return dataclasses.replace(config, data=dataclasses.replace(config.data, labels=tuple(labels)))
+            data: Any = config.data
+            return dataclasses.replace(config, data=dataclasses.replace(data, labels=tuple(labels)))
     return config
 
 
@@ -134,13 +136,15 @@ def _scores_of(
                 f"{folder}: a trial of other data or another init_from lives there, which changed since under the same "
                 "names. Take another --workdir."
             )
-        differing = config_io.differences({**there, "read": None}, {**identity, "read": None})
+        differing = config_io.differences(there, config)
+        if there["folds"] != folds:
+            differing.append(f"folds (there {there['folds']}, now {folds})")
         if differing:
             raise StorageError(
                 f"{folder}: a trial of another config lives there, differing in {', '.join(differing)}. Take another "
                 "--workdir, or give the same config to go on."
             )
-    elif strategy.this_worker(config.train.strategy).is_chief:
+    elif _is_chief(config):
         os.makedirs(folder, exist_ok=True)
         whole_file.write_json(path, identity)
     finished = os.path.join(folder, "evaluation.json")
@@ -151,6 +155,10 @@ def _scores_of(
     scores = finetuning.run(config, folder, examples)
     keras.backend.clear_session()
     return scores
+
+
+def _is_chief(config: FinetuneConfig) -> bool:
+    return engine_named(config.train.engine)(config.train).worker.is_chief
 
 
 def _digests(config: FinetuneConfig) -> dict[str, str]:
@@ -197,7 +205,7 @@ def _folded(config: FinetuneConfig, folds: int) -> list[dict[str, list[dict]]]:
 
 def _metric_of(config: FinetuneConfig, folder: str) -> str:
     labels = config_io.read_json(os.path.join(folder, "labels.json"))["labels"]
-    return task_named(config.task)(labels=labels, data=config.data, head=config.head).metric
+    return task_named(config.task)(labels=labels, data=config.data, settings=config.head).metric
 
 
 def _spread(scores: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -1,45 +1,75 @@
 """One label for a text or a pair: sentiment, topic, inference, paraphrase (Devlin et al. 2018, 4.1)."""
 
 import collections
+import dataclasses
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 from sklearn import metrics
 
-from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.sequences import SequenceTask, told
-from bert_tf.tasks.task import Outputs, Rows, check_label, softmax
+from bert_tf.objectives.supervised import Supervised
+from bert_tf.tasks.sections import ClassDataConfig
+from bert_tf.tasks.sequences import SequenceTask, asked
+from bert_tf.tasks.task import check_label, text
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassificationConfig(FinetuneConfig):
+    """One label for each text."""
+
+    task: Literal["classification"] = "classification"
+    data: ClassDataConfig = ClassDataConfig()
 
 
 class Classification(SequenceTask):
     """Answers: {"text", "label", "probabilities": {label: float}}."""
 
     name = "classification"
+    config_class = ClassificationConfig
     problem_type = "single_label_classification"
     has_labels = True
     metric = "accuracy"
+    method = "classify"
 
     @classmethod
-    def learn_labels(cls, examples: Sequence[dict], data: FinetuneDataConfig, field: str) -> list[str]:
+    def learn_labels(cls, examples: Sequence[dict], data: Any, field: str) -> list[str]:
         """data.labels, else those of the examples, sorted, so that their ids do not depend on their order."""
         return labels_of((example["label"] for example in examples), data, field)
 
-    def label_arrays(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
+    def targets(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
         """label_ids int32 [examples]."""
         ids = {label: index for index, label in enumerate(self.labels)}
         found = [check_label(example["label"], ids, example["place"]) for example in examples]
         return {"label_ids": np.array(found, np.int32)}
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
+    def objective(self) -> Supervised:
         """See Task."""
-        return [
-            {**told(example), "label": self.labels[int(np.argmax(logits))], "probabilities": self._named(logits)}
-            for example, logits in zip(examples, outputs["logits"], strict=True)
-        ]
+        return Supervised("classification_loss")
 
-    def _named(self, logits: np.ndarray) -> dict[str, float]:
-        return {label: round(float(p), 6) for label, p in zip(self.labels, softmax(logits), strict=True)}
+    def decode(self, tokenizer, outputs, layout, columns):
+        """See Task."""
+        names = tf.constant(self.labels)
+        return {
+            "label": tf.gather(names, tf.argmax(outputs["logits"], axis=-1)),
+            "probabilities": tf.nn.softmax(outputs["logits"]),
+            "labels": tf.repeat(names[None], tf.shape(outputs["logits"])[0], axis=0),
+        }
+
+    def outputs(self) -> dict[str, str]:
+        """See Task."""
+        return {
+            "label": "[batch] the likeliest label",
+            "probabilities": "[batch, labels]",
+            "labels": "[batch, labels] names of the columns of probabilities",
+        }
+
+    def answer(self, example, found):
+        """See Task."""
+        return {**asked(example), "label": text(found["label"]), "probabilities": named(self.labels, found)}
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Accuracy, F1 by three means, Matthews' correlation; of two labels, F1 of the second, as GLUE has it."""
@@ -69,7 +99,12 @@ class Classification(SequenceTask):
         return metrics.confusion_matrix(truth, found, labels=self.labels)
 
 
-def labels_of(labels, data: FinetuneDataConfig, field: str) -> list[str]:
+def named(labels: Sequence[str], found: dict[str, np.ndarray]) -> dict[str, float]:
+    """{label: probability}."""
+    return {label: round(float(p), 6) for label, p in zip(labels, found["probabilities"], strict=True)}
+
+
+def labels_of(labels, data: Any, field: str) -> list[str]:
     """data.labels, else the different ones among `labels`, sorted.
 
     Raises:

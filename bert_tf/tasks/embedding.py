@@ -1,20 +1,48 @@
 """A vector for a text, near those of texts that mean the same (Reimers and Gurevych 2019; Henderson et al. 2017)."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import tensorflow as tf
 
-from bert_tf.core.config import BertConfig
-from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.config import FinetuneConfig, HeadConfig
 from bert_tf.core.errors import InputError
-from bert_tf.models.heads import BertForEmbedding
+from bert_tf.core.section import bounded
+from bert_tf.models.model import INPUTS
+from bert_tf.objectives.supervised import Contrastive, Cosine
 from bert_tf.tasks.regression import correlations, number_of
 from bert_tf.tasks.rows_of_files import read_rows, text_of
-from bert_tf.tasks.task import INPUTS, Outputs, Rows, Task, cut_note, pack
-from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.tasks.sections import TextDataConfig
+from bert_tf.tasks.sequences import packed
+from bert_tf.tasks.task import Framed, Task, strings
 
 _RANKS = (1, 5, 10)
 _QUERIES_AT_ONCE = 1024
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddingHeadConfig(HeadConfig):
+    """How a vector is made, and what it learns from."""
+
+    section: ClassVar[str] = "head"
+    pooling: Literal["mean", "cls"] = "mean"  # of the tokens' outputs; Reimers and Gurevych 2019
+    normalize: bool = True  # to length 1
+    loss: Literal["contrastive", "cosine"] = "contrastive"  # pairs that belong together, or scored pairs
+    # Contrastive: every pair of a group is told apart from the others of its group. A group lies whole in one replica
+    # and microbatch, so that a step does not depend on their number; train.global_batch_size is a multiple of it.
+    contrastive_group: int = bounded(16, at_least=2)
+    similarity_scale: float = bounded(20.0, above=0)  # contrastive: what cosines are multiplied by before the softmax
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddingConfig(FinetuneConfig):
+    """A vector for each text."""
+
+    task: Literal["embedding"] = "embedding"
+    data: TextDataConfig = TextDataConfig()
+    head: EmbeddingHeadConfig = EmbeddingHeadConfig()
 
 
 class Embedding(Task):
@@ -25,15 +53,17 @@ class Embedding(Task):
     """
 
     name = "embedding"
-    architecture = "BertModel"
+    config_class = EmbeddingConfig
+    head = "embedding"
+    signature = "embed"
 
     @property
     def metric(self) -> str:  # type: ignore[override]  # what other classes know, this learns
         """Spearman's correlation of scored pairs; else how often a text finds its second one first."""
-        return "spearman" if self.head.loss == "cosine" else "recall_at_1"
+        return "spearman" if self.settings.loss == "cosine" else "recall_at_1"
 
     @classmethod
-    def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
+    def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         """See Task. A label column is kept where there is one, for head.loss=cosine."""
         second = data.second_text_field
         if labelled and second is None:
@@ -51,21 +81,64 @@ class Embedding(Task):
             examples.append(example)
         return examples
 
-    def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
-        """See Task. Arrays of pairs are [examples, 2, length]."""
+    def sample(self, text: str) -> dict:
+        """See Task."""
+        return {"place": "sample", "text": text, "second_text": text, "label": 0.5}
+
+    def inputs(self) -> dict[str, str]:
+        """See Task; a pair is asked for one text after the other."""
+        return {"text": "a text"}
+
+    def kind_of(self, example: dict) -> str:
+        """See Task."""
+        return "pair" if "second_text" in example else "text"
+
+    def columns(self, examples):
+        """See Task: pairs have "second_text" too."""
+        names = ("text", "second_text") if "second_text" in examples[0] else ("text",)
+        return {name: strings(example[name] for example in examples) for name in names}
+
+    def frame(self, tokenizer, columns, *, fixed_length, most_rows):
+        """See Task. Rows of pairs are [examples, 2, length]."""
         length = self.data.max_seq_length
-        has_pairs = bool(examples) and all("second_text" in example for example in examples)
-        names = ("text", "second_text") if has_pairs else ("text",)
-        parts = [pack(tokenizer, [example[name] for example in examples], max_seq_length=length) for name in names]
-        cut = sum(count for _, count in parts)
-        if not has_pairs:
-            return Rows(parts[0][0], {}, cut_note(cut, length))
-        arrays = {name: np.stack([part[name] for part, _ in parts], axis=1) for name in INPUTS}
-        if labelled:
-            arrays["label_weights"] = np.ones(len(examples), np.float32)
-            if self.head.loss == "cosine":
-                arrays["label_values"] = np.array([self._cosine(example) for example in examples], np.float32)
-        return Rows(arrays, {}, cut_note(cut, length))
+        parts = [packed(tokenizer, [column], length, fixed_length=fixed_length) for column in columns.values()]
+        if len(parts) == 1:
+            return parts[0]
+        rows = {name: tf.stack([part.rows[name] for part in parts], axis=1) for name in INPUTS}
+        return Framed(rows, {"token_counts": tf.stack([part.layout["token_counts"] for part in parts], axis=1)})
+
+    def decode(self, tokenizer, outputs, layout, columns):
+        """See Task."""
+        return {"embedding": outputs["embedding"]}
+
+    def outputs(self) -> dict[str, str]:
+        """See Task."""
+        return {"embedding": "[batch, width] the text's vector"}
+
+    def answer(self, example, found):
+        """See Task."""
+        vectors = found["embedding"]
+        answer = {"text": example["text"], "embedding": np.atleast_2d(vectors)[0].tolist()}
+        if vectors.ndim == 2:
+            answer |= {"second_text": example["second_text"], "second_embedding": vectors[1].tolist()}
+        return answer
+
+    def label_arrays(self, examples, layout):
+        """See Task."""
+        arrays = {"label_weights": np.ones(len(examples), np.float32)}
+        if self.settings.loss == "cosine":
+            arrays["label_values"] = np.array([self._cosine(example) for example in examples], np.float32)
+        return arrays, {}
+
+    def objective(self) -> Cosine | Contrastive:
+        """See Task."""
+        if self.settings.loss == "cosine":
+            return Cosine()
+        return Contrastive(group=self.settings.contrastive_group, scale=self.settings.similarity_scale)
+
+    def head_settings(self, dropout: float) -> dict:
+        """See Task."""
+        return {"pooling": self.settings.pooling, "normalize": self.settings.normalize}
 
     def _cosine(self, example: dict) -> float:
         """What the cosine of an example's texts should be."""
@@ -80,35 +153,11 @@ class Embedding(Task):
             raise InputError(f"{example['place']}: {column}: expected a cosine, -1 to 1. Received: {value}.")
         return value
 
-    def make_model(self, config: BertConfig, **kwargs) -> BertForEmbedding:
-        """See Task."""
-        model = BertForEmbedding(
-            config,
-            pooling=self.head.pooling,
-            normalize=self.head.normalize,
-            loss=self.head.loss,
-            group=self.head.contrastive_group,
-            scale=self.head.similarity_scale,
-            **kwargs,
-        )
-        model.build()
-        return model
-
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
-        """See Task."""
-        answers = []
-        for example, vectors in zip(examples, outputs["embedding"], strict=True):
-            answer = {"text": example["text"], "embedding": np.atleast_2d(vectors)[0].tolist()}
-            if vectors.ndim == 2:
-                answer |= {"second_text": example["second_text"], "second_embedding": vectors[1].tolist()}
-            answers.append(answer)
-        return answers
-
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Correlations of the cosines with the labels; or, of each text among all second texts, how often its own is
         among the first so many, and the mean of one over its rank."""
         first, second = (_unit([answer[name] for answer in answers]) for name in ("embedding", "second_embedding"))
-        if self.head.loss == "cosine":
+        if self.settings.loss == "cosine":
             cosines = (first * second).sum(axis=1)
             return {"examples": len(answers), **correlations([self._cosine(e) for e in examples], cosines)}
         ranks = _ranks(first, second, [example["second_text"] for example in examples])
@@ -117,13 +166,13 @@ class Embedding(Task):
 
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
         """Recall of chance; correlations have none."""
-        if self.head.loss == "cosine":
+        if self.settings.loss == "cosine":
             return {}
         return {"chance_baseline_recall_at_1": 1.0 / len({example["second_text"] for example in examples})}
 
     def group(self) -> int:
         """See Task: the pairs that are told apart from one another."""
-        return self.head.contrastive_group if self.head.loss == "contrastive" else 1
+        return self.settings.contrastive_group if self.settings.loss == "contrastive" else 1
 
 
 def _unit(vectors: Sequence[Sequence[float]]) -> np.ndarray:

@@ -1,36 +1,47 @@
 """The words that may stand for each [MASK] of a text: what pretraining learns (Devlin et al. 2018, 3.1)."""
 
 import collections
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 
-from bert_tf.core.config import BertConfig
-from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.objectives.masked_lm import BertForMaskedLM
 from bert_tf.tasks.rows_of_files import list_of, read_rows, text_of
-from bert_tf.tasks.task import Outputs, Rows, Task, cut_note, pack, softmax
+from bert_tf.tasks.sections import TextDataConfig
+from bert_tf.tasks.sequences import TextTask
+from bert_tf.tasks.task import text as text_from
 from bert_tf.text.vocabulary import MASK
-from bert_tf.text.wordpiece import Tokenizer
 
-TOP = 5  # tokens that are told for each mask
+TOP = 5  # tokens that are given for each mask
 
 
-class FillMask(Task):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FillMaskConfig(FinetuneConfig):
+    """Tokens for each [MASK]."""
+
+    task: Literal["fill_mask"] = "fill_mask"
+    data: TextDataConfig = TextDataConfig()
+
+
+class FillMask(TextTask):
     """Examples have "text" and perhaps "label", the tokens that stood there, as a list.
 
     Answers: {"text", "masks": [[{"token", "probability"}, the likeliest five], one a mask]}.
     """
 
     name = "fill_mask"
-    architecture = "BertForMaskedLM"
+    config_class = FillMaskConfig
+    head = "masked_lm"
     metric = "accuracy"
     is_trained = False
+    signature = "fill_mask"
 
     @classmethod
-    def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
+    def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         """See Task."""
         examples = []
         for place, row in read_rows(path, field):
@@ -40,41 +51,66 @@ class FillMask(Task):
             examples.append(example)
         return examples
 
-    def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
-        """See Task. extra: "counts", how many masks each example has in its row.
+    def sample(self, text: str) -> dict:
+        """See Task."""
+        return {"place": "sample", "text": f"{MASK} {text}", "label": ["the"]}
 
-        Raises:
-          InputError: a labelled text without [MASK] among the tokens that it is cut to.
-        """
-        length = self.data.max_seq_length
-        arrays, cut = pack(tokenizer, [example["text"] for example in examples], max_seq_length=length)
-        is_mask = arrays["input_word_ids"] == tokenizer.vocabulary[MASK]
-        counts = is_mask.sum(axis=1)
-        for example, count in zip(examples, counts, strict=True):
-            if labelled and not count:
+    def inputs(self) -> dict[str, str]:
+        """See Task."""
+        return {"text": f"a text with {MASK}"}
+
+    def row_shapes(self) -> dict[str, list]:
+        """See Task."""
+        return {**super().row_shapes(), "masked_lm_positions": [None]}
+
+    def frame(self, tokenizer, columns, *, fixed_length, most_rows):
+        """See Task; most_rows: masks of a text."""
+        framed = super().frame(tokenizer, columns, fixed_length=fixed_length, most_rows=most_rows)
+        is_mask = framed.rows["input_word_ids"] == tokenizer.vocabulary[MASK]
+        counts = tf.reduce_sum(tf.cast(is_mask, tf.int32), axis=1)
+        places = tf.cast(tf.where(is_mask)[:, 1], tf.int32)
+        masks = tf.RaggedTensor.from_row_lengths(places, tf.cast(counts, tf.int64), validate=False)
+        positions = masks.to_tensor()[:, :most_rows]
+        layout = {**framed.layout, "mask_count": counts if most_rows is None else tf.minimum(counts, most_rows)}
+        return framed._replace(rows=framed.rows | {"masked_lm_positions": positions}, layout=layout)
+
+    def decode(self, tokenizer, outputs, layout, columns):
+        """See Task."""
+        vocabulary, logits = tokenizer.vocabulary, outputs["masked_lm_logits"]
+        chances, ids = tf.math.top_k(tf.nn.softmax(logits[..., : len(vocabulary)]), k=TOP)
+        is_real = (tf.range(tf.shape(logits)[1])[None] < layout["mask_count"][:, None])[..., None]
+        return {
+            "tokens": tf.where(is_real, tf.gather(tf.constant(vocabulary.tokens), ids), ""),
+            "scores": tf.where(is_real, chances, 0.0),
+            "mask_count": layout["mask_count"],
+        }
+
+    def outputs(self) -> dict[str, str]:
+        """See Task."""
+        return {
+            "tokens": f"[batch, masks, {TOP}] the likeliest for each {MASK}, best first; '' behind mask_count",
+            "scores": f"[batch, masks, {TOP}] their probabilities",
+            "mask_count": f"[batch] how many {MASK} were looked at",
+        }
+
+    def answer(self, example, found):
+        """See Task."""
+        masks = [
+            [
+                {"token": text_from(token), "probability": round(float(score), 6)}
+                for token, score in zip(found["tokens"][mask], found["scores"][mask], strict=True)
+            ]
+            for mask in range(int(found["mask_count"]))
+        ]
+        return {"text": example["text"], "masks": masks}
+
+    def label_arrays(self, examples, layout):
+        """See Task; there is nothing to learn, but a labelled text needs a mask."""
+        for example, count in zip(examples, layout["mask_count"], strict=True):
+            if not count:
+                length = self.data.max_seq_length
                 raise InputError(f"{example['place']}: expected {MASK} in the first {length} tokens. Received none.")
-        positions = np.zeros((len(examples), max(counts, default=0) or 1), np.int32)
-        for row, mask in enumerate(is_mask):
-            positions[row, : counts[row]] = np.flatnonzero(mask)
-        arrays["masked_lm_positions"] = positions
-        return Rows(arrays, {"counts": counts, "tokens": tokenizer.vocabulary.tokens}, cut_note(cut, length))
-
-    def make_model(self, config: BertConfig, **kwargs) -> BertForMaskedLM:
-        """See Task."""
-        model = BertForMaskedLM(config, **kwargs)
-        model.build()
-        return model
-
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
-        """See Task."""
-        tokens, answers = rows.extra["tokens"], []
-        for example, count, logits in zip(examples, rows.extra["counts"], outputs["masked_lm_logits"], strict=True):
-            masks = []
-            for chances in softmax(logits[:count, : len(tokens)]):
-                best = np.argsort(-chances, kind="stable")[:TOP]
-                masks.append([{"token": tokens[i], "probability": round(float(chances[i]), 6)} for i in best])
-            answers.append({"text": example["text"], "masks": masks})
-        return answers
+        return {}, {}
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """How often the token that stood there is the likeliest one, or among the five."""

@@ -1,18 +1,36 @@
 """Which of several texts goes on best: SWAG, exams (Devlin et al. 2018, 4.4)."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 from sklearn import metrics
 
-from bert_tf.core.config import BertConfig
-from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.models.heads import BertForMultipleChoice
+from bert_tf.models.model import INPUTS
+from bert_tf.objectives.supervised import Supervised
 from bert_tf.tasks.rows_of_files import list_of, read_rows, text_of
-from bert_tf.tasks.task import INPUTS, Outputs, Rows, Task, cut_note, pack, softmax
-from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.tasks.sections import TextDataConfig
+from bert_tf.tasks.sequences import packed
+from bert_tf.tasks.task import Framed, Task, strings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChoiceDataConfig(TextDataConfig):
+    """Columns; second_text_field names a text that every choice goes on from."""
+
+    choices_field: str = "choices"  # column with a list of texts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MultipleChoiceConfig(FinetuneConfig):
+    """One of several texts."""
+
+    task: Literal["multiple_choice"] = "multiple_choice"
+    data: ChoiceDataConfig = ChoiceDataConfig()
 
 
 class MultipleChoice(Task):
@@ -24,12 +42,15 @@ class MultipleChoice(Task):
     """
 
     name = "multiple_choice"
-    architecture = "BertForMultipleChoice"
+    config_class = MultipleChoiceConfig
+    head = "choices"
     metric = "accuracy"
     takes_texts = False
+    signature = "choose"
+    matrix_inputs = ("choices",)
 
     @classmethod
-    def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
+    def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         """See Task. The label is a number, or the text of a choice."""
         examples = []
         for place, row in read_rows(path, field):
@@ -60,38 +81,82 @@ class MultipleChoice(Task):
             examples.append(example)
         return examples
 
-    def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
-        """See Task. Arrays are [examples, choices, length]; fewer choices than most have are filled up with nothing."""
-        length, most = self.data.max_seq_length, max((len(e["choices"]) for e in examples), default=2)
-        # An empty choice is none, as it is to what is served.
-        places = [
-            (row, k) for row, example in enumerate(examples) for k, choice in enumerate(example["choices"]) if choice
-        ]
-        firsts = [examples[row]["text"] for row, _ in places]
-        seconds = [f"{examples[row].get('stem', '')} {examples[row]['choices'][k]}".strip() for row, k in places]
-        packed, cut = pack(tokenizer, firsts, seconds, max_seq_length=length)
-        arrays: dict[str, np.ndarray] = {name: np.zeros((len(examples), most, length), np.int32) for name in INPUTS}
-        for name in INPUTS:
-            arrays[name][tuple(np.array(places, np.int64).reshape(-1, 2).T)] = packed[name]
-        if labelled:
-            arrays["label_ids"] = np.array([example["label"] for example in examples], np.int32)
-            arrays["label_weights"] = np.ones(len(examples), np.float32)
-        return Rows(arrays, {}, cut_note(cut, length))
-
-    def make_model(self, config: BertConfig, **kwargs) -> BertForMultipleChoice:
+    def sample(self, text: str) -> dict:
         """See Task."""
-        model = BertForMultipleChoice(config, **kwargs)
-        model.build()
-        return model
+        # Different from their first word on: which of two equal rows is the better one is a matter of rounding.
+        return {"place": "sample", "text": text, "choices": [text, f"No. {text}"], "stem": "It is", "label": 0}
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
+    def inputs(self) -> dict[str, str]:
         """See Task."""
-        answers = []
-        for example, logits in zip(examples, outputs["logits"], strict=True):
-            chances = softmax(logits[: len(example["choices"])])
-            told = {"text": example["text"], "choices": example["choices"], "label": int(chances.argmax())}
-            answers.append({**told, "probabilities": [round(float(p), 6) for p in chances]})
-        return answers
+        found = {"text": "a text", "choices": "[batch, choices] candidate continuations; '' is none"}
+        return found | ({} if self.data.second_text_field is None else {"stem": "the text that every choice continues"})
+
+    def columns(self, examples):
+        """See Task; fewer choices than most have are filled up with ''."""
+        most = max((len(example["choices"]) for example in examples), default=2)
+        rows = [[*example["choices"], *[""] * (most - len(example["choices"]))] for example in examples]
+        found = {"text": strings(e["text"] for e in examples)}
+        found["choices"] = strings(choice for row in rows for choice in row).reshape(len(rows), most)
+        if self.data.second_text_field is not None:
+            found["stem"] = strings(example["stem"] for example in examples)
+        return found
+
+    def row_shapes(self) -> dict[str, list]:
+        """See Task."""
+        return {name: [None, self.data.max_seq_length] for name in INPUTS}
+
+    def frame(self, tokenizer, columns, *, fixed_length, most_rows):
+        """See Task. Rows are [examples, choices, length]; an empty choice is none."""
+        choices = columns["choices"]
+        count, width = tf.unstack(tf.shape(choices))
+        seconds = tf.reshape(choices, [-1])
+        if "stem" in columns:
+            stems = tf.repeat(columns["stem"], width)
+            seconds = tf.strings.strip(tf.strings.join([stems, seconds], separator=" "))
+        texts = tf.repeat(columns["text"], width)
+        framed = packed(tokenizer, [texts, seconds], self.data.max_seq_length, fixed_length=fixed_length)
+        is_choice = tf.cast(choices != "", tf.int32)
+        rows = {name: tf.reshape(x, [count, width, tf.shape(x)[1]]) for name, x in framed.rows.items()}
+        counts = tf.reshape(framed.layout["token_counts"], [count, width])
+        return Framed(
+            {name: x * is_choice[..., None] for name, x in rows.items()}, {"token_counts": counts * is_choice}
+        )
+
+    def decode(self, tokenizer, outputs, layout, columns):
+        """See Task."""
+        best = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
+        return {
+            "label": best,
+            "choice": tf.gather(columns["choices"], best, batch_dims=1),
+            "probabilities": tf.nn.softmax(outputs["logits"]),
+        }
+
+    def outputs(self) -> dict[str, str]:
+        """See Task."""
+        return {
+            "label": "[batch] number of the best choice, from 0",
+            "choice": "[batch] the best choice",
+            "probabilities": "[batch, choices]",
+        }
+
+    def answer(self, example, found):
+        """See Task."""
+        chances = found["probabilities"][: len(example["choices"])]
+        told = {"text": example["text"], "choices": example["choices"], "label": int(found["label"])}
+        return {**told, "probabilities": [round(float(p), 6) for p in chances]}
+
+    def label_arrays(self, examples, layout):
+        """See Task."""
+        labels = np.array([example["label"] for example in examples], np.int32)
+        return {"label_ids": labels, "label_weights": np.ones(len(examples), np.float32)}, {}
+
+    def objective(self) -> Supervised:
+        """See Task."""
+        return Supervised("choice_loss")
+
+    def head_settings(self, dropout: float) -> dict:
+        """See Task."""
+        return {"dropout": dropout}
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Accuracy."""

@@ -1,36 +1,46 @@
 """Whether a text follows another: what pretraining learns beside words (Devlin et al. 2018, 3.1)."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 from sklearn import metrics
 
-from bert_tf.core.config import BertConfig
-from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.objectives.masked_lm import BertForNextSentencePrediction
 from bert_tf.tasks.rows_of_files import read_rows, text_of
-from bert_tf.tasks.sequences import told
-from bert_tf.tasks.task import Outputs, Rows, Task, cut_note, pack, softmax
-from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.tasks.sections import TextDataConfig
+from bert_tf.tasks.sequences import TextTask, asked
+from bert_tf.tasks.task import text as text_from
 
 LABELS = ("next", "random")  # 0 and 1, as in google-research/bert
 
 
-class NextSentence(Task):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NextSentenceConfig(FinetuneConfig):
+    """Whether a text follows another."""
+
+    task: Literal["next_sentence"] = "next_sentence"
+    data: TextDataConfig = TextDataConfig(second_text_field="second_text")
+
+
+class NextSentence(TextTask):
     """Examples have "text" and "second_text", and perhaps "label", next or random.
 
     Answers: {"text", "second_text", "label", "probability"}, the probability that it is the next.
     """
 
     name = "next_sentence"
-    architecture = "BertForNextSentencePrediction"
+    config_class = NextSentenceConfig
+    head = "pair"
     metric = "accuracy"
     takes_texts = False
     is_trained = False
 
     @classmethod
-    def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
+    def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         """See Task. The second text's column is "second_text" unless data.second_text_field says otherwise."""
         examples = []
         for place, row in read_rows(path, field):
@@ -43,27 +53,33 @@ class NextSentence(Task):
             examples.append(example)
         return examples
 
-    def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
+    def sample(self, text: str) -> dict:
         """See Task."""
-        length = self.data.max_seq_length
-        texts = ([example[name] for example in examples] for name in ("text", "second_text"))
-        arrays, cut = pack(tokenizer, *texts, max_seq_length=length)
-        return Rows(arrays, {}, cut_note(cut, length))
+        return {"place": "sample", "text": text, "second_text": text, "label": LABELS[0]}
 
-    def make_model(self, config: BertConfig, **kwargs) -> BertForNextSentencePrediction:
+    def inputs(self) -> dict[str, str]:
         """See Task."""
-        model = BertForNextSentencePrediction(config, **kwargs)
-        model.build()
-        return model
+        return {"text": "a text", "second_text": "the text that may follow it"}
 
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
+    def decode(self, tokenizer, outputs, layout, columns):
         """See Task."""
-        answers = []
-        for example, logits in zip(examples, outputs["next_sentence_logits"], strict=True):
-            chances = softmax(logits)
-            label = LABELS[int(chances.argmax())]
-            answers.append({**told(example), "label": label, "probability": round(float(chances[0]), 6)})
-        return answers
+        logits = outputs["next_sentence_logits"]
+        return {
+            "label": tf.gather(tf.constant(LABELS), tf.argmax(logits, axis=-1)),
+            "probability": tf.nn.softmax(logits)[:, 0],
+        }
+
+    def outputs(self) -> dict[str, str]:
+        """See Task."""
+        return {"label": f"[batch] {' or '.join(LABELS)}", "probability": "[batch] that second_text follows"}
+
+    def answer(self, example, found):
+        """See Task."""
+        return {
+            **asked(example),
+            "label": text_from(found["label"]),
+            "probability": round(float(found["probability"]), 6),
+        }
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Accuracy."""

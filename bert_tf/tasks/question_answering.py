@@ -1,20 +1,32 @@
 """The span of a context that answers a question: SQuAD 1.1 and 2.0 (Devlin et al. 2018, 4.2 and 4.3)."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from bert_tf.core.config import BertConfig
-from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.models.heads import BertForQuestionAnswering
+from bert_tf.objectives.supervised import Spans
 from bert_tf.tasks import squad_scores
-from bert_tf.tasks.answer_windows import Window, windows_of
+from bert_tf.tasks.answers import AnswerDataConfig, AnswerHeadConfig, best_answers, frame_windows, longest_question
+from bert_tf.tasks.graph_rows import MAX_ROWS_OF_A_TEXT
 from bert_tf.tasks.rows_of_files import read_lines, read_rows, text_of
-from bert_tf.tasks.task import Outputs, Rows, Task, softmax
-from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.tasks.task import Task, strings
+from bert_tf.tasks.task import text as text_from
+
+_SHORTEST = 5  # tokens of a row with a question and a context
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuestionAnsweringConfig(FinetuneConfig):
+    """Spans that answer questions."""
+
+    task: Literal["question_answering"] = "question_answering"
+    data: AnswerDataConfig = AnswerDataConfig()
+    head: AnswerHeadConfig = AnswerHeadConfig()
 
 
 class QuestionAnswering(Task):
@@ -27,12 +39,27 @@ class QuestionAnswering(Task):
     """
 
     name = "question_answering"
-    architecture = "BertForQuestionAnswering"
+    config_class = QuestionAnsweringConfig
+    head = "spans"
     metric = "f1"
     takes_texts = False
+    has_windows = True
+    signature = "answer"
+    too_long = (
+        "question: truncated at max_query_length tokens; context: continues in further windows, doc_stride tokens "
+        f"apart, {MAX_ROWS_OF_A_TEXT} at most"
+    )
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        if self.data.max_seq_length < _SHORTEST:
+            raise InputError(
+                f"data.max_seq_length: expected at least {_SHORTEST}, for a question and a context. Received: "
+                f"{self.data.max_seq_length}."
+            )
 
     @classmethod
-    def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
+    def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         """SQuAD's .json, or rows with "question", "context", "answers" {"text": [...], "answer_start": [...]} and
         perhaps "id"."""
         if path.endswith(".json"):
@@ -53,116 +80,138 @@ class QuestionAnswering(Task):
             examples.append(example)
         return examples
 
-    def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
-        """See Task. A long context becomes several windows (rows). extra: "windows", a list of Window."""
-        windows, notes = windows_of(examples, tokenizer, self.data)
-        length = self.data.max_seq_length
-        arrays = {name: np.zeros((len(windows), length), np.int32) for name in ("input_word_ids", "input_mask")}
-        arrays["input_type_ids"] = np.zeros((len(windows), length), np.int32)
-        for row, window in enumerate(windows):
-            arrays["input_word_ids"][row, : len(window.ids)] = window.ids
-            arrays["input_mask"][row, : len(window.ids)] = 1
-            arrays["input_type_ids"][row, window.offset : len(window.ids)] = 1
-        if labelled:
-            labels, more = self._labels(examples, windows)
-            arrays, notes = arrays | labels, notes | more
-        return Rows(arrays, {"windows": windows}, notes)
+    def sample(self, text: str) -> dict:
+        """See Task."""
+        answers = [{"text": text[:1], "start": 0}]
+        return {"place": "sample", "id": "0", "text": text, "context": text, "answers": answers}
 
-    def _labels(self, examples: Sequence[dict], windows: Sequence[Window]) -> tuple[dict, dict[str, int]]:
+    def inputs(self) -> dict[str, str]:
+        """See Task."""
+        return {"question": "a question", "context": "where its answer is sought"}
+
+    def columns(self, examples):
+        """See Task."""
+        return {
+            "question": strings(example["text"] for example in examples),
+            "context": strings(example["context"] for example in examples),
+        }
+
+    def frame(self, tokenizer, columns, *, fixed_length, most_rows):
+        """See Task."""
+        texts = columns["question"], columns["context"]
+        return frame_windows(tokenizer, self.data, *texts, fixed_length=fixed_length, most_rows=most_rows)
+
+    def token_outputs(self) -> dict[str, list]:
+        """See Task."""
+        return {"start_logits": [None], "end_logits": [None]}
+
+    def decode(self, tokenizer, outputs, layout, columns):
+        """See Task."""
+        return best_answers(outputs, layout, columns["context"], self.settings)
+
+    def outputs(self) -> dict[str, str]:
+        """See Task."""
+        return {
+            "answer": "[batch] the best span, '' for no answer",
+            "start": "[batch] character of the context where it begins",
+            "end": "[batch] character behind it",
+            "probability": "[batch] among n_best",
+            "no_answer_score": "[batch] by how much no answer scores better than the best span",
+            "n_best_answers": "[batch, n] different spans, best first; '' for no answer, and behind n_best_count",
+            "n_best_starts": "[batch, n]",
+            "n_best_ends": "[batch, n]",
+            "n_best_scores": "[batch, n]",
+            "n_best_probabilities": "[batch, n]",
+            "n_best_count": "[batch]",
+        }
+
+    def answer(self, example, found):
+        """See Task."""
+        columns = ("answers", "starts", "ends", "scores", "probabilities")
+        rows = zip(*(found[f"n_best_{name}"][: int(found["n_best_count"])] for name in columns), strict=True)
+        return {
+            "id": example["id"],
+            "text": example["text"],
+            "answer": text_from(found["answer"]),
+            "start": int(found["start"]),
+            "end": int(found["end"]),
+            "probability": round(float(found["probability"]), 6),
+            "no_answer_score": round(float(found["no_answer_score"]), 6),
+            "n_best": [
+                {
+                    "text": text_from(text),
+                    "start": int(start),
+                    "end": int(end),
+                    "score": round(float(score), 6),
+                    "probability": round(float(probability), 6),
+                }
+                for text, start, end, score, probability in rows
+            ],
+        }
+
+    def label_arrays(self, examples, layout):
         """Positions of the first answer in each window; 0, [CLS], where it does not lie whole in it."""
-        spans: list[tuple[int, int] | None] = []
-        lost: set[int] = set()
+        spans, misplaced = self._spans(examples)
+        of_row = np.repeat(np.arange(len(examples)), layout["counts"])
+        begin, end = spans[of_row].T[..., None]
+        is_context = layout["is_context"]
+        begins, ends = (np.append(layout[name], 0)[layout["token"]] for name in ("begins", "ends"))
+        # The first token that ends behind the span's beginning, and the last that begins before its end.
+        first = (is_context & (ends > begin)).argmax(axis=1)
+        last = is_context.shape[1] - 1 - (is_context & (begins < end))[:, ::-1].argmax(axis=1)
+        lowest = np.where(is_context, begins, np.iinfo(np.int64).max).min(axis=1)
+        highest = np.where(is_context, ends, -1).max(axis=1)
+        is_whole = (begin[:, 0] >= 0) & (lowest <= begin[:, 0]) & (highest >= end[:, 0]) & (first <= last)
+        has_whole = np.bincount(of_row, is_whole, len(examples)) > 0
+        split = (spans[:, 0] >= 0) & ~has_whole
+        # Nobody can learn an answer that is not where the file says, or that no window holds whole.
+        labels = {
+            "start_positions": np.where(is_whole, first, 0).astype(np.int32),
+            "end_positions": np.where(is_whole, last, 0).astype(np.int32),
+            "label_weights": (~(misplaced | split))[of_row].astype(np.float32),
+        }
+        return labels, {
+            "skipped: the answer is not at its position in the context": int(misplaced.sum()),
+            "skipped: no window holds the whole answer": int(split.sum()),
+        }
+
+    def _spans(self, examples: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+        """Bytes of the first answer of each example, int64 [examples, 2], -1 for none; and whether it is misplaced."""
+        spans, misplaced = np.full((len(examples), 2), -1, np.int64), np.zeros(len(examples), bool)
         for number, example in enumerate(examples):
             if not example["answers"]:
-                if self.head.no_answer_threshold is None:
+                if self.settings.no_answer_threshold is None:
                     raise InputError(
                         f"{example['place']}: expected an answer. Received a question without one, which takes "
                         "head.no_answer_threshold, such as 0."
                     )
-                spans.append(None)
                 continue
             answer, context = example["answers"][0], example["context"]
-            begin, end = answer["start"], answer["start"] + len(answer["text"])
-            if begin < 0 or context[begin:end] != answer["text"]:
-                lost.add(number)
-                spans.append(None)
-                continue
-            begin = len(context[:begin].encode())
-            spans.append((begin, begin + len(answer["text"].encode())))
-        positions = np.zeros((len(windows), 2), np.int32)
-        whole = set()
-        for row, window in enumerate(windows):
-            span = spans[window.example]
-            if span is not None:
-                positions[row] = window.positions_of(*span)
-                if positions[row, 0]:
-                    whole.add(window.example)
-        split = {number for number, span in enumerate(spans) if span is not None} - whole
-        # What is answered where the file says the answer is not, or in no one window, nobody can learn.
-        left_out = lost | split
-        weights = np.array([window.example not in left_out for window in windows], np.float32)
-        labels = {"start_positions": positions[:, 0], "end_positions": positions[:, 1], "label_weights": weights}
-        notes = {
-            "without their answer in the context, left out": len(lost),
-            "with an answer that no window holds whole, left out": len(split),
-        }
-        return labels, {name: count for name, count in notes.items() if count}
+            start, end = answer["start"], answer["start"] + len(answer["text"])
+            misplaced[number] = start < 0 or context[start:end] != answer["text"]
+            if not misplaced[number]:
+                begin = len(context[:start].encode())
+                spans[number] = begin, begin + len(answer["text"].encode())
+        return spans, misplaced
 
-    def make_model(self, config: BertConfig, **kwargs) -> BertForQuestionAnswering:
+    def notes(self, layout) -> dict[str, int]:
         """See Task."""
-        model = BertForQuestionAnswering(config, **kwargs)
-        model.build()
-        return model
-
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
-        """See Task."""
-        spans: list[list[tuple]] = [[] for _ in examples]
-        nothing = [np.inf] * len(examples)
-        for window, starts, ends in zip(
-            rows.extra["windows"], outputs["start_logits"], outputs["end_logits"], strict=True
-        ):
-            nothing[window.example] = min(nothing[window.example], float(starts[0] + ends[0]))
-            spans[window.example] += window.best_spans(
-                starts, ends, n_best=self.head.n_best_size, max_length=self.head.max_answer_length
-            )
-        return [self._answer(*parts) for parts in zip(examples, spans, nothing, strict=True)]
-
-    def _answer(self, example: dict, spans: list[tuple], nothing: float) -> dict:
-        source = example["context"].encode()
-        best: dict[str, dict] = {}
-        for score, begin, end in sorted(spans, key=lambda span: (-span[0], *span[1:])):
-            text = source[begin:end].decode("utf-8", "ignore")
-            if text.strip() and text not in best:
-                start = len(source[:begin].decode("utf-8", "ignore"))
-                best[text] = {"text": text, "start": start, "end": start + len(text), "score": score}
-            if len(best) == self.head.n_best_size:
-                break
-        threshold = self.head.no_answer_threshold
-        candidates = list(best.values())
-        if threshold is not None or not candidates:
-            candidates.append({"text": "", "start": 0, "end": 0, "score": nothing})
-        for candidate, chance in zip(candidates, softmax(np.array([c["score"] for c in candidates])), strict=True):
-            candidate["score"] = round(float(candidate["score"]), 6)
-            candidate["probability"] = round(float(chance), 6)
-        difference = nothing - candidates[0]["score"]
-        chosen = candidates[0] if threshold is None or difference <= threshold else candidates[-1]
+        longest = longest_question(self.data)
         return {
-            "id": example["id"],
-            "text": example["text"],
-            "answer": chosen["text"],
-            "start": chosen["start"],
-            "end": chosen["end"],
-            "probability": chosen["probability"],
-            "no_answer_score": round(float(difference), 6),
-            "n_best": sorted(candidates, key=lambda candidate: -candidate["score"]),
+            "with a context of several windows": int((layout["counts"] > 1).sum()),
+            f"with a question truncated to {longest} tokens": int((layout["question_tokens"] > longest).sum()),
         }
+
+    def objective(self) -> Spans:
+        """See Task."""
+        return Spans()
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """See squad_scores.scores."""
         truth = [[answer["text"] for answer in example["answers"]] for example in examples]
         found = [answer["answer"] for answer in answers]
         scores = squad_scores.scores(truth, found)
-        if self.head.no_answer_threshold is not None:
+        if self.settings.no_answer_threshold is not None:
             spans = [next((c["text"] for c in a["n_best"] if c["text"]), "") for a in answers]
             scores |= squad_scores.best_threshold(truth, spans, [answer["no_answer_score"] for answer in answers])
         return scores
@@ -172,7 +221,7 @@ class QuestionAnswering(Task):
         truth = [[answer["text"] for answer in example["answers"]] for example in examples]
         sentences = [example["context"].split(". ")[0] for example in examples]
         found = {"first_sentence_baseline_f1": squad_scores.scores(truth, sentences)["f1"]}
-        if self.head.no_answer_threshold is not None:
+        if self.settings.no_answer_threshold is not None:
             found["no_answer_baseline_f1"] = squad_scores.scores(truth, [""] * len(truth))["f1"]
         return found
 

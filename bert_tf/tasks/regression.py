@@ -1,44 +1,71 @@
 """A number for a text or a pair: similarity (STS-B), rating."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 from scipy import stats
 
-from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
+from bert_tf.objectives.supervised import SquaredError
 from bert_tf.tasks.rows_of_files import text_of
-from bert_tf.tasks.sequences import SequenceTask, told
-from bert_tf.tasks.task import Outputs, Rows
+from bert_tf.tasks.sections import TextDataConfig
+from bert_tf.tasks.sequences import SequenceTask, asked
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RegressionConfig(FinetuneConfig):
+    """A number for each text."""
+
+    task: Literal["regression"] = "regression"
+    data: TextDataConfig = TextDataConfig()
 
 
 class Regression(SequenceTask):
     """Examples have "label" as a number. Answers: {"text", "value": float}."""
 
     name = "regression"
+    config_class = RegressionConfig
     problem_type = "regression"
     metric = "spearman"
+    errors = frozenset(("mean_squared_error",))
+    method = "regress"
 
     @classmethod
-    def read_label(cls, row: dict, data: FinetuneDataConfig, place: str) -> float:
+    def read_label(cls, row: dict, data: Any, place: str) -> float:
         """A finite number."""
         return number_of(row, data.label_field, place)
 
-    def label_arrays(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
+    def sample_label(self) -> float:
+        """See SequenceTask."""
+        return 0.5
+
+    def targets(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
         """label_values float32 [examples, 1]."""
         return {"label_values": np.array([[example["label"]] for example in examples], np.float32)}
 
-    def outputs(self) -> int:
-        """One number."""
-        return 1
-
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
+    def objective(self) -> SquaredError:
         """See Task."""
-        return [
-            {**told(example), "value": float(logits[0])}
-            for example, logits in zip(examples, outputs["logits"], strict=True)
-        ]
+        return SquaredError("regression_loss")
+
+    def head_settings(self, dropout: float) -> dict:
+        """See Task."""
+        return {"units": 1, "dropout": dropout}
+
+    def decode(self, tokenizer, outputs, layout, columns):
+        """See Task."""
+        return {"value": outputs["logits"][:, 0]}
+
+    def outputs(self) -> dict[str, str]:
+        """See Task."""
+        return {"value": "[batch] the number"}
+
+    def answer(self, example, found):
+        """See Task."""
+        return {**asked(example), "value": float(found["value"])}
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Pearson's and Spearman's correlation, 0 where the answers are all alike, and the mean squared error."""

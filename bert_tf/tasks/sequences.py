@@ -1,25 +1,38 @@
-"""What the tasks on whole texts or pairs share: reading, packing, and the model with its three problems."""
+"""What the tasks on whole texts or pairs share: reading, packing, and the head on the whole text."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from bert_tf.core.config import BertConfig
-from bert_tf.core.config_finetune import FinetuneDataConfig
 from bert_tf.core.errors import InputError
-from bert_tf.models.heads import BertForSequenceClassification
 from bert_tf.tasks.rows_of_files import read_rows, text_of
-from bert_tf.tasks.task import Rows, Task, cut_note, pack
-from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.tasks.task import Framed, Task
+
+_WHAT = {"text": "a text", "second_text": "the text that it is paired with"}
 
 
-class SequenceTask(Task):
-    """Examples have "text", "second_text" if the data have pairs, and "label" if they are labelled."""
+class TextTask(Task):
+    """A task on rows of a text or a pair: examples have "text", and "second_text" if the data have pairs."""
 
-    architecture = "BertForSequenceClassification"
+    def inputs(self) -> dict[str, str]:
+        """See Task."""
+        names = ("text",) if self.data.second_text_field is None else ("text", "second_text")
+        return {name: _WHAT[name] for name in names}
+
+    def frame(self, tokenizer, columns, *, fixed_length, most_rows):
+        """See Task."""
+        return packed(tokenizer, columns.values(), self.data.max_seq_length, fixed_length=fixed_length)
+
+
+class SequenceTask(TextTask):
+    """Examples have "label" if they are labelled."""
+
+    head = "sequence"
 
     @classmethod
-    def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
+    def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         """See Task."""
         examples = []
         for place, row in read_rows(path, field):
@@ -32,48 +45,49 @@ class SequenceTask(Task):
         return examples
 
     @classmethod
-    def read_label(cls, row: dict, data: FinetuneDataConfig, place: str):
+    def read_label(cls, row: dict, data: Any, place: str):
         """The label of a row."""
         label = text_of(row, data.label_field, place)
         if not label.strip():
             raise InputError(f"{place}: expected a label in column {data.label_field!r}. Received nothing.")
         return label
 
-    def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
+    def sample(self, text: str) -> dict:
         """See Task."""
-        length = self.data.max_seq_length
-        arrays, cut = pack(tokenizer, *columns(examples, self.data), max_seq_length=length)
-        if labelled:
-            arrays |= self.label_arrays(examples)
-            arrays["label_weights"] = np.ones(len(examples), np.float32)
-        return Rows(arrays, {}, cut_note(cut, length))
+        return {"place": "sample", "text": text, "second_text": text, "label": self.sample_label()}
 
-    def label_arrays(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
+    def sample_label(self) -> Any:
+        """A label that an example may have."""
+        return self.labels[0]
+
+    def label_arrays(self, examples, layout):
+        """See Task."""
+        return {**self.targets(examples), "label_weights": np.ones(len(examples), np.float32)}, {}
+
+    def targets(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
         """{name: [examples, ...]} of the labels."""
         raise NotImplementedError
 
     def check_labels(self, examples: Sequence[dict]) -> None:
         """See Task."""
-        self.label_arrays(examples)
+        self.targets(examples)
 
-    def outputs(self) -> int:
-        """How many numbers the head gives."""
-        return len(self.labels)
-
-    def make_model(self, config: BertConfig, **kwargs) -> BertForSequenceClassification:
+    def head_settings(self, dropout: float) -> dict:
         """See Task."""
-        kwargs |= {"problem": self.problem_type}
-        model = BertForSequenceClassification(config, num_labels=self.outputs(), **kwargs)
-        model.build()
-        return model
+        return {"units": len(self.labels), "dropout": dropout}
 
 
-def columns(examples: Sequence[dict], data: FinetuneDataConfig) -> list[list[str]]:
-    """The texts, and the second texts if there are any."""
-    names = ("text",) if data.second_text_field is None else ("text", "second_text")
-    return [[example[name] for example in examples] for name in names]
+def packed(tokenizer, columns, max_seq_length: int, *, fixed_length: bool) -> Framed:
+    """Texts, or pairs of them, as rows; as long as the longest of them unless the length is fixed."""
+    rows = tokenizer.pack(*columns, max_seq_length=max_seq_length, fixed_length=fixed_length, with_counts=True)
+    counts = rows.pop("token_counts")
+    if not fixed_length:
+        # No rows at all have no length either, which the model cannot handle.
+        missing = tf.maximum(2 - tf.shape(rows["input_mask"])[1], 0)
+        rows = {name: tf.pad(x, [[0, 0], [0, missing]]) for name, x in rows.items()}
+    return Framed(rows, {"token_counts": counts})
 
 
-def told(example: dict) -> dict[str, str]:
+def asked(example: dict) -> dict[str, str]:
     """The texts of an example, to stand before its answer."""
     return {name: example[name] for name in ("text", "second_text") if name in example}

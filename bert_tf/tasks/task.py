@@ -1,82 +1,132 @@
-"""What every task has: examples -> rows -> a model's outputs -> answers -> scores."""
+"""The interface of a task, and the table of tasks.
+
+A task is one file, bert_tf/tasks/TASK.py: its config, how its examples are read, and one graph from texts to answers in
+two halves. `frame` makes rows of texts, `decode` makes answers of what the model gives for the rows. Prediction,
+evaluation, training's scores and the SavedModel all run these two (see bert_tf/tasks/graph.py).
+
+Example: a task whose answer is how sure the model is of its first class.
+  @dataclasses.dataclass(frozen=True, kw_only=True)
+  class SurenessConfig(FinetuneConfig):
+      task: str = "sureness"
+      data: TextDataConfig = TextDataConfig()
+
+  class Sureness(SequenceTask):
+      name, config_class, metric = "sureness", SurenessConfig, "mean"
+
+      def decode(self, tokenizer, outputs, layout, columns):
+          return {"sureness": tf.nn.softmax(outputs["logits"])[:, 0]}
+
+      def answer(self, example, found):
+          return {"text": example["text"], "sureness": float(found["sureness"])}
+      ...
+
+  TASKS["sureness"] = "my_package.sureness:Sureness"
+"""
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_tf.core.config import BertConfig
-from bert_tf.core.config_finetune import FinetuneDataConfig, HeadConfig
+from bert_tf.core import config_io
+from bert_tf.core.config import FinetuneConfig, HeadConfig, TaskDataConfig
 from bert_tf.core.errors import InputError
-from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.models.family import loaded
+from bert_tf.models.model import INPUTS
+from bert_tf.objectives.objective import Objective
+from bert_tf.text.tokenizer import TextTokenizer
 
-INPUTS = ("input_word_ids", "input_mask", "input_type_ids")
-_TEXTS_AT_ONCE = 4096
-_LENGTH_STEP = 16  # batches of answers are cut to a multiple of it, so that there are few shapes to compile
-# What a model gives for each row: {name: [rows, ...], or as many arrays of different lengths}.
-Outputs = Mapping[str, Sequence[np.ndarray] | np.ndarray]
+# A config's `task` -> module:class. A model directory of others is for the first whose head it has.
+TASKS: dict[str, str] = {
+    "classification": "bert_tf.tasks.classification:Classification",
+    "multi_label": "bert_tf.tasks.multi_label:MultiLabel",
+    "regression": "bert_tf.tasks.regression:Regression",
+    "token_classification": "bert_tf.tasks.token_classification:TokenClassification",
+    "question_answering": "bert_tf.tasks.question_answering:QuestionAnswering",
+    "multiple_choice": "bert_tf.tasks.multiple_choice:MultipleChoice",
+    "embedding": "bert_tf.tasks.embedding:Embedding",
+    "fill_mask": "bert_tf.tasks.fill_mask:FillMask",
+    "next_sentence": "bert_tf.tasks.next_sentence:NextSentence",
+}
+_OF_TRAINING = ("train", "validation", "labels")  # fields of `data` that say nothing about a text to answer
+
+Columns = Mapping[str, Any]  # {input: string tensor [n, ...]}
+Arrays = dict[str, np.ndarray]
 
 
-class Rows(NamedTuple):
-    """Examples as a model takes them.
+class Framed(NamedTuple):
+    """Texts as rows for the model.
 
     Attributes:
-      arrays: {name: [rows, ...]}, INPUTS among them; labels where they are asked for.
-      extra: what `Task.answers` needs beside the model's outputs.
-      notes: how many examples were treated in a way that a user should know of, by what was done.
+      rows: the model's inputs, {name: int32 [rows, ...]}.
+      layout: what `decode` needs beside the model's outputs.
     """
 
-    arrays: dict[str, np.ndarray]
-    extra: dict[str, Any]
-    notes: dict[str, int]
+    rows: dict[str, tf.Tensor]
+    layout: dict[str, tf.Tensor]
 
 
 class Task(abc.ABC):
-    """A way of using the encoder: one subclass a file.
+    """A way of using an encoder.
 
     An example is a dict; which keys it has is the subclass's, but "place", where it stands, for errors.
 
     Attributes:
       name: in configs, of the file.
-      architecture: the class of transformers that opens the model.
+      config_class: of a fine-tuning run; its `data` and `head` have the task's own sections.
+      head: kind of the model's head, see bert_tf/models/heads.py.
       problem_type: as transformers' config.json has it, of sequence classifications.
-      metric: by which evaluations are compared.
-
-    Args:
-      labels: names of the classes, for tasks that have them.
-      data: columns and lengths.
-      head: settings of the task.
+      metric: the score by which evaluations are compared.
+      errors: names of scores of which less is better.
+      takes_texts: whether a file with one text a line is enough to predict from.
+      has_labels: whether the head has an output for each of several classes.
+      is_trained: by bert_tf.finetune; what is not has been pretrained.
+      has_windows: whether a text may become several rows; then `decode` is called with at least one text.
+      signature: name of the SavedModel's signature beside serving_default; None for none.
+      method: of TF Serving's API that it answers too: "classify" or "regress".
+      too_long: what happens to texts that are longer than a row.
     """
 
     name: ClassVar[str]
-    architecture: ClassVar[str]
+    config_class: ClassVar[Any]
+    head: ClassVar[str]
     problem_type: ClassVar[str | None] = None
     metric: str
-    takes_texts: ClassVar[bool] = True  # whether a file with one text a line is enough to predict from
-    has_labels: ClassVar[bool] = False  # whether the head has an output for each of several classes
-    is_trained: ClassVar[bool] = True  # by bert_tf.finetune; what is not has been pretrained
+    errors: ClassVar[frozenset[str]] = frozenset()
+    takes_texts: ClassVar[bool] = True
+    has_labels: ClassVar[bool] = False
+    is_trained: ClassVar[bool] = True
+    has_windows: ClassVar[bool] = False
+    signature: ClassVar[str | None] = None
+    method: ClassVar[str | None] = None
+    too_long: ClassVar[str] = "truncated at max_seq_length tokens, of pairs the longer one first"
 
     def __init__(
-        self,
-        *,
-        labels: Sequence[str] = (),
-        data: FinetuneDataConfig = FinetuneDataConfig(),  # noqa: B008 - it is immutable
-        head: HeadConfig = HeadConfig(),  # noqa: B008
+        self, *, labels: Sequence[str] = (), data: TaskDataConfig | None = None, settings: HeadConfig | None = None
     ):
-        self.labels, self.data, self.head = list(labels), data, head
+        """Args:
+        labels: names of the classes, for tasks that have them.
+        data: columns and lengths; None for the defaults.
+        settings: the config's section `head`; None for the defaults.
+        """
+        defaults = self.config_class()
+        self.labels = list(labels)
+        self.data: Any = data or defaults.data
+        self.settings: Any = settings or defaults.head
+
+    # Examples.
 
     @classmethod
     @abc.abstractmethod
-    def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
+    def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         """Examples of a file.
 
         Args:
           data: columns.
-          path: the file; see bert_tf.core.config_finetune.
+          path: the file; see TaskDataConfig.
           field: the config field or flag that names it.
           labelled: whether the answers must be there.
 
@@ -85,25 +135,71 @@ class Task(abc.ABC):
         """
 
     @classmethod
-    def learn_labels(cls, examples: Sequence[dict], data: FinetuneDataConfig, field: str) -> list[str]:
+    def learn_labels(cls, examples: Sequence[dict], data: Any, field: str) -> list[str]:
         """The classes of the training examples; [] for tasks without."""
         return []
 
-    @abc.abstractmethod
-    def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
-        """Examples as arrays.
+    def check_labels(self, examples: Sequence[dict]) -> None:  # noqa: B027 - most tasks have no classes
+        """Refuses labels that training has not seen.
 
         Raises:
-          InputError: a label that training has not seen, naming its place.
+          InputError: naming the place of the first one.
         """
 
     @abc.abstractmethod
-    def make_model(self, config: BertConfig, **kwargs) -> keras.Model:
-        """The built model; kwargs: dropout, adapter_size, dtype."""
+    def sample(self, text: str) -> dict:
+        """A labelled example made of a text: warm-up, preflight and tests ask for it."""
+
+    # The graph.
 
     @abc.abstractmethod
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
-        """One answer an example, as predictions are written, from the model's outputs for each row."""
+    def inputs(self) -> dict[str, str]:
+        """{input of the graph: what it is}. Strings, [n] each, or [n, choices] of `matrix_inputs`."""
+
+    matrix_inputs: ClassVar[tuple[str, ...]] = ()
+
+    def columns(self, examples: Sequence[dict]) -> Arrays:
+        """Examples of one kind (see `kind_of`) as the graph's inputs."""
+        return {name: strings(example[name] for example in examples) for name in self.inputs()}
+
+    def kind_of(self, example: dict) -> str:
+        """Examples of different kinds have other inputs, and are not framed together."""
+        return ""
+
+    @abc.abstractmethod
+    def frame(self, tokenizer: TextTokenizer, columns: Columns, *, fixed_length: bool, most_rows: int | None) -> Framed:
+        """Texts as rows.
+
+        Args:
+          tokenizer: of the model.
+          columns: the inputs.
+          fixed_length: rows of max_seq_length tokens; otherwise as long as the longest.
+          most_rows: rows (or masks) of a text that are looked at; None for all.
+        """
+
+    @abc.abstractmethod
+    def decode(
+        self, tokenizer: TextTokenizer, outputs: dict[str, tf.Tensor], layout: dict[str, tf.Tensor], columns: Columns
+    ) -> dict[str, tf.Tensor]:
+        """What the model gives for the rows -> answers, {name: dense tensor [n, ...]}."""
+
+    @abc.abstractmethod
+    def outputs(self) -> dict[str, str]:
+        """{answer of `decode` that a SavedModel gives: what it is}."""
+
+    def token_outputs(self) -> dict[str, list]:
+        """{output of the model that runs over tokens: its shape behind the rows}."""
+        return {}
+
+    def row_shapes(self) -> dict[str, list]:
+        """{input of the model: its shape behind the rows}, for rows of fixed length; None where it varies."""
+        return {name: [self.data.max_seq_length] for name in INPUTS}
+
+    # Answers.
+
+    @abc.abstractmethod
+    def answer(self, example: dict, found: Arrays) -> dict:
+        """An answer as predictions are written, from one example's part of what `decode` gives."""
 
     @abc.abstractmethod
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
@@ -121,82 +217,94 @@ class Task(abc.ABC):
         """Counts [true class, answered class]."""
         return None
 
-    def check_labels(self, examples: Sequence[dict]) -> None:  # noqa: B027 - most tasks have no classes
-        """Refuses labels that training has not seen.
+    # Training.
+
+    def label_arrays(self, examples: Sequence[dict], layout: Arrays) -> tuple[Arrays, dict[str, int]]:
+        """{label: array [rows, ...]} as the objective reads them, and counts of what could not be learned, by why.
 
         Raises:
-          InputError: naming the place of the first one.
+          InputError: a label that training has not seen, naming its place.
         """
+        raise NotImplementedError
+
+    def notes(self, layout: Arrays) -> dict[str, int]:
+        """How many examples were truncated or continued, by what was done."""
+        cut = int((layout["token_counts"] > self.data.max_seq_length).sum())
+        return {f"truncated to {self.data.max_seq_length} tokens": cut}
+
+    def objective(self) -> Objective:
+        """What the model learns."""
+        raise NotImplementedError
+
+    def head_settings(self, dropout: float) -> dict:
+        """Settings of the model's head; `dropout` stands before it."""
+        return {}
 
     def group(self) -> int:
         """Rows that must lie in one replica and microbatch."""
         return 1
 
-    def settings(self) -> dict:
+    def told(self) -> dict:
         """What a model directory keeps of the task."""
-        data = dataclasses.asdict(self.data)
-        kept = {name: value for name, value in data.items() if name not in ("train", "validation", "labels")}
-        return {"task": self.name, "data": kept, "head": dataclasses.asdict(self.head)}
+        data = {name: x for name, x in dataclasses.asdict(self.data).items() if name not in _OF_TRAINING}
+        return {"task": self.name, "data": data, "head": dataclasses.asdict(self.settings)}
+
+    @classmethod
+    def from_told(cls, told: Mapping, place: str, **changes: Any) -> tuple[Any, Any]:
+        """The sections `data` and `head` of what `told` gave; version 0.1 kept the fields of all tasks."""
+        defaults, sections = cls.config_class(), []
+        for name in ("data", "head"):
+            section = type(getattr(defaults, name))
+            known = config_io.field_names(section)
+            values = {key: value for key, value in told.get(name, {}).items() if key in known}
+            sections.append(config_io.from_dict(section, values, place))
+        data = dataclasses.replace(sections[0], **{key: x for key, x in changes.items() if x is not None})
+        return data, sections[1]
 
 
-def pack(tokenizer: Tokenizer, *columns: Sequence[str], max_seq_length: int) -> tuple[dict[str, np.ndarray], int]:
-    """Texts, or pairs of them, as INPUTS int32 [n, max_seq_length], and how many of the n had to be cut."""
-    parts, cut = [], 0
-    for start in range(0, len(columns[0]), _TEXTS_AT_ONCE):
-        texts = [tf.constant(list(column[start : start + _TEXTS_AT_ONCE])) for column in columns]
-        lengths = sum(tokenizer.tokenize(column).row_lengths().numpy() for column in texts)
-        cut += int((lengths + len(columns) + 1 > max_seq_length).sum())
-        parts.append({k: x.numpy() for k, x in tokenizer.pack(*texts, max_seq_length=max_seq_length).items()})
-    if not parts:
-        return {name: np.zeros((0, max_seq_length), np.int32) for name in INPUTS}, 0
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, cut
+def task_named(name: str) -> type[Task]:
+    """The class of a task."""
+    if name not in TASKS:
+        raise InputError(f"task={name}: expected one of {', '.join(TASKS)}.")
+    return loaded(TASKS[name])
 
 
-def cut_note(cut: int, max_seq_length: int) -> dict[str, int]:
-    """The note that texts were cut, {} if none was."""
-    return {f"cut to {max_seq_length} tokens": cut} if cut else {}
-
-
-def caller(model: keras.Model) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
-    """The model as a graph that gives what it gives outside training; to be kept, since it is traced once."""
-
-    @tf.function(reduce_retracing=True)
-    def call(batch):
-        return {name: x for name, x in model(batch, training=False).items() if name != "hidden_states"}
-
-    return call
-
-
-def outputs_of(
-    call: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
-    arrays: dict[str, np.ndarray],
-    *,
-    batch_size: int = 64,
-) -> dict[str, list[np.ndarray]]:
-    """The model's outputs for all rows, {name: one array a row}, in their order.
-
-    Rows of like length share a batch, which is cut to its longest row, and so are outputs that run over tokens.
+def task_for(heads: Sequence[str], settings: Mapping, path: str) -> str:
+    """The name of the task that a model directory is for.
 
     Args:
-      call: see caller.
-      arrays: of Rows.
-      batch_size: rows of a batch.
+      heads: kinds of the heads that it holds.
+      settings: config.json.
+      path: the directory, for errors.
+
+    Raises:
+      InputError: it holds an encoder without a head.
     """
-    names = [name for name in arrays if name in (*INPUTS, "masked_lm_positions")]
-    count, full = arrays["input_mask"].shape[0], arrays["input_mask"].shape[-1]
-    longest = arrays["input_mask"].sum(axis=-1).reshape(count, -1).max(axis=1, initial=1)
-    results: dict[str, list] = {}
-    order = np.argsort(longest, kind="stable")
-    for start in range(0, count, batch_size):
-        chosen = order[start : start + batch_size]
-        length = min(full, -(-int(longest[chosen].max()) // _LENGTH_STEP) * _LENGTH_STEP)
-        batch = {name: arrays[name][chosen] for name in names}
-        batch |= {name: x[..., :length] for name, x in batch.items() if name in INPUTS}
-        for name, values in call({name: tf.constant(x) for name, x in batch.items()}).items():
-            rows = results.setdefault(name, [None] * count)
-            for row, value in zip(chosen, values.numpy(), strict=True):
-                rows[row] = value
-    return results
+    problem = settings.get("problem_type")
+    if problem is None:  # a single output is a number, as transformers takes it
+        one = len(settings.get("id2label") or "ab") == 1
+        problem = "regression" if one else "single_label_classification"
+    for name in TASKS:
+        task_class = task_named(name)
+        if task_class.head in heads and task_class.problem_type in (None, problem):
+            return name
+    raise InputError(
+        f"--model {path}: expected a model with a head. Received an encoder alone. Fine-tune it first with "
+        "bert_tf.finetune --set init_from=MODEL, or name a task with --task."
+    )
+
+
+def strings(values: Any) -> np.ndarray:
+    """Texts as an array of objects: NumPy's own strings lose NUL characters at their ends."""
+    values = list(values)
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def text(value: Any) -> str:
+    """A string of a graph's answer."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -205,7 +313,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def check_label(label: str, ids: dict[str, int], place: str) -> int:
+def check_label(label: str, ids: Mapping[str, int], place: str) -> int:
     """The id of a label.
 
     Raises:
@@ -214,3 +322,17 @@ def check_label(label: str, ids: dict[str, int], place: str) -> int:
     if label not in ids:
         raise InputError(f"{place}: expected a label of {', '.join(ids)}. Received: {label!r}.")
     return ids[label]
+
+
+def restore_config(path: str) -> FinetuneConfig:
+    """A fine-tuning run's config.json, also of version 0.1, whose sections had the fields of all tasks."""
+    values = config_io.read_json(path)
+    task_class = task_named(values.get("task", "classification"))
+    defaults = task_class.config_class()
+    sections = {name: type(getattr(defaults, name)) for name in ("data", "head")}
+    for name, section in sections.items():
+        known = config_io.field_names(section)
+        values[name] = {key: value for key, value in values.get(name, {}).items() if key in known}
+    config = config_io.from_dict(task_class.config_class, values, path, sections)
+    config_io.check_types(config, path)
+    return config

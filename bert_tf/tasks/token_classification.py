@@ -1,25 +1,43 @@
 """A tag for every word, carried by its first piece: entities, parts of speech (Devlin et al. 2018, 5.3)."""
 
 import collections
+import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
 from nervaluate import Evaluator
 from sklearn import metrics
 
-from bert_tf.core.config import BertConfig
-from bert_tf.core.config_finetune import FinetuneDataConfig
+from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.models.heads import BertForTokenClassification
+from bert_tf.objectives.supervised import Supervised
 from bert_tf.tasks.classification import labels_of
+from bert_tf.tasks.graph_rows import MAX_ROWS_OF_A_TEXT, pieces
 from bert_tf.tasks.rows_of_files import list_of, read_lines, read_rows, text_of, value_of
-from bert_tf.tasks.task import Outputs, Rows, Task, check_label, softmax
-from bert_tf.text.vocabulary import CLS, SEP, UNK
-from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.tasks.sections import ClassDataConfig
+from bert_tf.tasks.task import Task, check_label, strings
+from bert_tf.tasks.task import text as text_from
+from bert_tf.tasks.words import frame_words, of_words, words_of_lists, words_of_texts
 
 _CONLL = (".conll", ".txt")
 _OUTSIDE = "O"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TagDataConfig(ClassDataConfig):
+    """Columns with the words, or a text, and with a tag for each word."""
+
+    tag_column: int = -1  # .conll: counted from 0, or from the end
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenClassificationConfig(FinetuneConfig):
+    """A tag for every word."""
+
+    task: Literal["token_classification"] = "token_classification"
+    data: TagDataConfig = TagDataConfig()
 
 
 class TokenClassification(Task):
@@ -30,8 +48,12 @@ class TokenClassification(Task):
     """
 
     name = "token_classification"
-    architecture = "BertForTokenClassification"
+    config_class = TokenClassificationConfig
+    head = "tokens"
     has_labels = True
+    has_windows = True
+    signature = "tag"
+    too_long = f"continues in further rows of max_seq_length tokens, {MAX_ROWS_OF_A_TEXT} at most"
 
     @property
     def metric(self) -> str:  # type: ignore[override]  # what other classes know, this learns
@@ -42,7 +64,7 @@ class TokenClassification(Task):
         return all(label == _OUTSIDE or label[:2] in ("B-", "I-") for label in self.labels)
 
     @classmethod
-    def read(cls, data: FinetuneDataConfig, path: str, field: str, *, labelled: bool) -> list[dict]:
+    def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         """A .conll (or .txt) file with a word a line and an empty line behind a sentence, or rows with lists."""
         if path.endswith(_CONLL):
             readers = dict.fromkeys(_CONLL, lambda file, path: _conll(file, path, data.tag_column, labelled))
@@ -67,50 +89,171 @@ class TokenClassification(Task):
         return examples
 
     @classmethod
-    def learn_labels(cls, examples: Sequence[dict], data: FinetuneDataConfig, field: str) -> list[str]:
+    def learn_labels(cls, examples: Sequence[dict], data: Any, field: str) -> list[str]:
         """See Classification."""
         return labels_of((tag for example in examples for tag in example["tags"]), data, field)
 
-    def rows(self, examples: Sequence[dict], tokenizer: Tokenizer, *, labelled: bool) -> Rows:
-        """See Task. A sentence that is too long for a row goes on in the next, without context from the one before.
+    def sample(self, text: str) -> dict:
+        """See Task."""
+        return {"place": "sample", "text": text, "words": text.split(), "tags": self.labels[:1] * len(text.split())}
 
-        extra: "places", for each row (example, its first word's number, positions of its words' first pieces); "bytes",
-        for each example its words' [begin, end], None where it came as words.
-        """
-        ids = {label: index for index, label in enumerate(self.labels)}
-        length, budget = self.data.max_seq_length, self.data.max_seq_length - 2
-        pieces, spans = _pieces(examples, tokenizer)
-        tables: dict[str, list] = {"input_word_ids": [], "label_ids": [], "label_weights": []}
-        places, continued, long_words = [], 0, 0
-        for number, example in enumerate(examples):
-            words = pieces[number]
-            long_words += sum(len(word) > budget for word in words)
-            chunks = list(_chunks([min(len(word), budget) for word in words], budget))
-            continued += len(chunks) > 1
-            for first, last in chunks:
-                row, labels, weights, positions = [tokenizer.vocabulary[CLS]], [0], [0.0], []
-                for index in range(first, last):
-                    positions.append(len(row))
-                    piece = words[index][:budget]
-                    row += piece
-                    label = check_label(example["tags"][index], ids, example["place"]) if labelled else 0
-                    labels += [label] + [0] * (len(piece) - 1)
-                    weights += [1.0] + [0.0] * (len(piece) - 1)
-                row.append(tokenizer.vocabulary[SEP])
-                places.append((number, first, positions))
-                tables["input_word_ids"].append(row)
-                tables["label_ids"].append(labels)
-                tables["label_weights"].append(weights)
-        arrays = {
-            "input_word_ids": _padded(tables["input_word_ids"], length, np.int32),
-            "input_mask": _padded([[1] * len(row) for row in tables["input_word_ids"]], length, np.int32),
+    def inputs(self) -> dict[str, str]:
+        """See Task."""
+        return {"text": "a text"}
+
+    def kind_of(self, example: dict) -> str:
+        """See Task."""
+        return "words" if "words" in example else "text"
+
+    def columns(self, examples):
+        """See Task: words that are given are one column, and how many each example has another."""
+        if "words" not in examples[0]:
+            return {"text": strings(example["text"] for example in examples)}
+        counts = np.array([len(example["words"]) for example in examples], np.int64)
+        return {"words": strings(word for example in examples for word in example["words"]), "word_counts": counts}
+
+    def frame(self, tokenizer, columns, *, fixed_length, most_rows):
+        """See Task."""
+        most = self.data.max_seq_length - 2
+        if "text" in columns:
+            words = words_of_texts(tokenizer, columns["text"], most)
+        else:
+            words = words_of_lists(tokenizer, columns["words"], columns["word_counts"], most)
+        length = self.data.max_seq_length
+        return frame_words(tokenizer, words, length, fixed_length=fixed_length, most_rows=most_rows)
+
+    def token_outputs(self) -> dict[str, list]:
+        """See Task."""
+        return {"logits": [None, len(self.labels)]}
+
+    def decode(self, tokenizer, outputs, layout, columns):
+        """See Task."""
+        splits = layout["row_splits"]
+        begins, ends, found = (
+            tf.RaggedTensor.from_row_splits(x, splits, validate=False)
+            for x in (layout["starts"], layout["ends"], of_words(outputs["logits"], layout))
+        )
+        # Words behind the last row were not looked at.
+        looked_at = layout["lasts"] - layout["firsts"]
+        counts = tf.math.unsorted_segment_sum(looked_at, layout["row_text"], tf.size(splits) - 1)
+        width = tf.reduce_max(tf.concat([counts, [0]], axis=0))
+        is_word = tf.range(width)[None] < counts[:, None]
+        # Cut before they are filled up: one text of megabytes must not make all rows as wide.
+        begins, ends = (tf.where(is_word, x.to_tensor(shape=tf.stack([-1, width])), 0) for x in (begins, ends))
+        chances = tf.nn.softmax(found.to_tensor(shape=tf.stack([-1, width, len(self.labels)])))
+        best = tf.argmax(chances, axis=-1, output_type=tf.int32)
+        answers = {
+            "tags": tf.where(is_word, tf.gather(tf.constant(self.labels), best), ""),
+            "probabilities": tf.where(is_word, tf.reduce_max(chances, axis=-1), 0.0),
+            "word_count": tf.cast(counts, tf.int32),
+            "begins": tf.cast(begins, tf.int32),
+            "ends": tf.cast(ends, tf.int32),
         }
-        arrays["input_type_ids"] = np.zeros_like(arrays["input_mask"])
-        if labelled:
-            arrays["label_ids"] = _padded(tables["label_ids"], length, np.int32)
-            arrays["label_weights"] = _padded(tables["label_weights"], length, np.float32)
-        notes = {f"continued in another row of {length} tokens": continued, "words cut": long_words}
-        return Rows(arrays, {"places": places, "bytes": spans}, {name: n for name, n in notes.items() if n})
+        if "text" in columns:
+            answers["words"] = pieces(columns["text"], begins, ends)
+        if self._names_entities():
+            answers |= self._entities(best, is_word, begins, ends, columns.get("text"))
+        return answers
+
+    def _entities(self, best, is_word, begins, ends, text) -> dict[str, tf.Tensor]:
+        """Stretches of B-, I- and O tags. As in CoNLL-2003's script, an I- begins an entity too where none of its type
+        is open."""
+        kinds = sorted({label[2:] for label in self.labels if label != _OUTSIDE})
+        kind_of = tf.constant([kinds.index(label[2:]) if label != _OUTSIDE else -1 for label in self.labels])
+        is_inside = tf.constant([label[:2] == "I-" for label in self.labels])
+        kind = tf.where(is_word, tf.gather(kind_of, best), -1)
+        before = tf.pad(kind, [[0, 0], [1, 0]], constant_values=-1)[:, :-1]
+        goes_on = tf.gather(is_inside, best) & (kind >= 0) & (kind == before)
+        is_first = (kind >= 0) & ~goes_on
+        is_last = (kind >= 0) & ~tf.pad(goes_on, [[0, 0], [0, 1]])[:, 1:]
+        counts = tf.reduce_sum(tf.cast(is_first, tf.int64), axis=1)
+
+        def dense(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+            return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(values, chosen), counts, validate=False).to_tensor()
+
+        number = tf.range(tf.shape(kind)[1])[None] + tf.zeros_like(kind)
+        entity_begins, entity_ends = dense(begins, is_first), dense(ends, is_last)
+        # A kind that no label has stands for none, where a text has fewer entities than another.
+        names = tf.constant([*kinds, ""])
+        is_entity = tf.range(tf.shape(entity_begins)[1])[None] < tf.cast(counts, tf.int32)[:, None]
+        found = {
+            "entity_types": tf.gather(names, tf.where(is_entity, dense(kind, is_first), len(kinds))),
+            "entity_begins": tf.cast(entity_begins, tf.int32),
+            "entity_ends": tf.cast(entity_ends, tf.int32),
+            "entity_first_words": dense(number, is_first),
+            "entity_last_words": dense(number, is_last),
+            "entity_count": tf.cast(counts, tf.int32),
+        }
+        return found if text is None else found | {"entities": pieces(text, entity_begins, entity_ends)}
+
+    def outputs(self) -> dict[str, str]:
+        """See Task; entities only for tags that name some."""
+        found = {
+            "words": "[batch, words] as written in the text; padded with '' behind word_count",
+            "begins": "[batch, words] byte of the text where each begins",
+            "ends": "[batch, words] byte behind each",
+            "tags": "[batch, words]",
+            "probabilities": "[batch, words] of the tags",
+            "word_count": "[batch]",
+        }
+        entities = {
+            "entities": "[batch, entities] as written in the text; padded with '' behind entity_count",
+            "entity_types": "[batch, entities]",
+            "entity_begins": "[batch, entities] byte of the text where each begins",
+            "entity_ends": "[batch, entities] byte behind each",
+            "entity_count": "[batch]",
+        }
+        return found | entities if self._names_entities() else found
+
+    def answer(self, example, found):
+        """See Task."""
+        answer, count = {}, int(found["word_count"])
+        words = example.get("words")
+        if words is None:
+            words = [text_from(word) for word in found["words"][:count]]
+            spans = zip(found["begins"], found["ends"], strict=True)
+            answer = {"text": example["text"], "bytes": [[int(a), int(b)] for a, b in spans][:count]}
+        answer |= {
+            "words": words,
+            "tags": [text_from(tag) for tag in found["tags"][:count]],
+            "probabilities": [round(float(p), 6) for p in found["probabilities"][:count]],
+        }
+        if self._names_entities():
+            answer["entities"] = [self._entity(k, words, found) for k in range(int(found["entity_count"]))]
+        return answer
+
+    def _entity(self, number: int, words: list[str], found) -> dict:
+        """An entity, as it stands in the text where there is one."""
+        first, last = int(found["entity_first_words"][number]), int(found["entity_last_words"][number]) + 1
+        entity = {"type": text_from(found["entity_types"][number]), "words": [first, last]}
+        if "entities" not in found:
+            return {**entity, "text": " ".join(words[first:last])}
+        span = [int(found[name][number]) for name in ("entity_begins", "entity_ends")]
+        return {**entity, "text": text_from(found["entities"][number]), "bytes": span}
+
+    def label_arrays(self, examples, layout):
+        """See Task."""
+        ids = {label: index for index, label in enumerate(self.labels)}
+        tags = [check_label(tag, ids, example["place"]) for example in examples for tag in example["tags"]]
+        token, word = layout["token"], layout["word"]
+        is_first = layout["is_token"] & np.append(layout["begins_word"], False)[token]
+        label_ids = np.zeros(token.shape, np.int32)
+        label_ids[is_first] = np.array(tags, np.int32)[word[token[is_first]]]
+        return {"label_ids": label_ids, "label_weights": is_first.astype(np.float32)}, {}
+
+    def notes(self, layout) -> dict[str, int]:
+        """See Task."""
+        rows = np.bincount(layout["row_text"])
+        continued = f"continued in another row of {self.data.max_seq_length} tokens"
+        return {continued: int((rows > 1).sum()), "words truncated": int(layout["truncated"])}
+
+    def objective(self) -> Supervised:
+        """See Task."""
+        return Supervised("tagging_loss")
+
+    def head_settings(self, dropout: float) -> dict:
+        """See Task."""
+        return {"units": len(self.labels), "dropout": dropout}
 
     def check_labels(self, examples: Sequence[dict]) -> None:
         """See Task."""
@@ -118,35 +261,6 @@ class TokenClassification(Task):
         for example in examples:
             for tag in example["tags"]:
                 check_label(tag, ids, example["place"])
-
-    def make_model(self, config: BertConfig, **kwargs) -> BertForTokenClassification:
-        """See Task."""
-        model = BertForTokenClassification(config, num_labels=len(self.labels), **kwargs)
-        model.build()
-        return model
-
-    def answers(self, examples: Sequence[dict], rows: Rows, outputs: Outputs) -> list[dict]:
-        """See Task."""
-        tags: list[list[str]] = [[] for _ in examples]
-        chances: list[list[float]] = [[] for _ in examples]
-        for (number, _, positions), logits in zip(rows.extra["places"], outputs["logits"], strict=True):
-            probabilities = softmax(logits[positions]) if positions else np.zeros((0, len(self.labels)))
-            best = probabilities.argmax(axis=1) if len(probabilities) else []
-            tags[number] += [self.labels[index] for index in best]
-            chances[number] += [round(float(p[i]), 6) for p, i in zip(probabilities, best, strict=True)]
-        answers = []
-        for example, found, probabilities, spans in zip(examples, tags, chances, rows.extra["bytes"], strict=True):
-            answer = {} if "text" not in example else {"text": example["text"]}
-            words = example.get("words")
-            if words is None:
-                source = example["text"].encode()
-                words = [source[a:b].decode("utf-8", "replace") for a, b in spans]
-                answer["bytes"] = [list(map(int, span)) for span in spans]
-            answer |= {"words": words, "tags": found, "probabilities": probabilities}
-            if self._names_entities():
-                answer["entities"] = [_entity(*entity, words, example.get("text"), spans) for entity in entities(found)]
-            answers.append(answer)
-        return answers
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Accuracy of words; precision, recall and F1 of whole entities with their types, or macro F1 of the tags."""
@@ -186,78 +300,6 @@ class TokenClassification(Task):
         """See Task; of words."""
         truth, found = ([tag for row in rows for tag in row["tags"]] for rows in (examples, answers))
         return metrics.confusion_matrix(truth, found, labels=self.labels)
-
-
-def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
-    """(type, first word, last word + 1) of B-, I- and O tags. As in CoNLL-2003's script, an I- begins an entity too
-    where none of its type is open."""
-    found: list[tuple[str, int, int]] = []
-    kind, first = None, 0
-    for index, tag in enumerate([*tags, _OUTSIDE]):
-        goes_on = tag[:2] == "I-" and tag[2:] == kind
-        if kind is not None and not goes_on:
-            found.append((kind, first, index))
-            kind = None
-        if kind is None and tag != _OUTSIDE:
-            kind, first = tag[2:], index
-    return found
-
-
-def _entity(kind: str, first: int, last: int, words: list[str], text: str | None, spans: list | None) -> dict:
-    """An entity, as it stands in the text where there is one."""
-    if spans is None or text is None:
-        return {"type": kind, "words": [first, last], "text": " ".join(words[first:last])}
-    begin, end = int(spans[first][0]), int(spans[last - 1][1])
-    found = text.encode()[begin:end].decode("utf-8", "replace")
-    return {"type": kind, "words": [first, last], "text": found, "bytes": [begin, end]}
-
-
-def _pieces(examples: Sequence[dict], tokenizer: Tokenizer) -> tuple[list[list[list[int]]], list]:
-    """For each example the pieces of each word, and the words' bytes where they were found in a text."""
-    unknown = tokenizer.vocabulary[UNK]
-    flat = [word for example in examples if "words" in example for word in example["words"]]
-    of_words = iter(tokenizer.tokenize(tf.constant(flat)).to_list() if flat else [])
-    texts = [example["text"] for example in examples if "words" not in example]
-    of_texts = iter(
-        zip(*(part.to_list() for part in tokenizer.tokenize_with_offsets(texts)), strict=True) if texts else []
-    )
-    pieces: list[list] = []
-    spans: list[list | None] = []
-    for example in examples:
-        if "words" in example:
-            # A word of which the tokenizer keeps nothing has a tag all the same.
-            pieces.append([next(of_words) or [unknown] for _ in example["words"]])
-            spans.append(None)
-            continue
-        words, bounds = [], []
-        for token, begin, end in zip(*next(of_texts), strict=True):
-            if words and tokenizer.vocabulary.tokens[token].startswith("##"):
-                words[-1].append(token)
-                bounds[-1][1] = end
-            else:
-                words.append([token])
-                bounds.append([begin, end])
-        pieces.append(words)
-        spans.append(bounds)
-    return pieces, spans
-
-
-def _chunks(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
-    """(first, last + 1) of stretches whose lengths add up to at most `budget`; one empty stretch for none at all."""
-    first, size = 0, 0
-    for index, length in enumerate(lengths):
-        if size + length > budget:
-            yield first, index
-            first, size = index, 0
-        size += length
-    yield first, len(lengths)
-
-
-def _padded(rows: Sequence[Sequence], length: int, dtype) -> np.ndarray:
-    table = np.zeros((len(rows), length), dtype)
-    for index, row in enumerate(rows):
-        table[index, : len(row)] = row
-    return table
 
 
 def _conll(file, path: str, tag_column: int, labelled: bool) -> Iterator[dict]:

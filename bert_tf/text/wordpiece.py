@@ -80,7 +80,7 @@ class Tokenizer(tf.Module):
             unknown_token=UNK,
             no_pretokenization=not split_cjk,
         )
-        self._is_suffix = tf.constant([token.startswith(_SUFFIX) for token in tokens])
+        self.begins_word = tf.constant([not token.startswith(_SUFFIX) for token in tokens])
         self._lengths = tf.constant([0 if token == UNK else len(token.removeprefix(_SUFFIX)) for token in tokens])
         # One look finds all texts that take more than the fast way.
         self._ordinary = words.ordinary(self._normalizer, max_word_length=max_word_length, split_cjk=split_cjk)
@@ -140,6 +140,7 @@ class Tokenizer(tf.Module):
         segment_lengths: Sequence[int | None] | None = None,
         fixed_length: bool = True,
         with_offsets: bool = False,
+        with_counts: bool = False,
     ) -> dict[str, tf.Tensor]:
         """Texts as the encoder's inputs: [CLS] first [SEP] second [SEP] ..., padded with [PAD].
 
@@ -151,6 +152,7 @@ class Tokenizer(tf.Module):
           segment_lengths: most tokens of each segment, None for no limit; applied before `truncation`.
           fixed_length: rows of max_seq_length tokens; otherwise as long as the longest row of the batch.
           with_offsets: also token_starts and token_ends, in bytes of the token's segment; 0 for special tokens.
+          with_counts: also token_counts int32 [n], the tokens that a row would have had if it were not truncated.
 
         Returns:
           input_word_ids, input_mask and input_type_ids (0 for the first segment, 1 for the others), int32 [n, length].
@@ -181,6 +183,7 @@ class Tokenizer(tf.Module):
         else:
             columns = [[self.tokenize(texts)] for texts in segments]
         lengths = [column[0].row_lengths() for column in columns]
+        whole = tf.cast(tf.add_n(lengths) + count + 1, tf.int32)
         lengths = [n if limit is None else tf.minimum(n, limit) for n, limit in zip(lengths, limits, strict=True)]
         kept = segments_lib.kept_lengths(
             tf.stack(lengths, axis=1),
@@ -206,7 +209,8 @@ class Tokenizer(tf.Module):
                 bounds = segments_lib.join([column[i] for column in columns], first=0, last=0)
                 features[name] = (tf.cast(bounds, tf.int32), 0)
         shape = [None, max_seq_length if fixed_length else None]
-        return {name: ragged.to_tensor(padding, shape=shape) for name, (ragged, padding) in features.items()}
+        packed = {name: ragged.to_tensor(padding, shape=shape) for name, (ragged, padding) in features.items()}
+        return packed | ({"token_counts": whole} if with_counts else {})
 
     def _as_seen(self, index: int, token: str) -> str:
         """A token as the kernel should see it: one that no word can hold as something that it never finds.
@@ -286,7 +290,7 @@ class Tokenizer(tf.Module):
     def _shorten_long_words(self, parts: list[tf.RaggedTensor]) -> list[tf.Tensor]:
         """Makes words of more than max_word_length characters one [UNK]: parts -> row splits and flat parts."""
         ids, *bounds = parts
-        begins = ~tf.gather(self._is_suffix, ids.values)
+        begins = tf.gather(self.begins_word, ids.values)
         word = tf.cumsum(tf.cast(begins, tf.int32)) - 1
         lengths = tf.math.segment_sum(tf.gather(self._lengths, ids.values), word)
         is_long = tf.gather(lengths > self.max_word_length, word)

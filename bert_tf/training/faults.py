@@ -1,113 +1,43 @@
-"""What ends a run before its last step, each in one sentence that says what to do."""
+"""A loss or gradient that is NaN or infinite."""
 
-import contextlib
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
-
-from bert_tf.core.config import TrainConfig
-from bert_tf.core.errors import InputError, Preempted
-from bert_tf.training.data.batches import Batches
-from bert_tf.training.engines.strategy import Worker
-
-_OUT_OF_MEMORY = re.compile(r"out of memory|OOM when allocating|exceeds? .*memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
-_PEER_LOST = re.compile(r"connect|unavailable|peer|socket|heartbeat|abort|cancel", re.IGNORECASE)
 
 
-class NonFiniteError(Exception):
-    """A loss or gradient that is no number.
+class Fault(NamedTuple):
+    """A step with a NaN or infinite loss or gradient.
 
     Attributes:
       step: the first optimizer step that met one, from 0.
+      found: the metrics and their values, in words.
     """
 
-    def __init__(self, sentence: str, step: int):
-        super().__init__(sentence)
-        self.step = step
+    step: int
+    found: str
 
 
-def check_finite(
-    names: Sequence[str], sums: np.ndarray, step: int, first_batch: int, batches: Batches, *, scaled: bool
-) -> None:
-    """Looks at what some steps told.
+def first_fault(
+    names: Sequence[str], metrics: np.ndarray, first_step: int, *, losses: Sequence[str], scaled: bool
+) -> Fault | None:
+    """Looks at the metrics of some steps.
 
     Args:
       names: of the metrics.
-      sums: [steps, metrics, 2].
-      step: of the first of them.
-      first_batch: likewise.
-      batches: to name the shards.
+      metrics: [steps, metrics, 2].
+      first_step: number of the first of them.
+      losses: names of those that are losses.
       scaled: gradients are multiplied by the loss scale.
-
-    Raises:
-      NonFiniteError: naming step, batch and shards.
     """
-    watched = [i for i, name in enumerate(names) if name.endswith("_loss") or name == "gradient_norm"]
-    bad = ~np.isfinite(sums[:, watched, 0])
+    watched = [i for i, name in enumerate(names) if name in losses or name == "gradient_norm"]
+    bad = ~np.isfinite(metrics[:, watched, 0])
     if scaled:
         # An overflow only lowers the scale, as long as there is something to lower.
-        at_one = sums[:, names.index("loss_scale"), 0] <= 1.0
+        at_one = metrics[:, names.index("loss_scale"), 0] <= 1.0
         bad[:, watched.index(names.index("gradient_norm"))] &= at_one
     if not bad.any():
-        return
+        return None
     index = int(bad.any(axis=1).argmax())
-    found = ", ".join(f"{names[watched[i]]} {sums[index, watched[i], 0]:g}" for i in np.flatnonzero(bad[index]))
-    raise NonFiniteError(
-        f"step {step + index}: expected finite losses and gradients. Received {found}, from batch "
-        f"{first_batch + index} ({batches.sources(first_batch + index, 1)}).",
-        step + index,
-    )
-
-
-@contextlib.contextmanager
-def explained(place: str, damage: Callable[[], str | None], train: TrainConfig, worker: Worker) -> Iterator[None]:
-    """Turns TensorFlow's errors into sentences.
-
-    Args:
-      place: where in the run they come, such as "steps 3 to 5".
-      damage: what is wrong with the files that are read there, None if nothing is found.
-      train: to say what may be changed.
-      worker: whether there are others that may be gone.
-
-    Raises:
-      InputError: unreadable data, or too little memory.
-      Preempted: another worker is gone.
-    """
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise InputError(_memory_sentence(error, train)) from None
-    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
-        reason = damage()
-        if reason is None and isinstance(error, tf.errors.InvalidArgumentError):
-            raise
-        reason = reason or error.message.splitlines()[0]
-        raise InputError(f"{place}: expected readable data. Received: {reason}.") from None
-    except (
-        tf.errors.UnavailableError,
-        tf.errors.AbortedError,
-        tf.errors.CancelledError,
-        tf.errors.DeadlineExceededError,
-        tf.errors.InternalError,
-    ) as error:
-        if _OUT_OF_MEMORY.search(error.message):
-            raise InputError(_memory_sentence(error, train)) from None
-        if worker.count == 1 or not _PEER_LOST.search(error.message):
-            raise
-        reason = next(line.strip() for line in error.message.splitlines() if _PEER_LOST.search(line))
-        raise Preempted(
-            f"{place}: another worker is gone ({reason[:200]}). Start all workers again with the same command; they "
-            "go on from the last checkpoint."
-        ) from None
-
-
-def _memory_sentence(error: tf.errors.OpError, train: TrainConfig) -> str:
-    change = f"train.microbatches (now {train.microbatches}) to a larger number, which gives the same steps"
-    if train.precision == "float32":
-        change += ", train.precision to mixed_bfloat16"
-    return (
-        f"train.global_batch_size={train.global_batch_size}: expected a step that fits into the device's memory. "
-        f"Received: {error.message.splitlines()[0][:300]}. Set {change}, or take a shorter data.max_seq_length."
-    )
+    found = ", ".join(f"{names[watched[i]]} {metrics[index, watched[i], 0]:g}" for i in np.flatnonzero(bad[index]))
+    return Fault(first_step + index, found)

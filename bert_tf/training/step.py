@@ -1,149 +1,170 @@
-"""One training step as pure functions of tensors: the trainer runs them, the preflight compiles them.
+"""One training step: loss sums, metrics and update in keras.ops, and the order in which an engine puts them together.
 
-Sums cross replicas, not means. The weights that the losses are divided by depend on the data alone, so they are summed
-over replicas first; each replica then differentiates its sums divided by the global weights, and the gradients add up
+Sums cross replicas, not means. The denominators of the losses depend on the data alone, so they are summed over
+replicas first; each replica then differentiates its sums divided by the global denominators, and the gradients add up
 to those of the global batch, whatever the number of replicas or microbatches.
 """
 
-import contextlib
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.models.compiled import compiled
+from bert_tf.core.config import OptimizerConfig
+from bert_tf.models.family import by_variable
+from bert_tf.objectives.objective import Batch, Objective, Sums
 from bert_tf.training import optimizer
-from bert_tf.training.engines.rematerialization import rematerialized
+from bert_tf.training.optimizer import Slots
 
 
-def frozen_variables(model: keras.Model) -> list[keras.Variable]:
-    """Weights that do not learn."""
-    return [variable for variable in model.non_trainable_variables if _is_weight(variable)]
+class Pieces(Protocol):
+    """A step's three functions of tensors, as an engine differentiates and compiles them."""
+
+    def denominators(self, batch: Batch) -> dict[str, Any]:
+        """See Objective."""
+
+    def gradients(
+        self, weights: list, frozen: list, batch: Batch, totals: dict, number: Any, replica: Any, scale: Any
+    ) -> tuple[list, Any, Any]:
+        """Gradients of this replica's loss sums divided by `totals`, float32 [metrics, 2] and the number of tokens.
+
+        Args:
+          weights: of the model's trainable variables.
+          frozen: of its other weights.
+          batch: this replica's part of the global batch.
+          totals: denominators, summed over replicas.
+          number: scalar integer of the optimizer step, from 0.
+          replica: scalar integer.
+          scale: what the loss is multiplied by; `update` divides by it again.
+        """
+
+    def update(self, weights: list, slots: Slots, gradients: list, number: Any) -> tuple[list, Slots, dict[str, Any]]:
+        """See optimizer.update."""
 
 
-def _is_weight(variable: keras.Variable) -> bool:
-    # What else is not trainable are the states of dropout, which are whole numbers.
-    return "float" in variable.dtype
+class StepResult(NamedTuple):
+    """What a step gives, the same on every replica.
+
+    Attributes:
+      weights, slots: new ones.
+      metrics: float32 [metrics, 2], (sum, weight) of the objective's metrics.
+      tokens: of text in the global batch; padding is not counted.
+      stops: how many workers were asked to stop.
+      reported: {name: scalar} of the optimizer, see optimizer.REPORTED.
+    """
+
+    weights: list
+    slots: Slots
+    metrics: Any
+    tokens: Any
+    stops: Any
+    reported: dict[str, Any]
+
+
+def whole_step(
+    pieces: Pieces,
+    all_reduce: Callable[[Any], Any],
+    *,
+    weights: list,
+    frozen: list,
+    slots: Slots,
+    batch: Batch,
+    number: Any,
+    replica: Any,
+    stop: Any,
+) -> StepResult:
+    """One optimizer step of one replica: engines run it, and preflight lowers it.
+
+    Args:
+      pieces: of the step.
+      all_reduce: the sum over replicas of nested tensors.
+      stop: 1.0 where this worker was asked to stop, else 0.0.
+      others: see Pieces.
+    """
+    totals = all_reduce(pieces.denominators(batch))
+    local = pieces.gradients(weights, frozen, batch, totals, number, replica, slots.scale[0])
+    gradients, metrics, tokens, stops = all_reduce((*local, stop))
+    new_weights, new_slots, reported = pieces.update(weights, slots, gradients, number)
+    return StepResult(new_weights, new_slots, metrics, tokens, stops, reported)
 
 
 class Step:
-    """The functions of a built model that has metric_names, loss_weights, loss_sums and metric_sums.
+    """What a step computes, as functions of a model's values; nothing is read from or written to a variable.
 
     Args:
-      model: its trainable variables learn.
-      train: microbatches, seed and precision count here.
-      optimizer_config: rates and decays.
-      rate_shares: by which each trainable variable's rate is multiplied; None for 1.
-      is_compiled: by XLA, the gradients.
+      model: built.
+      objective: what it learns.
     """
 
-    def __init__(
+    def __init__(self, model: keras.Model, objective: Objective):
+        self.model, self.objective = model, objective
+
+    @functools.cached_property
+    def weights(self) -> list[keras.Variable]:
+        """Those that learn."""
+        return list(self.model.trainable_variables)
+
+    @functools.cached_property
+    def frozen(self) -> list[keras.Variable]:
+        """Weights that do not learn."""
+        return [variable for variable in self.model.non_trainable_variables if "float" in variable.dtype]
+
+    @functools.cached_property
+    def seeds(self) -> list[keras.Variable]:
+        """The states of dropout, whole numbers [2] each."""
+        return [variable for variable in self.model.non_trainable_variables if "float" not in variable.dtype]
+
+    def values(self, weights: Sequence, frozen: Sequence, seeds: Sequence = ()) -> list[tuple[keras.Variable, Any]]:
+        """(variable, value) of the model's variables; where no seeds are given, dropout must be off."""
+        variables = [*self.weights, *self.frozen, *(self.seeds if seeds else ())]
+        return list(zip(variables, [*weights, *frozen, *seeds], strict=True))
+
+    def sums(
+        self, values: list[tuple[keras.Variable, Any]], batch: Batch, seed: Any, *, training: bool
+    ) -> tuple[Sums, dict[str, Any]]:
+        """The objective's sums and the model's outputs, for these values of its variables."""
+        with keras.StatelessScope(state_mapping=values):
+            return self.objective.sums(self.model, batch, seed, training=training)
+
+    def loss(self, sums: Sums, totals: dict[str, Any]) -> Any:
+        """The sum over losses of sum / global denominator; 0 for a loss that has none."""
+        return sum(ops.divide_no_nan(sums[name][0], totals[name]) for name in self.objective.losses)
+
+    def metrics(self, sums: Sums) -> Any:
+        """float32 [metrics, 2] of (sum, weight), in the objective's order."""
+        return ops.stack([ops.stack(sums[name]) for name in self.objective.metrics])
+
+    @staticmethod
+    def tokens(batch: Batch) -> Any:
+        """float32: tokens of text in a batch."""
+        return ops.cast(ops.sum(batch["input_mask"]), "float32")
+
+    def updater(
         self,
-        model: keras.Model,
+        config: OptimizerConfig,
         *,
-        train: TrainConfig,
-        optimizer_config: OptimizerConfig,
+        total_steps: int,
+        scaled: bool,
         rate_shares: Sequence[float] | None = None,
-        is_compiled: bool = False,
-    ):
-        self._model, self._train, self._optimizer = model, train, optimizer_config
-        self._rate_shares = rate_shares
-        self._decay_mask = [optimizer.decays(variable.path) for variable in model.trainable_variables]
-        self._is_compiled = is_compiled
-        self._scaled = train.precision == "mixed_float16"
+    ) -> Callable[[list, Slots, list, Any], tuple[list, Slots, dict[str, Any]]]:
+        """The optimizer's update of this model's weights; see optimizer.update."""
+        record_of = by_variable(self.model)
+        found = [record_of(variable) for variable in self.weights]
+        decay_mask = [record is None or record.decays for record in found]  # LoRA's own weights decay
 
-    def gradients(self, weights, batch, totals, step, replica, scale=1.0, frozen=()):
-        """Gradients of this replica's loss sums divided by the global weights, over all microbatches.
-
-        Args:
-          weights: the model's trainable weights, as tensors.
-          batch: this replica's part of the global batch.
-          totals: model.loss_weights summed over replicas.
-          step: scalar int64, the optimizer step.
-          replica: scalar int32.
-          scale: what the loss is multiplied by; `update` divides by it again. Used with mixed_float16 only.
-          frozen: the values of frozen_variables(model).
-
-        Returns:
-          Dense gradients, and float32 [metrics, 2] of (sum, weight).
-        """
-        seed = tf.random.experimental.stateless_fold_in(tf.constant([self._train.seed, 0], tf.int64), step)
-        seed = tf.random.experimental.stateless_fold_in(seed, replica)
-        pieces = self._train.microbatches
-        if pieces == 1:
-            return self._microbatch_gradients(weights, frozen, batch, totals, seed, scale)
-        split = {name: tf.reshape(x, [pieces, -1, *x.shape[1:]]) for name, x in batch.items()}
-
-        def body(index, gradients, sums):
-            piece = {name: x[index] for name, x in split.items()}
-            piece_seed = tf.random.experimental.stateless_fold_in(seed, index)
-            more_gradients, more_sums = self._microbatch_gradients(weights, frozen, piece, totals, piece_seed, scale)
-            return (
-                index + 1,
-                [a + b for a, b in zip(gradients, more_gradients, strict=True)],
-                sums + more_sums,
+        def update(weights, slots, gradients, number):
+            return optimizer.update(
+                config,
+                total_steps=total_steps,
+                decay_mask=decay_mask,
+                weights=weights,
+                slots=slots,
+                gradients=gradients,
+                step=number,
+                scaled=scaled,
+                rate_shares=rate_shares,
             )
 
-        zeros = [tf.zeros_like(weight) for weight in weights]
-        # A loop, not an unrolled graph: only one microbatch's activations may live at a time.
-        start = (tf.constant(0), zeros, tf.zeros([len(self._model.metric_names), 2]))
-        _, gradients, sums = tf.while_loop(
-            lambda index, *_: index < pieces, body, start, parallel_iterations=1, maximum_iterations=pieces
-        )
-        return gradients, sums
-
-    def _microbatch_gradients(self, weights, frozen, batch, totals, seed, scale):
-        # The backward pass too: what is computed again there must be what was computed first.
-        with compiled() if self._is_compiled else contextlib.nullcontext():
-            with tf.GradientTape() as tape:
-                tape.watch(weights)
-                outputs = self._call(weights, frozen, batch, training=True, seed=seed)
-                losses = self._model.loss_sums(outputs, batch)
-                loss = tf.add_n([tf.math.divide_no_nan(losses[name], totals[name]) for name in losses])
-                if self._scaled:
-                    loss *= scale
-            gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
-            return gradients, self._metric_sums(outputs, batch, losses)
-
-    def _call(self, weights, frozen, batch, *, training, seed=None):
-        """The model as a function of its weights: nothing is read from or written to a variable.
-
-        Dropout draws from seeds that depend on (seed, step, replica, microbatch), so they need no state of their own.
-        """
-        drawing = [variable for variable in self._model.non_trainable_variables if not _is_weight(variable)]
-        if seed is None or not drawing:
-            drawn = [tf.convert_to_tensor(variable.value) for variable in drawing]
-        else:
-            drawn = tf.unstack(tf.random.stateless_uniform([len(drawing), 2], seed, 0, 2**31 - 2, tf.int64))
-        frozen, drawn = iter(frozen), iter(drawn)
-        remade = training and self._train.rematerialize
-        states = [next(frozen if _is_weight(v) else drawn) for v in self._model.non_trainable_variables]
-        with rematerialized(self._model, weights, states) if remade else contextlib.nullcontext():
-            return self._model.stateless_call(weights, states, batch, training=training)[0]
-
-    def _metric_sums(self, outputs, batch, losses):
-        """float32 [metrics, 2]: (sum, weight), in the order of the model's metric_names."""
-        weights = self._model.loss_weights(batch)
-        sums = {name: (value, weights[name]) for name, value in losses.items()}
-        sums |= self._model.metric_sums(outputs, batch)
-        return tf.stack([tf.stack(sums[name]) for name in self._model.metric_names])
-
-    def update(self, weights, slots, gradients, step):
-        """The optimizer's step on gradients that are summed over replicas. See optimizer.update."""
-        return optimizer.update(
-            self._optimizer,
-            total_steps=self._train.steps,
-            decay_mask=self._decay_mask,
-            weights=weights,
-            slots=slots,
-            gradients=gradients,
-            step=step,
-            scaled=self._scaled,
-            rate_shares=self._rate_shares,
-        )
-
-    def metrics(self, weights, batch, frozen=()):
-        """float32 [metrics, 2] of (sum, weight), without dropout, and the model's outputs."""
-        outputs = self._call(weights, frozen, batch, training=False)
-        return self._metric_sums(outputs, batch, self._model.loss_sums(outputs, batch)), outputs
+        return update

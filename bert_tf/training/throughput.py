@@ -1,43 +1,25 @@
-"""How fast a run is against what its device can do."""
+"""How fast a run is against what its devices can do."""
 
 import time
+from collections.abc import Mapping
 
-import tensorflow as tf
-
-_SIZE = 2048  # of the square matrices; large enough for a GPU's peak, some tens of milliseconds on a CPU
-_SECONDS = 0.3
-_BACKWARD = 2  # a backward pass has two products for every one of the forward pass
-
-
-def matrix_speed(compute_dtype: str, device: str, size: int = _SIZE) -> float:
-    """Measured speed of a square matrix product, in floating-point operations a second: the best of a few."""
-    with tf.device(device):
-        x = tf.cast(tf.random.stateless_normal([size, size], [1, 2]), compute_dtype)
-        _product_sum(x).numpy()
-        best, began = float("inf"), time.perf_counter()
-        while time.perf_counter() - began < _SECONDS:
-            before = time.perf_counter()
-            _product_sum(x).numpy()
-            best = min(best, time.perf_counter() - before)
-    return 2 * size**3 / best
-
-
-@tf.function
-def _product_sum(x):
-    # Reduced to a number, so that asking for it waits for the device and copies nothing.
-    return tf.reduce_sum(tf.cast(tf.matmul(x, x), tf.float32))
+_PASSES = 3  # a backward pass has two products for every one of the forward pass
 
 
 def step_flops(forward_flops: float) -> float:
     """Floating-point operations of the matrix products of a training step."""
-    return (1 + _BACKWARD) * forward_flops
+    return _PASSES * forward_flops
 
 
 class Rate:
-    """Examples, tokens and steps of the time that was spent on steps, since the last look."""
+    """Examples, tokens and steps of the time that was spent on steps, since the last look.
 
-    def __init__(self, peak_steps: float | None):
-        self._peak_steps = peak_steps
+    Args:
+      utilizations: {metric: steps a second of a device that would be used fully}.
+    """
+
+    def __init__(self, utilizations: Mapping[str, float]):
+        self._utilizations = utilizations
         self._is_first = True
         self._loops: list[tuple[float, ...]] = []
 
@@ -48,11 +30,9 @@ class Rate:
         # A process compiles in its first loop, which says nothing about its speed if there are others.
         loops = self._loops[1:] if self._is_first and len(self._loops) > 1 else self._loops
         examples, tokens, steps, seconds = map(sum, zip(*loops, strict=True))
-        told = {
+        self._is_first, self._loops = False, []
+        return {
             "examples_per_second": examples / seconds,
             "tokens_per_second": tokens / seconds,  # of text: padding is not counted
+            **{name: steps / seconds / most for name, most in self._utilizations.items()},
         }
-        if self._peak_steps is not None:
-            told["model_flops_utilization"] = steps / seconds / self._peak_steps
-        self._is_first, self._loops = False, []
-        return told

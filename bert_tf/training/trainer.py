@@ -1,22 +1,22 @@
-"""The training loop: steps on the device, evaluations, checkpoints, metrics."""
+"""The training loop: steps on the engine, evaluations, checkpoints, metrics."""
 
 import contextlib
-import functools
+import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.config import TrainConfig
 from bert_tf.core.errors import InputError, Preempted
+from bert_tf.objectives.objective import Objective
 from bert_tf.training import faults, throughput
 from bert_tf.training.data.batches import Batches
-from bert_tf.training.engines.strategy import Worker, distributed
-from bert_tf.training.engines.tensorflow import STOP, TOKENS, DeviceLoop
-from bert_tf.training.evaluator import Evaluator, Selection, summarize
+from bert_tf.training.engines.engine import Engine, Training
+from bert_tf.training.faults import Fault
+from bert_tf.training.selection import Selection, means
 from bert_tf.training.stop_request import StopRequest
 from bert_tf.training.workdir.checkpoints import Checkpoints, State
 from bert_tf.training.workdir.monitoring import Monitor
@@ -24,19 +24,41 @@ from bert_tf.training.workdir.monitoring import Monitor
 _REWINDS_AT_MOST = 10  # in one process; a run that meets more is not helped by skipping batches
 
 
-class Trainer:
-    """Trains any model that has metric_names, loss_weights, loss_sums, metric_sums, derived_metrics and forward_flops.
+@dataclasses.dataclass
+class _Position:
+    """Where a run is.
 
-    See BertForPreTraining.
+    Attributes:
+      step: optimizer steps done.
+      skipped: batches left out, see State.
+      window: metrics of the steps that are not logged yet.
+      evaluation: metrics of the last evaluation; None if there was none yet.
+    """
+
+    step: int
+    skipped: int
+    window: list[np.ndarray]
+    evaluation: dict[str, float] | None = None
+
+    @property
+    def batch(self) -> int:
+        """Number of the next batch."""
+        return self.step + self.skipped
+
+    def state(self, *, owes_evaluation: bool = False) -> State:
+        return State(self.step, self.skipped, np.concatenate(self.window) if self.window else None, owes_evaluation)
+
+
+class Trainer:
+    """Trains a model on an engine, in a workdir.
 
     Args:
-      model_fn: makes the built model; called under the strategy, after the seed is set.
+      engine: started.
+      make_model: makes the built model; called once, after the seed is set.
+      objective: what the model learns.
       train: how the run goes.
-      optimizer_config: rates and decays.
-      strategy: where it runs.
+      training: the optimizer.
       workdir: for checkpoints and metrics; the same folder for all workers.
-      worker: which of them this process is.
-      rate_shares: model -> by which each trainable variable's rate is multiplied; None for 1.
       selection: which evaluation is the best one, and whether the run ends when none better comes.
       on_checkpoint: called when one is written, by a thread; raises nothing.
 
@@ -46,41 +68,28 @@ class Trainer:
 
     def __init__(
         self,
-        model_fn: Callable[[], keras.Model],
+        engine: Engine,
+        make_model: Callable[[], keras.Model],
+        objective: Objective,
         *,
         train: TrainConfig,
-        optimizer_config: OptimizerConfig,
-        strategy: tf.distribute.Strategy,
+        training: Training,
         workdir: str,
-        worker: Worker = Worker(),  # noqa: B008 - it is immutable
-        rate_shares: Callable[[keras.Model], Sequence[float]] | None = None,
-        selection: Selection = Selection(),  # noqa: B008
+        selection: Selection = Selection(),  # noqa: B008 - it is immutable
         on_checkpoint: Callable[[], None] = lambda: None,
     ):
-        pieces = strategy.num_replicas_in_sync * train.microbatches
-        if train.global_batch_size % pieces:
+        self._engine, self._objective, self._train, self._workdir = engine, objective, train, workdir
+        self._is_chief, self._selection = engine.worker.is_chief, selection
+        if train.global_batch_size % (engine.replicas * train.microbatches):
             raise InputError(
                 f"train.global_batch_size={train.global_batch_size}: expected a multiple of replicas x microbatches = "
-                f"{strategy.num_replicas_in_sync} x {train.microbatches}."
+                f"{engine.replicas} x {train.microbatches}."
             )
-        self._train, self._strategy, self._workdir, self._worker = train, strategy, workdir, worker
-        self._selection = selection
         keras.utils.set_random_seed(train.seed)
-        self._device_loop = DeviceLoop(
-            model_fn, train=train, optimizer_config=optimizer_config, rate_shares=rate_shares, strategy=strategy
-        )
-        self.model, self._names = self._device_loop.model, self._device_loop.names
+        self.model = engine.place(make_model, objective, training)
         self._checkpoints = Checkpoints(
-            workdir,
-            # Without the model's own name, which Keras counts up in a process.
-            names=[variable.path.partition("/")[2] for variable in self.model.trainable_variables],
-            weights=self._device_loop.weights,
-            slots=self._device_loop.slots,
-            keep=train.keep_checkpoints,
-            is_writer=worker.is_chief,
-            on_saved=on_checkpoint,
+            workdir, engine, keep=train.keep_checkpoints, is_writer=self._is_chief, on_saved=on_checkpoint
         )
-        self._evaluator = Evaluator(self.model, strategy, selection)
 
     def fit(self, batches: Batches) -> dict[str, float]:
         """Runs from the latest checkpoint to the last step.
@@ -89,38 +98,163 @@ class Trainer:
           The last evaluation's metrics, empty without validation.
 
         Raises:
-          InputError: a loss that is no number, unreadable data, a step that does not fit into memory, a disk that is
-            full. What was saved before stays.
+          InputError: a NaN or infinite loss, unreadable data, a step that does not fit into memory, a full disk.
+            What was saved before stays.
           Preempted: SIGTERM came, and where the run is was saved; or another worker is gone.
         """
         state = self._checkpoints.restore()
-        with self._explained("the start"):
+        with self._engine.explained("the start"):
             self._check_same_step(state.step)
-        rewinds = 0
-        with StopRequest() as stop:
-            while True:
-                try:
-                    return self._fit_from(state, batches, stop)
-                except faults.NonFiniteError as fault:
-                    if self._train.on_nonfinite == "stop" or rewinds == _REWINDS_AT_MOST:
-                        raise InputError(f"{fault} {self._advice(rewinds)}") from None
-                    rewinds += 1
-                    try:
-                        with self._explained(f"going back from step {fault.step}"):
-                            back = self._checkpoints.rewind(self._train.rewind_checkpoints, self._wait_for_all)
-                    except InputError as error:
-                        raise InputError(f"{fault} {error}") from None
-                    # The step that comes next takes the batch behind the faulty one.
-                    skipped = fault.step + state.skipped + 1 - back.step
-                    if self._worker.is_chief:
-                        print(
-                            f"{fault} Going back to step {back.step}; {skipped - back.skipped} batches are skipped.",
-                            flush=True,
-                        )
-                    state = back._replace(skipped=skipped)
-                except Preempted:
-                    self._checkpoints.wait()  # the process ends without waiting for its threads
-                    raise
+        with StopRequest() as self._stop:
+            try:
+                now = self._train_with_rewinds(state, batches)
+                if now.evaluation is None:  # the run was finished before
+                    now.evaluation = self._evaluation(now, "the last evaluation", batches)
+            except Preempted:
+                self._checkpoints.wait()  # the process ends without waiting for its threads
+                raise
+            self._checkpoints.wait()
+        return now.evaluation
+
+    def restore_best(self) -> int | None:
+        """Gives the model the weights of the best evaluation and returns its step; None if there was none."""
+        return self._checkpoints.restore_best()
+
+    def _train_with_rewinds(self, state: State, batches: Batches) -> _Position:
+        for rewinds in range(_REWINDS_AT_MOST + 1):
+            now = self._begin(state)
+            fault = self._train_from(now, state.owes_evaluation, batches)
+            if fault is None:
+                break
+            state = self._rewound(fault, state, batches, rewinds)
+        return now
+
+    def _begin(self, state: State) -> _Position:
+        """Where a checkpoint was written, with a monitor that goes on from there."""
+        names = self._engine.metrics
+        pending = state.pending
+        if pending is not None and pending.shape[1] == len(names) + 2:
+            # Version 0.1 kept the numbers of tokens and of stops between the objective's metrics and the optimizer's.
+            pending = np.delete(pending, np.arange(2) + len(self._objective.metrics), axis=1)
+        if state.step and self._is_chief:
+            print(f"resuming at step {state.step} of {self._train.steps}", flush=True)
+        self._monitor = None
+        if self._is_chief and (state.owes_evaluation or not self._is_last(state.step)):
+            self._monitor = Monitor(
+                self._workdir,
+                start_step=state.step,
+                total_steps=self._train.steps,
+                owes_evaluation=state.owes_evaluation,
+            )
+        return _Position(state.step, state.skipped, [] if pending is None else [pending])
+
+    def _train_from(self, now: _Position, owes_evaluation: bool, batches: Batches) -> Fault | None:
+        """Runs to the last step, or to a step with a NaN or infinite loss or gradient, which is returned."""
+        config = self._train
+        if now.step == 0 or owes_evaluation:
+            self._evaluate(now, batches)
+        if self._is_last(now.step):
+            if now.step == 0 or owes_evaluation:
+                self._checkpoints.save(now.state())
+            return None
+        stream, shapes = self._engine.open(lambda worker: batches.training(now.batch, worker))
+        self._rate = throughput.Rate(self._full_speeds(shapes) if self._is_chief else {})
+        for count in self._loops(now.step):
+            fault, is_stopped = self._run_steps(now, stream, count, batches)
+            if fault is not None:
+                return fault
+            if now.step % config.log_every == 0 or now.step == config.steps:
+                self._log_window(now)
+            is_evaluated = now.step % config.evaluate_every == 0 or now.step == config.steps
+            if is_evaluated:
+                self._evaluate(now, batches)
+            is_last = is_evaluated and self._is_last(now.step)
+            if now.step % config.checkpoint_every == 0 or is_last:
+                self._checkpoints.save(now.state())
+            if is_last:
+                if self._is_chief and now.step < config.steps:
+                    best = self._checkpoints.best_step
+                    print(f"no {self._selection.metric} better than that of step {best}: the run ends here", flush=True)
+                return None
+            if is_stopped:
+                self._save_and_stop(now)
+        return None
+
+    def _run_steps(self, now: _Position, stream, count: int, batches: Batches) -> tuple[Fault | None, bool]:
+        """Some steps at once: what is wrong with one of them, and whether the run was asked to stop."""
+        began, first, first_batch = time.monotonic(), now.step, now.batch
+        # The batch behind them is read ahead.
+        place = f"steps {first} to {first + count}"
+        with (
+            self._profiled(first),
+            self._engine.explained(place, lambda: batches.damage(first_batch, count + 1)),
+        ):
+            steps = self._engine.run(stream, first, count, is_stopped=self._stop.received)
+        self._rate.add(count * self._train.global_batch_size, steps.tokens.sum(), count, began)
+        fault = faults.first_fault(
+            self._engine.metrics,
+            steps.metrics,
+            first,
+            losses=self._objective.losses,
+            scaled=self._train.precision == "mixed_float16",
+        )
+        if fault is None:
+            now.window.append(steps.metrics)
+            now.step += count
+        # Of several workers all must stop after the same step: they know by the sum, which may take a loop more.
+        return fault, self._stop.received if self._engine.worker.count == 1 else steps.stops[-1] > 0
+
+    def _evaluate(self, now: _Position, batches: Batches) -> None:
+        """Evaluates, logs it and keeps the weights if they are the best."""
+        now.evaluation = self._evaluation(now, f"the evaluation at step {now.step}", batches, owes_evaluation=True)
+        if batches.validation is not None:
+            self._log("validation", now.step, now.evaluation)
+            self._checkpoints.save_if_best(now.state(), self._selection.cost(now.evaluation))
+
+    def _evaluation(
+        self, now: _Position, place: str, batches: Batches, *, owes_evaluation: bool = False
+    ) -> dict[str, float]:
+        """The metrics of the validation data, {} without; stops the run if it is asked to meanwhile."""
+        if batches.validation is None:
+            return {}
+        with self._engine.explained(place, batches.validation_damage):
+            found = evaluate(
+                self._engine, self._objective, batches.validation, self._selection.score, lambda: self._stop.received
+            )
+        if found is None:
+            self._save_and_stop(now, owes_evaluation=owes_evaluation)
+        return found
+
+    def _save_and_stop(self, now: _Position, *, owes_evaluation: bool = False) -> NoReturn:
+        self._checkpoints.save(now.state(owes_evaluation=owes_evaluation))
+        self._checkpoints.wait()
+        raise Preempted(f"SIGTERM: step {now.step} of {self._train.steps} is saved. Give the same command to go on.")
+
+    def _rewound(self, fault: Fault, state: State, batches: Batches, rewinds: int) -> State:
+        """The checkpoint to go on from after a fault; the batches from there to the fault are skipped.
+
+        Raises:
+          InputError: the config says stop, or it happened too often, or there is no checkpoint.
+        """
+        batch = fault.step + state.skipped
+        sentence = (
+            f"step {fault.step}: expected finite losses and gradients. Received {fault.found}, from batch {batch} "
+            f"({batches.sources(batch, 1)})."
+        )
+        if self._train.on_nonfinite == "stop" or rewinds == _REWINDS_AT_MOST:
+            raise InputError(f"{sentence} {self._advice(rewinds)}")
+        try:
+            with self._engine.explained(f"going back from step {fault.step}"):
+                back = self._checkpoints.rewind(self._train.rewind_checkpoints, self._wait_for_all)
+        except InputError as error:
+            raise InputError(f"{sentence} {error}") from None
+        # The step that comes next takes the batch behind the faulty one.
+        skipped = batch + 1 - back.step
+        if self._is_chief:
+            print(
+                f"{sentence} Going back to step {back.step}; {skipped - back.skipped} batches are skipped.", flush=True
+            )
+        return back._replace(skipped=skipped)
 
     def _advice(self, rewinds: int) -> str:
         if rewinds:
@@ -130,114 +264,13 @@ class Trainer:
             "a lower optimizer.learning_rate."
         )
 
-    def _explained(self, place: str, damage: Callable[[], str | None] = lambda: None):
-        return faults.explained(place, damage, self._train, self._worker)
-
-    def _fit_from(self, state: State, batches: Batches, stop: StopRequest) -> dict[str, float]:
-        config, worker = self._train, self._worker
-        step = state.step
-        if step and worker.is_chief:
-            print(f"resuming at step {step} of {config.steps}", flush=True)
-        if (step == config.steps or self._is_over(step)) and not state.owes_evaluation:
-            if batches.validation is None:
-                return {}
-            with self._explained("the last evaluation", batches.validation_damage):
-                found = self._evaluator.evaluate(batches.validation, lambda: stop.received)
-            if found is None:
-                raise Preempted(f"SIGTERM: step {step} of {config.steps} was saved. Give the same command to go on.")
-            return found
-        monitor = None
-        if worker.is_chief:
-            monitor = Monitor(
-                self._workdir, start_step=step, total_steps=config.steps, owes_evaluation=state.owes_evaluation
-            )
-        evaluated: dict[str, float] = {}
-
-        def tell(split: str, metrics: dict[str, float]) -> None:
-            if monitor is not None:
-                monitor.write(step, split, metrics)
-                monitor.show(step, split, metrics)
-
-        def evaluate() -> None:
-            nonlocal evaluated
-            if batches.validation is None:
-                return
-            with self._explained(f"the evaluation at step {step}", batches.validation_damage):
-                found = self._evaluator.evaluate(batches.validation, lambda: stop.received)
-            if found is None:
-                save_and_stop(owes_evaluation=True)
-            evaluated = found
-            tell("validation", evaluated)
-            self._checkpoints.save_if_best(now(), self._selection.cost(evaluated))
-
-        def now() -> State:
-            return State(step, state.skipped, np.concatenate(window) if window else None)
-
-        def save_and_stop(*, owes_evaluation: bool = False) -> NoReturn:
-            self._checkpoints.save(now()._replace(owes_evaluation=owes_evaluation))
-            self._checkpoints.wait()
-            raise Preempted(f"SIGTERM: step {step} of {config.steps} is saved. Give the same command to go on.")
-
-        window = [] if state.pending is None else [state.pending]
-        if step == 0 or state.owes_evaluation:
-            evaluate()
-            if step == config.steps or self._is_over(step):
-                self._checkpoints.save(now())
-                self._checkpoints.wait()
-                return evaluated
-        dataset, shapes = distributed(self._strategy, lambda worker: batches.training(step + state.skipped, worker))
-        iterator = iter(dataset)
-        rate = throughput.Rate(self._peak_steps(shapes) if worker.is_chief else None)
-        for count in self._loops(step):
-            first_batch = step + state.skipped
-            began = time.monotonic()
-            with (
-                self._profiled(step, monitor),
-                self._explained(
-                    f"steps {step} to {step + count}",
-                    # The batch behind them is read ahead.
-                    functools.partial(batches.damage, first_batch, count + 1),
-                ),
-            ):
-                sums = self._device_loop.run(iterator, step, count, is_stopped=stop.received)
-            rate.add(count * config.global_batch_size, sums[:, self._names.index(TOKENS), 0].sum(), count, began)
-            faults.check_finite(
-                self._names, sums, step, first_batch, batches, scaled=config.precision == "mixed_float16"
-            )
-            window.append(sums)
-            step += count
-            if step % config.log_every == 0 or step == config.steps:
-                tell("train", {**self._summarize(np.concatenate(window)), **rate.take()})
-                window = []
-            if step % config.evaluate_every == 0 or step == config.steps:
-                evaluate()
-            is_over = step == config.steps or (step % config.evaluate_every == 0 and self._is_over(step))
-            if step % config.checkpoint_every == 0 or is_over:
-                self._checkpoints.save(now())
-            if is_over:
-                break
-            # With others, told by a sum over all of them, hence at the same step for all, which may take a loop more.
-            is_told = stop.received if worker.count == 1 else sums[-1, self._names.index(STOP), 0] > 0
-            if is_told:
-                save_and_stop()
-        self._checkpoints.wait()
-        return evaluated
-
-    def restore_best(self) -> int | None:
-        """Gives the model the weights of the best evaluation and returns its step; None if there was none."""
-        return self._checkpoints.restore_best()
-
-    def _is_over(self, step: int) -> bool:
-        """Whether so many evaluations were not better than the best that the run ends before its last step."""
+    def _is_last(self, step: int) -> bool:
+        """Whether the run ends here: its last step, or enough evaluations that were not better than the best."""
         patience, best = self._selection.patience, self._checkpoints.best_step
-        if patience is None or best is None:
-            return False
         interval = self._train.evaluate_every
-        if step - best < patience * interval:
-            return False
-        if self._worker.is_chief:
-            print(f"no {self._selection.metric} better than that of step {best}: the run ends at {step}", flush=True)
-        return True
+        if step == self._train.steps:
+            return True
+        return patience is not None and best is not None and step - best >= patience * interval and not step % interval
 
     def _loops(self, step: int) -> Iterator[int]:
         """Numbers of steps to run at once, so that every multiple of an interval falls on a loop's end."""
@@ -250,52 +283,74 @@ class Trainer:
             yield min(ends) - step
             step = min(ends)
 
-    def _summarize(self, history: np.ndarray) -> dict[str, float]:
-        """[steps, metrics, 2] of (sum, weight) -> {name: mean}."""
+    def _log_window(self, now: _Position) -> None:
+        history = np.concatenate(now.window)
         # A gradient that overflowed in float16 was left out of the weights, and is left out here.
         history = np.where(np.isfinite(history[..., :1]), history, 0.0)
-        means = summarize(self._names, history.sum(axis=0, dtype=np.float64))
-        unused = (TOKENS, STOP) if self._train.precision == "mixed_float16" else (TOKENS, STOP, "loss_scale")
-        return {name: value for name, value in means.items() if name not in unused}
+        found = means(self._objective, self._engine.metrics, history.sum(axis=0, dtype=np.float64))
+        if self._train.precision != "mixed_float16":
+            del found["loss_scale"]
+        self._log("train", now.step, {**found, **self._rate.take()})
+        now.window.clear()
 
-    @contextlib.contextmanager
-    def _profiled(self, step: int, monitor: Monitor | None) -> Iterator[None]:
+    def _log(self, split: str, step: int, metrics: dict[str, float]) -> None:
+        if self._monitor is not None:
+            self._monitor.write(step, split, metrics)
+            self._monitor.show(step, split, metrics)
+
+    def _profiled(self, step: int):
         """A profile of steps that lie in train.profile_steps; one that several loops make up is one of each loop."""
         first, last = self._train.profile_steps or (0, 0)
-        if monitor is None or not first <= step + 1 <= last:
-            yield
-            return
-        with tf.profiler.experimental.Profile(monitor.events_folder):
-            yield
+        if self._monitor is None or not first <= step + 1 <= last:
+            return contextlib.nullcontext()
+        return self._engine.profiled(self._monitor.events_folder)
 
-    def _peak_steps(self, shapes: dict[str, tuple[int, ...]]) -> float:
-        """How many steps a second there would be, were they matrix products alone, at the devices' measured speed."""
+    def _full_speeds(self, shapes: dict[str, tuple[int, ...]]) -> dict[str, float]:
+        """{metric: how many steps a second there would be, were they matrix products at a device's full speed}."""
         flops = throughput.step_flops(self.model.forward_flops(shapes))
-        device = self._strategy.extended.worker_devices[0]
-        # Logical CPU devices are one and the same processor.
-        devices = self._worker.count if "CPU" in device else self._strategy.num_replicas_in_sync
-        speed = throughput.matrix_speed(self.model.compute_dtype, device)
-        return speed * devices / flops
-
-    def _sum_over_workers(self, values: list[int]) -> list[int]:
-        def replica():
-            return tf.distribute.get_replica_context().all_reduce("SUM", tf.constant(values, tf.int64))
-
-        summed = tf.function(lambda: self._strategy.run(replica), autograph=False)()
-        return self._strategy.experimental_local_results(summed)[0].numpy().tolist()
+        return {name: speed / flops for name, speed in self._engine.speeds(self.model.compute_dtype).items()}
 
     def _wait_for_all(self) -> None:
-        if self._worker.count > 1:
-            self._sum_over_workers([1])
+        if self._engine.worker.count > 1:
+            self._engine.sum_over_workers([1])
 
     def _check_same_step(self, step: int) -> None:
         """Workers that see different checkpoints do not share their workdir."""
-        if self._worker.count == 1:
+        if self._engine.worker.count == 1:
             return
-        total, squares = self._sum_over_workers([step, step * step])
-        replicas = self._strategy.num_replicas_in_sync
+        replicas, (total, squares) = self._engine.replicas, self._engine.sum_over_workers([step, step * step])
         if total != replicas * step or squares != replicas * step * step:
             raise InputError(
                 f"--workdir {self._workdir}: expected one folder that all workers see, so that all resume at the same "
                 f"step. Received step {step} here and another one elsewhere."
             )
+
+
+def evaluate(
+    engine: Engine,
+    objective: Objective,
+    batches,
+    score: Callable[[dict[str, np.ndarray]], dict[str, float]] | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """Every loss and metric over all rows, each divided by its weights once, at the end.
+
+    Args:
+      engine: with a model in place.
+      objective: what the model learns.
+      batches: a worker -> its part of a finite stream of global batches.
+      score: see Selection.
+      is_stopped: whether this worker was asked to stop. Then all workers give up after the same batch.
+
+    Returns:
+      {name: mean}, None if it was given up.
+    """
+    found = engine.evaluate(batches, is_stopped, with_outputs=score is not None)
+    if found is None:
+        return None
+    sums, outputs = found
+    metrics = means(objective, objective.metrics, sums)
+    metrics |= objective.derived(metrics)
+    if score is not None and outputs:
+        metrics |= score(outputs)
+    return metrics

@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from bert_tf.core import config_io
-from bert_tf.core.config import BertConfig, PretrainConfig, preset
+from bert_tf.models.bert.config import BertConfig, PretrainConfig, preset
 from bert_tf.core.config_finetune import FinetuneConfig
 from bert_tf.core.errors import InputError
 

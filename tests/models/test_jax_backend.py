@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from bert_tf.core.config import BertConfig
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.interop import huggingface
 from bert_tf.models import heads
 from bert_tf.objectives.masked_lm import BertForPreTraining

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.core.config import BertConfig, OptimizerConfig, TrainConfig, preset
+from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig, preset
 from bert_tf.core.config_finetune import FinetuneConfig, TuningConfig
 from bert_tf.core.errors import InputError
 from bert_tf.interop import adapters

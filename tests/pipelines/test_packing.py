@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_modeling import built
 
-from bert_tf.core.config import BertConfig
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.core.records import RecordLayout
 from pipelines.instances.packing import Packing, pack, pack_rows
 

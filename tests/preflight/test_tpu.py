@@ -131,7 +131,7 @@ def test_a_lora_step_compiles(classifier):
 def test_a_step_that_does_not_fit_is_told_so():
     script = """
 import dataclasses, json
-from bert_tf.core.config import BertConfig
+from bert_tf.models.bert.config import BertConfig
 from tests.support.tiny_step import TINY
 from bert_tf.preflight import compiling, step_inputs as runs
 model = BertConfig(vocab_size=30522, hidden_size=1024, num_hidden_layers=1, num_attention_heads=16,
@@ -153,7 +153,7 @@ def test_operations_are_those_counted_by_hand():
     """6 x parameters x tokens and attention, of a network wide enough that little else counts."""
     script = """
 import dataclasses, json
-from bert_tf.core.config import BertConfig
+from bert_tf.models.bert.config import BertConfig
 from tests.support.tiny_step import TINY
 from bert_tf.preflight import compiling, step_inputs as runs
 model = BertConfig(vocab_size=8192, hidden_size=512, num_hidden_layers=2, num_attention_heads=8,

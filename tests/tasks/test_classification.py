@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from bert_tf.core.config_finetune import FinetuneDataConfig
 from bert_tf.core.errors import InputError
-from bert_tf.serving.graphs.signatures import signatures
+from bert_tf.serving.export.signatures import signatures
 from bert_tf.tasks import TASKS, name_for, task_named
 from bert_tf.tasks.classification import Classification
 from bert_tf.tasks.multi_label import MultiLabel

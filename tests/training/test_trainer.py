@@ -86,7 +86,7 @@ def undisturbed(tmp_path_factory, small_config_module):
 
 @pytest.fixture(scope="module")
 def small_config_module():
-    from bert_tf.core.config import BertConfig
+    from bert_tf.models.bert.config import BertConfig
 
     return BertConfig(
         vocab_size=50,

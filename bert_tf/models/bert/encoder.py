@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from bert_tf.core.config import BertConfig
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.models.layers import Embeddings, TransformerBlock, dense, gather_positions
 
 
@@ -63,6 +63,19 @@ class BertEncoder(keras.layers.Layer):
     def run_block(self, block, x, visible, training):
         """What the encoder calls each block through; training may put something else here."""
         return block(x, visible, training=training)
+
+    @property
+    def token_table(self):
+        """The token embeddings, [vocab, hidden]."""
+        return self.embeddings.word_embeddings
+
+    def forward_flops(self, *, rows: int, length: int) -> float:
+        """Of all blocks: 2 n m k for [n, k] times [k, m]."""
+        config, positions = self.config, rows * length
+        width, inner = config.hidden_size, config.intermediate_size
+        projections = 2 * positions * (4 * width * width + 2 * width * inner)
+        attention = 2 * 2 * positions * length * width  # scores, and the weighted sum of values
+        return float(config.num_hidden_layers * (projections + attention))
 
 
 def _visible(input_mask, sequence_ids):

@@ -15,20 +15,13 @@ import tensorflow as tf
 
 from bert_tf.core.errors import InputError, StorageError
 from bert_tf.serving.export import gate, tflite, warm_up
-from bert_tf.serving.export.layout import lay_out
-from bert_tf.serving.graphs.graph_rows import MAX_ROWS_OF_A_TEXT
-from bert_tf.serving.graphs.signatures import Signature, signatures
+from bert_tf.serving.export.fusion import fuse_for_serving
+from bert_tf.serving.export.signatures import Signature, signatures
 from bert_tf.serving.loading import Loaded, load
 
 DESCRIPTION = os.path.join("assets.extra", "bert_tf.json")
 _METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
 _PACKAGES = ("tensorflow", "tensorflow-text", "keras")
-_TRUNCATION = {
-    "token_classification": f"goes on in further rows of max_seq_length tokens, {MAX_ROWS_OF_A_TEXT} at most",
-    "question_answering": "question: cut at max_query_length tokens; context: goes on in further windows, doc_stride "
-    f"tokens apart, {MAX_ROWS_OF_A_TEXT} at most",
-}
-_CUT = "cut at max_seq_length tokens, of pairs the longer one first"
 
 
 def export(
@@ -53,13 +46,13 @@ def export(
         raise InputError(f"--tflite {tflite_dtype}: expected --dtype float32, for TensorFlow Lite. Received: {dtype}.")
     loaded = load(model_directory, task=task, dtype=dtype)
     with _new_version(output) as temporary:
-        trained = signatures(loaded.task, loaded.model, loaded.tokenizer)
+        trained = signatures(loaded.task, loaded.model, loaded.graph.tokenizer)
         requests = warm_up.requests(loaded.task, trained)
         expected = gate.answers_here(trained, requests)
         if tflite_dtype != "none":  # from the plain network, whose GELU TensorFlow Lite knows
             tflite.write(temporary, trained["tokens"], tflite_dtype)
-        lay_out(loaded.model)
-        made = signatures(loaded.task, loaded.model, loaded.tokenizer)
+        fuse_for_serving(loaded.model)
+        made = signatures(loaded.task, loaded.model, loaded.graph.tokenizer)
         if dtype != "float32":
             # A narrow type rounds otherwise where weights lie otherwise: near ties fall to the other side.
             expected = gate.answers_here(made, requests)
@@ -112,7 +105,7 @@ def _new_version(output: str) -> Iterator[str]:
 def _write(path: str, loaded: Loaded, made: dict[str, Signature], dtype: str) -> None:
     archive = keras.export.ExportArchive()
     # The model itself is not tracked: its variables that no signature uses are not saved.
-    archive.tokenizer = loaded.tokenizer
+    archive.tokenizer = loaded.graph.tokenizer
     for name, signature in made.items():
         signature.function.get_concrete_function()
         archive.add_endpoint(name, signature.function)
@@ -141,10 +134,10 @@ def _description(loaded: Loaded, made: dict[str, Signature], dtype: str) -> dict
         "task": task.name,
         "labels": task.labels,
         "max_seq_length": task.data.max_seq_length,
-        "too_long": _TRUNCATION.get(task.name, _CUT),
+        "too_long": task.too_long,
         "dtype": dtype,
         "made_with": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "settings": task.settings(),
+        "settings": task.told(),
         "signatures": {
             name: {
                 "method": signature.method,
@@ -159,7 +152,7 @@ def _description(loaded: Loaded, made: dict[str, Signature], dtype: str) -> dict
 def _compare_with_float32(model_directory: str, task: str | None, requests: list, found: list[dict]) -> None:
     """Tells how far the narrow type is from float32."""
     loaded = load(model_directory, task=task)
-    made = signatures(loaded.task, loaded.model, loaded.tokenizer)
+    made = signatures(loaded.task, loaded.model, loaded.graph.tokenizer)
     worst = max(
         (
             float(abs(ours[key] - values).max(initial=0.0))

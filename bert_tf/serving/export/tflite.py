@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from bert_tf.serving.graphs.signatures import Signature
+from bert_tf.serving.export.signatures import Signature
 
 PATH = os.path.join("assets.extra", "tokens.tflite")
 

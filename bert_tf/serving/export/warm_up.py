@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import input_pb2, prediction_log_pb2
 
-from bert_tf.serving.graphs.signatures import MOST_MASKS, Signature
+from bert_tf.serving.export.signatures import TOKENS, Signature
 from bert_tf.tasks.task import Task
 
 PATH = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -21,35 +21,36 @@ _WORDS = (
 
 def requests(task: Task, made: dict[str, Signature]) -> list[tuple[str, dict[str, np.ndarray]]]:
     """(signature, inputs) for every signature: one short text, and a few as long as the model reads."""
-    length = task.data.max_seq_length
-    long = _WORDS * (length // 20 + 1)
-    texts = [[_SHORT], [long, _SHORT, "", long]]
+    long = _WORDS * (task.data.max_seq_length // 20 + 1)
     found = []
     for name, signature in made.items():
-        for column in texts:
-            found.append((name, {key: _inputs(key, column, task) for key in signature.inputs}))
+        for texts in ([_SHORT], [long, _SHORT, "", long]):
+            columns = task.columns([_without_words(task.sample(text)) for text in texts])
+            if signature.method != "predict":
+                columns = {"inputs": _serialized(columns)}
+            elif name == TOKENS:
+                columns = {key: _ones(len(texts), spec, key) for key, spec in _specs(signature).items()}
+            found.append((name, columns))
     return found
 
 
-def _inputs(key: str, texts: list[str], task: Task) -> np.ndarray:
-    rows, length = len(texts), task.data.max_seq_length
-    if key == "inputs":
-        names = ("text",) if task.data.second_text_field is None else ("text", "second_text")
-        return np.array([_example(dict.fromkeys(names, text)).SerializeToString() for text in texts], object)
-    if key == "choices":
-        # Different from their first word on, and not cut off by a stem: which of two equal rows is the better one is a
-        # matter of rounding.
-        return np.array([[text, f"No. {text}"] for text in texts], object)
-    if key == "stem":
-        return np.array(["It is"] * rows, object)
-    if key == "masked_lm_positions":
-        return np.ones([rows, MOST_MASKS], np.int32)
-    if key in ("input_word_ids", "input_mask", "input_type_ids"):
-        shape = [rows, 2, length] if task.name == "multiple_choice" else [rows, length]
-        return np.full(shape, 0 if key == "input_type_ids" else 1, np.int32)
-    if task.name == "fill_mask":
-        return np.array([f"[MASK] {text}" for text in texts], object)
-    return np.array(texts, object)
+def _without_words(example: dict) -> dict:
+    """An example whose words the graph finds by itself."""
+    return {name: value for name, value in example.items() if name != "words"}
+
+
+def _specs(signature: Signature) -> dict[str, tf.TensorSpec]:
+    return {spec.name: spec for spec in signature.function.input_signature}
+
+
+def _ones(rows: int, spec: tf.TensorSpec, name: str) -> np.ndarray:
+    shape = [rows, *(2 if size is None else size for size in spec.shape[1:])]
+    return np.full(shape, 0 if name == "input_type_ids" else 1, np.int32)
+
+
+def _serialized(columns: dict[str, np.ndarray]) -> np.ndarray:
+    rows = zip(*columns.values(), strict=True)
+    return np.array([_example(dict(zip(columns, row, strict=True))).SerializeToString() for row in rows], object)
 
 
 def _example(texts: dict[str, str]) -> tf.train.Example:

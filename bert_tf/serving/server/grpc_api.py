@@ -17,7 +17,7 @@ from tensorflow_serving.apis import (
 )
 
 from bert_tf.core.errors import InputError
-from bert_tf.serving.graphs.signatures import DEFAULT
+from bert_tf.serving.export.signatures import DEFAULT
 from bert_tf.serving.server import models as models_lib
 from bert_tf.serving.server.batching import Runner
 from bert_tf.serving.server.models import Models

@@ -10,7 +10,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from bert_tf.serving.export import warm_up
 from bert_tf.serving.export.saved_model import DESCRIPTION
-from bert_tf.serving.graphs.signatures import DEFAULT
+from bert_tf.serving.export.signatures import DEFAULT
 from bert_tf.serving.server.request_error import invalid, no_signature
 
 Arrays = dict[str, np.ndarray]

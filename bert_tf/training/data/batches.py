@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from bert_tf.training.engines.strategy import Worker
+from bert_tf.training.worker import Worker
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,19 +5,20 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import zlib
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from bert_tf.core import config_io, record_files, records, whole_file
+from bert_tf.core import record_files, records
+from bert_tf.core.config import PretrainConfig
 from bert_tf.core.errors import InputError
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 
 _RECORDS_AT_ONCE = 4096
-_SHARDS = "shards.json"  # in a workdir: of what it learns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,28 +91,61 @@ class ShardFolder:
         """The shards of a split that hold examples."""
         return [s for s in self.shards if s["name"].startswith(f"pretrain-{name}.") and s["examples"]]
 
+    def digest(self, name: str) -> str:
+        """A hash of what a split's shards hold: others would continue another sequence of batches."""
+        return hashlib.sha256("".join(s["name"] + s["sha256"] for s in self.split(name)).encode()).hexdigest()
+
     def paths(self, name: str) -> list[str]:
         """The files of a split."""
         return [os.path.join(self.path, shard["name"]) for shard in self.split(name)]
 
 
-def check(folder: ShardFolder, field: str, *, layout: records.RecordLayout, vocab_size: int) -> None:
-    """Refuses shards that do not fit the model, before the first step.
+def settled(config: PretrainConfig, folder: ShardFolder) -> PretrainConfig:
+    """The config with the lengths and the size of the vocabulary, where they are left to the shards."""
+    data, model, layout = config.data, config.model, folder.layout
+    length = layout.max_seq_length if data.max_seq_length is None else data.max_seq_length
+    predictions = data.max_predictions_per_seq
+    if predictions is None:
+        predictions = layout.max_predictions_per_seq or usual_predictions(data.masked_lm_prob, length)
+    data = dataclasses.replace(data, max_seq_length=length, max_predictions_per_seq=predictions)
+    if model.vocab_size is None:
+        model = dataclasses.replace(model, vocab_size=len(folder.vocabulary))
+    return dataclasses.replace(config, data=data, model=model)
+
+
+def usual_predictions(masked_lm_prob: float, max_seq_length: int) -> int:
+    """Room for the masks of a full row: 20 of 128 tokens, 77 of 512."""
+    return math.ceil(masked_lm_prob * max_seq_length)
+
+
+def layout_of(config: PretrainConfig, stored: records.RecordLayout) -> records.RecordLayout:
+    """What a settled run's batches hold: masks that are drawn in training are as many as the config says."""
+    return dataclasses.replace(stored, max_predictions_per_seq=config.data.max_predictions_per_seq or 0)
+
+
+def check(folder: ShardFolder, field: str, config: PretrainConfig) -> None:
+    """Refuses shards that do not fit a settled config, before the first step.
 
     Raises:
       InputError: naming both values.
     """
+    data, layout = config.data, folder.layout
     # Shards without masks do not say how many there will be.
-    predictions = folder.layout.max_predictions_per_seq or layout.max_predictions_per_seq
+    predictions = layout.max_predictions_per_seq or data.max_predictions_per_seq
     for name, wanted, received in (
-        ("data.max_seq_length", layout.max_seq_length, folder.layout.max_seq_length),
-        ("data.max_predictions_per_seq", layout.max_predictions_per_seq, predictions),
-        ("model.vocab_size", vocab_size, len(folder.vocabulary)),
+        ("data.max_seq_length", data.max_seq_length, layout.max_seq_length),
+        ("data.max_predictions_per_seq", data.max_predictions_per_seq, predictions),
+        ("model.vocab_size", config.model.vocab_size, len(folder.vocabulary)),
     ):
         if wanted != received:
             raise InputError(
                 f"{name}={wanted}: expected what the shards were made with. {field}={folder.path} has {received}."
             )
+    if layout.max_seq_length > config.model.max_position_embeddings:
+        raise InputError(
+            f"{field}={folder.path}: expected rows of at most model.max_position_embeddings="
+            f"{config.model.max_position_embeddings} tokens. Received shards of {layout.max_seq_length}."
+        )
 
 
 def check_vocabulary(folder: ShardFolder, field: str, expected: Vocabulary, source: str) -> None:
@@ -185,26 +219,3 @@ def _unparsed(serialized: Sequence[bytes], layout: records.RecordLayout) -> tupl
         second = _unparsed(serialized[half:], layout)
         return second and (half + second[0], second[1])
     return None
-
-
-def settle(folder: ShardFolder, workdir: str) -> None:
-    """Keeps the vocabulary in the workdir, and which shards they are: others would continue another sequence.
-
-    Raises:
-      InputError: the shards were made anew since the run began.
-    """
-    path = os.path.join(workdir, records.VOCABULARY)
-    if os.path.exists(path):
-        check_vocabulary(folder, "data.train", Vocabulary.load(path), f"the run in {workdir}")
-    else:
-        with whole_file.replacing(path, "wb") as file:
-            file.write(folder.vocabulary.serialize())
-    path = os.path.join(workdir, _SHARDS)
-    digest = hashlib.sha256("".join(shard["name"] + shard["sha256"] for shard in folder.split("train")).encode())
-    if not os.path.exists(path):
-        whole_file.write_json(path, {"sha256": digest.hexdigest()})
-    elif config_io.read_json(path).get("sha256") != digest.hexdigest():
-        raise InputError(
-            f"data.train={folder.path}: expected the shards that the run in {workdir} began with. Received others, "
-            "made anew since then. Take another --workdir, or give those shards to resume."
-        )

@@ -20,7 +20,7 @@ from bert_tf.core.errors import InputError
 from bert_tf.training.data import dynamic_masking
 from bert_tf.training.data.dynamic_masking import Masking
 from bert_tf.training.data.shard_folder import ShardFolder
-from bert_tf.training.engines.strategy import Worker
+from bert_tf.training.worker import Worker
 
 
 class Visit(NamedTuple):
@@ -136,7 +136,7 @@ def training_batches(
         batch = records.parse(tf.concat(rows, axis=0), folder.layout)
         if not folder.layout.max_predictions_per_seq:
             batch = dynamic_masking.mask(batch, masking, seed=[seed, 1], number=number, parts=ours)
-        return _with_next_sentence(batch, folder.layout)
+        return _with_weights(batch, folder.layout)
 
     return _finished(dataset.map(parse, num_parallel_calls=2))
 
@@ -192,7 +192,7 @@ def validation_batches(
         batch = records.parse(serialized, folder.layout)
         if not folder.layout.max_predictions_per_seq:
             batch = dynamic_masking.mask(batch, masking, seed=[seed, 2], number=number, parts=range(1))
-        batch = _with_next_sentence(batch, folder.layout)
+        batch = _with_weights(batch, folder.layout)
         return {name: x[worker.index * rows : (worker.index + 1) * rows] for name, x in batch.items()}
 
     dataset = tf.data.Dataset.zip((tf.data.Dataset.counter(), dataset.batch(global_batch_size, drop_remainder=True)))
@@ -213,16 +213,13 @@ def validation_of(config: PretrainConfig, folder: ShardFolder, field: str) -> Ca
 
 
 def masking_of(config: PretrainConfig, folder: ShardFolder) -> Masking:
-    """How a run masks rows of shards that have no masks."""
-    return Masking(folder.vocabulary, config.data.masked_lm_prob, config.data.max_predictions_per_seq)
+    """How a run masks rows of shards that have no masks; the config's lengths are settled."""
+    return Masking(folder.vocabulary, config.data.masked_lm_prob, config.data.max_predictions_per_seq or 0)
 
 
-def _with_next_sentence(batch: dict[str, tf.Tensor], layout: records.RecordLayout) -> dict[str, tf.Tensor]:
+def _with_weights(batch: dict[str, tf.Tensor], layout: records.RecordLayout) -> dict[str, tf.Tensor]:
     # A blank row has no token at all; every real one has at least [CLS]. Packed rows bring their weights.
-    if not layout.has_pairs:
-        batch["next_sentence_labels"] = tf.zeros_like(batch["input_mask"][:, :1])
-        batch["next_sentence_weights"] = tf.zeros_like(batch["input_mask"][:, :1], tf.float32)
-    elif not layout.max_sequences_per_row:
+    if layout.has_pairs and not layout.max_sequences_per_row:
         batch["next_sentence_weights"] = tf.cast(batch["input_mask"][:, :1], tf.float32)
     return batch
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def rematerialized(model: keras.Model, weights: Sequence[tf.Tensor], states: Sequence[tf.Tensor]) -> Iterator[None]:
+def rematerialized(model: keras.Model, values: Sequence[tuple[keras.Variable, tf.Tensor]]) -> Iterator[None]:
     """While it lasts, of every block of the model's encoder only what goes in is kept for the backward pass.
 
     A block takes a third more operations then, and its activations no memory but while it is at work. Dropout draws
@@ -16,23 +16,18 @@ def rematerialized(model: keras.Model, weights: Sequence[tf.Tensor], states: Seq
 
     Args:
       model: with an encoder.
-      weights, states: the values that stateless_call is given for trainable and other variables.
+      values: of its variables.
     """
-    values = {
-        id(variable): value
-        for variable, value in zip(
-            (*model.trainable_variables, *model.non_trainable_variables), (*weights, *states), strict=True
-        )
-    }
+    value_of = {id(variable): value for variable, value in values}
 
     def run_block(block, x, visible, training):
-        block_states = [values[id(variable)] for variable in block.non_trainable_variables]
+        states = [value_of[id(variable)] for variable in block.non_trainable_variables]
 
         @tf.recompute_grad
-        def call(x, *block_weights):
-            return block.stateless_call(block_weights, block_states, x, visible, training=training)[0]
+        def call(x, *weights):
+            return block.stateless_call(weights, states, x, visible, training=training)[0]
 
-        return call(x, *(values[id(variable)] for variable in block.trainable_variables))
+        return call(x, *(value_of[id(variable)] for variable in block.trainable_variables))
 
     model.encoder.run_block = run_block
     try:

@@ -6,24 +6,13 @@ import json
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow as tf
 
 from bert_tf.core.errors import InputError
+from bert_tf.training.worker import Worker
 
 _TPU_TRIES, _TPU_PAUSE = 6, 10.0  # seconds between two
-
-
-class Worker(NamedTuple):
-    """One of the processes that train together; number 0 writes checkpoints, metrics and the model."""
-
-    index: int = 0  # type: ignore[assignment]  # a tuple's methods of these names are of no use here
-    count: int = 1  # type: ignore[assignment]
-
-    @property
-    def is_chief(self) -> bool:
-        return self.index == 0
 
 
 def create(name: str) -> tf.distribute.Strategy:

@@ -1,8 +1,8 @@
 """Checkpoints of a run: one safetensors file each, written beside the training and renamed when it is whole.
 
-A file holds the weights, the optimizer's moments and loss scale, and the metrics of the steps that no line of
-metrics.jsonl tells yet; its metadata hold the step and how many batches were skipped. Where the run is in its data and
-in its dropout follows from these two, so nothing else has to be kept.
+A file holds the engine's state (weights, the optimizer's moments, loss scale) and the metrics of the steps that no line
+of metrics.jsonl reports yet; its metadata hold the step and how many batches were skipped. Where the run is in its data
+and in its dropout follows from these two, so nothing else has to be kept. The best checkpoint holds weights only.
 """
 
 import contextlib
@@ -10,16 +10,14 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import tensorflow as tf
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from bert_tf.core.errors import InputError, StorageError
-from bert_tf.training.optimizer import Slots
 
 _NAME = re.compile(r"step-(\d{10})\.safetensors")
 _BEST = "best.safetensors"
@@ -28,12 +26,20 @@ _WRITE_ERRORS = (OSError, SafetensorError)
 _READ_ERRORS = (OSError, SafetensorError, KeyError, TypeError)
 
 
+class Stateful(Protocol):
+    """What is saved: an engine."""
+
+    def read_state(self) -> dict[str, np.ndarray]: ...
+    def write_state(self, state: dict[str, np.ndarray]) -> None: ...
+    def state_shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+
+
 class State(NamedTuple):
     """Where a run is, beside its weights and slots.
 
     Attributes:
       step: optimizer steps done.
-      skipped: batches that were left out after a loss or gradient that was no number.
+      skipped: batches that were left out after a NaN or infinite loss or gradient.
       pending: float32 [steps, metrics, 2], metrics of the last steps that are not logged yet; None for none.
       owes_evaluation: the evaluation that is due at this step was given up.
     """
@@ -53,9 +59,7 @@ class Checkpoints:
 
     Args:
       workdir: the files go into its folder `checkpoints`.
-      names: of the weights.
-      weights: variables, as the trainer's strategy made them.
-      slots: variables.
+      engine: whose state is saved.
       keep: how many of the last ones stay.
       is_writer: one of several workers writes, all read the same folder.
       on_saved: called by the thread that writes, when a checkpoint is whole; raises nothing.
@@ -64,20 +68,15 @@ class Checkpoints:
     def __init__(
         self,
         workdir: str,
+        engine: Stateful,
         *,
-        names: Sequence[str],
-        weights: Sequence[tf.Variable],
-        slots: Slots,
         keep: int,
         is_writer: bool = True,
         on_saved: Callable[[], None] = lambda: None,
     ):
         self._folder = os.path.join(workdir, "checkpoints")
+        self._engine = engine
         self._keep, self._is_writer, self._on_saved = keep, is_writer, on_saved
-        self._variables = dict(zip((f"weights/{name}" for name in names), weights, strict=True))
-        for kind, moments in (("first", slots.first), ("second", slots.second)):
-            self._variables |= dict(zip((f"{kind}/{name}" for name in names), moments, strict=True))
-        self._variables["loss_scale"] = slots.scale
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self._best: float | None = None
@@ -91,7 +90,7 @@ class Checkpoints:
         return sorted(int(name.group(1)) for name in names if name)
 
     def restore(self) -> State:
-        """Sets all variables to the latest checkpoint that can be read; State() if there is none."""
+        """Sets the engine to the latest checkpoint that can be read; State() if there is none."""
         if self._is_writer and os.path.isdir(self._folder):
             for name in os.listdir(self._folder):
                 if name.endswith(".tmp"):  # of a process that was killed while writing
@@ -144,40 +143,46 @@ class Checkpoints:
         raise InputError(f"{self._folder}: expected a checkpoint to go back to. Received none.")
 
     def _restore(self, step: int) -> State:
-        tensors, metadata = _read(self._path(step), [*self._variables, _PENDING])
-        self._assign(self._path(step), tensors)
-        owes = bool(int(metadata["owes_evaluation"]))
-        return State(int(metadata["step"]), int(metadata["skipped"]), tensors.get(_PENDING), owes)
+        path = self._path(step)
+        tensors, metadata = _read(path, [*self._engine.state_shapes(), _PENDING])
+        pending = tensors.pop(_PENDING, None)
+        self._set(path, tensors, self._engine.state_shapes())
+        return State(int(metadata["step"]), int(metadata["skipped"]), pending, bool(int(metadata["owes_evaluation"])))
 
     def save(self, state: State) -> None:
         """Copies everything now, and writes it while the training goes on. Raises what the last writing met."""
         self.wait()
         if self._is_writer:
-            self._write_aside(self._path(state.step), self._copy(state), state.metadata(), self._remove_old)
+            tensors = self._engine.read_state()
+            if state.pending is not None and len(state.pending):
+                tensors[_PENDING] = np.ascontiguousarray(state.pending)
+            self._write_aside(self._path(state.step), tensors, state.metadata(), self._remove_old)
 
     def save_if_best(self, state: State, loss: float) -> None:
-        """Keeps the state as `best.safetensors` if no evaluation had a smaller loss, or whatever is to be small."""
+        """Keeps the weights as `best.safetensors` if no evaluation had a smaller loss, or whatever is to be small."""
         if math.isnan(loss) or (self._best is not None and loss >= self._best):
             return
         self._best, self.best_step = loss, state.step
         self.wait()
         if self._is_writer:
+            weights = {name: x for name, x in self._engine.read_state().items() if _is_weight(name)}
             metadata = {**state.metadata(), "loss": repr(loss)}
-            self._write_aside(os.path.join(self._folder, _BEST), self._copy(state), metadata, lambda: None)
+            self._write_aside(os.path.join(self._folder, _BEST), weights, metadata, lambda: None)
 
     def restore_best(self) -> int | None:
-        """Sets all variables to the best state and returns its step; None if no evaluation was ever good enough."""
+        """Sets the weights to the best ones and returns their step; None if no evaluation was ever good enough."""
         self.wait()
         path = os.path.join(self._folder, _BEST)
         if not os.path.exists(path):
             return None
+        shapes = {name: shape for name, shape in self._engine.state_shapes().items() if _is_weight(name)}
         try:
-            tensors, metadata = _read(path, list(self._variables))
+            tensors, metadata = _read(path, shapes)
         except _READ_ERRORS as error:
             raise StorageError(
                 f"{path}: expected the best checkpoint. Received one that cannot be read: {error}."
             ) from None
-        self._assign(path, tensors)
+        self._set(path, tensors, shapes)
         return int(metadata["step"])
 
     def wait(self) -> None:
@@ -192,13 +197,6 @@ class Checkpoints:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-
-    def _copy(self, state: State) -> dict[str, np.ndarray]:
-        # A mirrored variable's copies are equal: that of this host's first device is as good as any.
-        tensors = {name: np.array(_local(variable)) for name, variable in self._variables.items()}
-        if state.pending is not None and len(state.pending):
-            tensors[_PENDING] = np.ascontiguousarray(state.pending)
-        return tensors
 
     def _write_aside(self, path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str], then) -> None:
         def write():
@@ -226,24 +224,20 @@ class Checkpoints:
     def _path(self, step: int) -> str:
         return os.path.join(self._folder, f"step-{step:010d}.safetensors")
 
-    def _assign(self, path: str, tensors: dict[str, np.ndarray]) -> None:
-        for name, variable in self._variables.items():
+    def _set(self, path: str, tensors: dict[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        for name, shape in shapes.items():
             if name not in tensors:
                 raise InputError(f"{path}: expected {name}. Received a checkpoint without it, of another model.")
-            if tensors[name].shape != tuple(variable.shape):
-                raise InputError(
-                    f"{path}: {name}: expected shape {tuple(variable.shape)}. Received {tensors[name].shape}."
-                )
-        for name, variable in self._variables.items():
-            variable.assign(tensors[name])
+            if tensors[name].shape != shape:
+                raise InputError(f"{path}: {name}: expected shape {shape}. Received {tensors[name].shape}.")
+        self._engine.write_state(tensors)
 
 
-def _local(variable: tf.Variable) -> np.ndarray:
-    values = getattr(variable, "values", None)  # of a variable that is mirrored
-    return (values[0] if values else variable).numpy()
+def _is_weight(name: str) -> bool:
+    return name.startswith("weights/")
 
 
-def _read(path: str, names: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _read(path: str, names: Iterable[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     with safe_open(path, framework="numpy") as file:
         present = set(file.keys())
         return {name: file.get_tensor(name) for name in names if name in present}, file.metadata()

@@ -1,4 +1,4 @@
-"""What a run tells: a progress line, metrics.jsonl, TensorBoard events."""
+"""What a run reports: a progress line, metrics.jsonl, TensorBoard events."""
 
 import json
 import math
@@ -14,7 +14,7 @@ _SHORT = {
     "learning_rate": "rate",
     "examples_per_second": "examples/s",
     "tokens_per_second": "tokens/s",
-    "model_flops_utilization": "utilization",
+    "matmul_utilization": "utilization",
 }
 _NOT_SHOWN = ("gradient_norm",)
 

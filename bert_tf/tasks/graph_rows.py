@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from bert_tf.text.tokenizer import TextTokenizer
 from bert_tf.text.vocabulary import CLS, PAD, SEP
-from bert_tf.text.wordpiece import Tokenizer
 
 # Rows of one text that are looked at: a text of megabytes must not hold a server for hours.
 MAX_ROWS_OF_A_TEXT = 64
@@ -22,25 +22,28 @@ def as_vector(texts: tf.Tensor) -> tf.Tensor:
 
 
 def at_least_one(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Texts, or an empty one where there are none, which loops take amiss; and how many there were."""
+    """Texts, or an empty one where there are none, which loops cannot handle; and how many there were."""
     count = tf.size(texts)
     return tf.concat([texts, tf.repeat("", tf.maximum(1 - count, 0))], axis=0), count
 
 
 def framed(
-    tokenizer: Tokenizer,
+    tokenizer: TextTokenizer,
     tokens: tf.Tensor,
     begins: tf.Tensor,
     lengths: tf.Tensor,
     first: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None,
+    *,
+    length: int | None = None,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Stretches of tokens as the encoder's inputs, [CLS] first [SEP] stretch [SEP], as long as the longest.
+    """Stretches of tokens as the encoder's inputs, [CLS] first [SEP] stretch [SEP].
 
     Args:
       tokenizer: knows the special tokens.
       tokens: int32 [tokens], of which the stretches are taken.
       begins, lengths: of each row's stretch, int64 [rows].
       first: tokens, begins and lengths of a first segment with its [SEP]; None for none.
+      length: of the rows; None for that of the longest.
 
     Returns:
       The inputs, int32 [rows, length]; of each position which of `tokens` it holds, int64 [rows, length], and whether
@@ -49,7 +52,8 @@ def framed(
     vocabulary = tokenizer.vocabulary
     before = tf.ones_like(lengths) if first is None else first[2] + 2  # special tokens and the first segment
     total = before + lengths + 1
-    position = tf.range(tf.reduce_max(tf.concat([total, [2]], axis=0)))[None, :]
+    longest = tf.reduce_max(tf.concat([total, [2]], axis=0)) if length is None else tf.constant(length, tf.int64)
+    position = tf.range(longest)[None, :]
     before, total = before[:, None], total[:, None]
     is_stretch = (position >= before) & (position < total - 1)
     index = tf.where(is_stretch, begins[:, None] + position - before, 0)
@@ -70,19 +74,26 @@ def _gathered(tokens: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
     return tf.gather(tf.concat([tokens, [0]], axis=0), index)
 
 
-def in_parts(call: Callable[[dict[str, tf.Tensor]], tf.Tensor], rows: dict[str, tf.Tensor], shape: list) -> tf.Tensor:
-    """What `call` gives for rows, in bounded memory: float32 [rows, *shape]."""
+def in_parts(
+    call: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
+    rows: dict[str, tf.Tensor],
+    shapes: dict[str, list],
+) -> dict[str, tf.Tensor]:
+    """What `call` gives for rows, in bounded memory: {name: float32 [rows, *shape]} for each of `shapes`."""
     count = tf.shape(rows["input_word_ids"])[0]
     parts = (count + _ROWS_AT_ONCE - 1) // _ROWS_AT_ONCE
-    results = tf.TensorArray(tf.float32, size=parts, infer_shape=False, element_shape=[None, *shape])
+    results = [
+        tf.TensorArray(tf.float32, size=parts, infer_shape=False, element_shape=[None, *shape])
+        for shape in shapes.values()
+    ]
 
-    def step(part, results):
+    def step(part, *results):
         begin = part * _ROWS_AT_ONCE
-        batch = {name: x[begin : begin + _ROWS_AT_ONCE] for name, x in rows.items()}
-        return part + 1, results.write(part, call(batch))
+        found = call({name: x[begin : begin + _ROWS_AT_ONCE] for name, x in rows.items()})
+        return part + 1, *(array.write(part, found[name]) for array, name in zip(results, shapes, strict=True))
 
-    _, results = tf.while_loop(lambda part, _: part < parts, step, [0, results], parallel_iterations=1)
-    return results.concat()
+    _, *results = tf.while_loop(lambda part, *_: part < parts, step, [0, *results], parallel_iterations=1)
+    return {name: array.concat() for array, name in zip(results, shapes, strict=True)}
 
 
 def pieces(texts: tf.Tensor, begins: tf.Tensor, ends: tf.Tensor) -> tf.Tensor:

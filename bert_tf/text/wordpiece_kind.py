@@ -1,6 +1,8 @@
-"""The tokenizer's part of a model directory: vocab.txt and tokenizer_config.json; tokenizer.json is only read."""
+"""WordPiece as a kind of tokenizer: vocab.txt and tokenizer_config.json; tokenizer.json is only read."""
 
+import dataclasses
 import os
+from typing import Any
 
 from bert_tf.core import config_io, whole_file
 from bert_tf.core.errors import InputError
@@ -13,12 +15,30 @@ FAST = "tokenizer.json"
 _RULES = "tokenizer_rules"  # ours; transformers has its own, and knows no others
 
 
-def is_there(path: str) -> bool:
-    """Whether a folder holds a vocabulary."""
-    return any(os.path.isfile(os.path.join(path, name)) for name in (VOCABULARY, FAST))
+class WordPiece:
+    """See bert_tf.text.tokenizer.TokenizerKind."""
+
+    files = (VOCABULARY, CONFIG)
+
+    def is_there(self, folder: str) -> bool:
+        return any(os.path.isfile(os.path.join(folder, name)) for name in (VOCABULARY, FAST))
+
+    def read(self, folder: str) -> tuple[Vocabulary, TokenizerConfig, float]:
+        return _read_vocabulary(folder), *_read_settings(folder)
+
+    def write(self, folder: str, vocabulary: Vocabulary, config: TokenizerConfig, max_seq_length: int) -> None:
+        _write(folder, vocabulary, config, max_seq_length)
+
+    def make(self, vocabulary: Vocabulary, config: TokenizerConfig, *, keep_special_tokens: bool = False) -> Any:
+        from bert_tf.text.wordpiece import Tokenizer  # loads TensorFlow
+
+        return Tokenizer(vocabulary, **dataclasses.asdict(config), keep_special_tokens=keep_special_tokens)
 
 
-def read_vocabulary(path: str) -> Vocabulary:
+WORDPIECE = WordPiece()
+
+
+def _read_vocabulary(path: str) -> Vocabulary:
     """vocab.txt, or the vocabulary in tokenizer.json, which is all that transformers 5 writes."""
     if os.path.isfile(os.path.join(path, VOCABULARY)):
         return Vocabulary.load(os.path.join(path, VOCABULARY))
@@ -32,7 +52,7 @@ def read_vocabulary(path: str) -> Vocabulary:
     return Vocabulary(tuple(sorted(ids, key=ids.get)), source)
 
 
-def read_settings(path: str) -> tuple[TokenizerConfig, float]:
+def _read_settings(path: str) -> tuple[TokenizerConfig, float]:
     """The settings, and the most tokens of a text (a huge number where there is no limit).
 
     tokenizer_config.json counts where it says something, else what tokenizer.json does; the rules are transformers',
@@ -63,7 +83,7 @@ def read_settings(path: str) -> tuple[TokenizerConfig, float]:
     return config, float(longest) if isinstance(longest, int | float) and longest > 0 else 1e30
 
 
-def write(path: str, vocabulary: Vocabulary, config: TokenizerConfig, max_seq_length: int) -> None:
+def _write(path: str, vocabulary: Vocabulary, config: TokenizerConfig, max_seq_length: int) -> None:
     """Writes vocab.txt and tokenizer_config.json."""
     settings = {
         "tokenizer_class": "BertTokenizer",

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from bert_tf.core.config import BertConfig
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.models.heads import (
     BertForEmbedding,
     BertForMultipleChoice,

@@ -1,6 +1,7 @@
-"""What TPU chips can do, and the time that a step takes at least. Standard library only.
+"""What accelerators can do, as their makers publish it, and the least time of a step. Standard library only.
 
-The numbers are Google's published ones for one chip, which JAX sees as one device (docs.cloud.google.com/tpu/docs).
+TPUs: of one chip, which JAX sees as one device (docs.cloud.google.com/tpu/docs). GPUs: NVIDIA's data sheets, dense
+products with bfloat16 or float16 factors.
 """
 
 import dataclasses
@@ -30,6 +31,18 @@ CHIPS = {
     "v5p": Chip(95 * 2**30, 459e12, 2765e9),
     "v6e": Chip(32 * 2**30, 918e12, 1640e9),
 }
+
+_GPU_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L4": 121e12, "A10G": 70e12, "T4": 65e12, "V100": 125e12}
+# What the environment of a TPU VM calls a generation.
+_ACCELERATOR_TYPES = {"v4": "v4", "v5litepod": "v5e", "v5p": "v5p", "v6e": "v6e"}
+
+
+def published_flops(name: str) -> float | None:
+    """16-bit operations a second of a device named "NVIDIA H100 80GB HBM3" or "v5litepod-4"; None if it is unknown."""
+    generation = _ACCELERATOR_TYPES.get(name.partition("-")[0])
+    if generation is not None:
+        return CHIPS[generation].flops
+    return next((flops for model, flops in _GPU_FLOPS.items() if re.search(rf"\b{model}\b", name)), None)
 
 
 def chip_of(topology: str) -> Chip:

@@ -1,4 +1,4 @@
-"""Weights laid out for answers rather than for training."""
+"""Weights put together for answers rather than for training."""
 
 import math
 from collections.abc import Callable
@@ -6,35 +6,42 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from bert_tf.models.family import records
 from bert_tf.models.layers import TransformerBlock, activation, softmax_by_sum
+from bert_tf.models.model import Model
 
 Product = Callable[[tf.Tensor], tf.Tensor]
 
 
-def lay_out(model: keras.Model) -> None:
+def fuse_for_serving(model: Model) -> None:
     """Gives a model's wide products weights that a processor reads faster; its answers stay the same.
 
     Training keeps query, key and value apart, since optimizers and checkpoints name them: put together in every call,
     they cost 10 ms of a base-size model's answer. And the kernel of [hidden, intermediate], row after row, has columns
     12 KB apart, which fall on the same cache lines: transposed, its product with few rows takes 0.6 of the time
-    (docs/results.md). For calls without training only.
+    (docs/results.md). For calls without training only. Blocks that are not bert_tf.models.layers.TransformerBlock stay
+    as they are.
 
     Of a model that reads the first token's output only, the last block answers for that token only.
 
     Args:
-      model: built and loaded, with an encoder.
+      model: built and loaded.
     """
-    for block in model.encoder.blocks:
-        attention = block.attention
-        layers = (attention.query, attention.key, attention.value)
-        attention.project = _product(
-            tf.concat([layer.kernel for layer in layers], axis=1),
-            tf.concat([layer.bias for layer in layers], axis=0),
-            attention.compute_dtype,
+    blocks = model.encoder.blocks
+    if not all(isinstance(block, TransformerBlock) for block in blocks):
+        return
+    layers = {(record.depth, record.part): record.layer for record in records(model) if record.layer is not None}
+    for index, block in enumerate(blocks):
+        of_block = {part: layer for (depth, part), layer in layers.items() if depth == len(blocks) - index}
+        fused = [of_block[part] for part in ("query", "key", "value")]
+        block.attention.project = _product(
+            tf.concat([layer.kernel for layer in fused], axis=1),
+            tf.concat([layer.bias for layer in fused], axis=0),
+            block.attention.compute_dtype,
         )
-        block.feed_forward = _feed_forward(block)
-    if getattr(model, "reads_first_token_only", False):
-        last = model.encoder.blocks[-1]
+        block.feed_forward = _feed_forward(block, of_block["intermediate"], of_block["output"])
+    if model.reads_first_token_only:
+        last = blocks[-1]
         of_first = _of_first_token(last)
 
         def run_block(block: TransformerBlock, x: tf.Tensor, visible: tf.Tensor, training: bool) -> tf.Tensor:
@@ -70,8 +77,8 @@ def _of_first_token(block: TransformerBlock) -> Callable[[tf.Tensor, tf.Tensor],
     return of_first_token
 
 
-def _feed_forward(block: TransformerBlock) -> Product:
-    inner, outer, dtype = block.intermediate, block.output_dense, block.intermediate.compute_dtype
+def _feed_forward(block: TransformerBlock, inner: keras.layers.Dense, outer: keras.layers.Dense) -> Product:
+    dtype = inner.compute_dtype
     if block.config.hidden_act != "gelu":
         expand = _product(tf.transpose(inner.kernel), inner.bias, dtype, transposed=True)
         return lambda x: outer(activation(block.config, expand(x)))

@@ -1,0 +1,125 @@
+"""One pretraining run: shards, model, training, the model directory. bert_tf.pretrain is its command."""
+
+import dataclasses
+import functools
+import os
+
+import keras
+
+from bert_tf.core.config import EncoderConfig, PretrainConfig
+from bert_tf.core.errors import InputError
+from bert_tf.interop import huggingface
+from bert_tf.interop.source import Source, open_source
+from bert_tf.objectives.objective import objective_named
+from bert_tf.runs.run import Run
+from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import Vocabulary
+from bert_tf.training.data import shard_folder, shard_input
+from bert_tf.training.data.batches import Batches
+from bert_tf.training.data.shard_folder import ShardFolder
+from bert_tf.training.engines.engine import Training
+
+# Of a network, what may differ from that of init_from.
+_FREE = ("hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range")
+
+
+def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
+    """Trains to the last step and writes workdir/model. Returns the last evaluation, {} without validation.
+
+    Raises:
+      InputError: whatever does not fit; Preempted, StorageError: see Trainer.fit.
+    """
+    this = Run(config, workdir)
+    folders = open_folders(config)
+    training_folder = folders["data.train"]
+    validation_field, validation_folder = list(folders.items())[-1]
+    config = shard_folder.settled(config, training_folder)
+    source = None if config.init_from is None else open_source(config.init_from, "init_from")
+    _check_folders(config, folders, source)
+    digest = {"sha256": training_folder.digest("train"), "vocabulary_sha256": training_folder.vocabulary.sha256}
+    this.check_identity("shards.json", digest)
+    shard_input.readers_of(this.engine.worker, config.data.readers)
+    batch_size, seed, readers = config.train.global_batch_size, config.train.seed, config.data.readers
+    order = shard_input.Order(training_folder, global_batch_size=batch_size, seed=seed, readers=readers)
+    objective = objective_named(config.objective, shard_folder.layout_of(config, training_folder.layout))
+
+    def make_model() -> keras.Model:
+        model = objective.make_model(config.model, config.train.precision)
+        if source is not None:
+            print(f"init_from={config.init_from}: {source.load_weights(model)}", flush=True)
+        return model
+
+    trainer = this.trainer(config, make_model, objective, training=Training(config.optimizer))
+    validation = None
+    if config.data.validation is not None or validation_folder.split("validation"):
+        validation = shard_input.validation_of(config, validation_folder, validation_field)
+
+    def paths(first: int, count: int) -> list[str]:
+        return order.paths_of(first, count, range(readers))
+
+    batches = Batches(
+        training=functools.partial(
+            shard_input.training_batches,
+            training_folder,
+            global_batch_size=batch_size,
+            seed=seed,
+            readers=readers,
+            masking=shard_input.masking_of(config, training_folder),
+        ),
+        validation=validation,
+        sources=lambda first, count: ", ".join(paths(first, count)),
+        damage=lambda first, count: shard_folder.find_damage(training_folder, paths(first, count)),
+        validation_damage=lambda: shard_folder.find_damage(validation_folder, validation_folder.paths("validation")),
+    )
+    with this.trained(config, trainer, batches) as metrics:
+        if this.is_chief:
+            for folder, model in objective.saved(trainer.model).items():
+                huggingface.save(
+                    os.path.join(workdir, folder),
+                    model,
+                    vocabulary=training_folder.vocabulary,
+                    tokenizer=TokenizerConfig(lower_case=training_folder.lower_case),
+                    max_seq_length=training_folder.layout.max_seq_length,
+                )
+    return metrics
+
+
+def open_folders(config: PretrainConfig) -> dict[str, ShardFolder]:
+    """{config field: folder of shards}, that of the validation data last."""
+    folders = {"data.train": ShardFolder.open(config.data.train, "data.train")}
+    if config.data.validation is not None:
+        folders["data.validation"] = ShardFolder.open(config.data.validation, "data.validation")
+    return folders
+
+
+def _check_folders(config: PretrainConfig, folders: dict[str, ShardFolder], source: Source | None) -> None:
+    """Refuses shards that do not fit the model, the vocabulary that the config names, or one another."""
+    training = folders["data.train"]
+    expected = [(training.vocabulary, f"data.train={config.data.train}")]
+    if config.data.vocab is not None:
+        expected.append((Vocabulary.load(config.data.vocab), f"data.vocab={config.data.vocab}"))
+    if source is not None:
+        expected.append((source.vocabulary, f"init_from={config.init_from}"))
+        _check_network(config, source.config)
+    for field, folder in folders.items():
+        shard_folder.check(folder, field, config)
+        for vocabulary, whose in expected:
+            shard_folder.check_vocabulary(folder, field, vocabulary, whose)
+        if source is not None:
+            shard_folder.check_tokenizer(folder, field, source.tokenizer, f"init_from={config.init_from}")
+    if training.layout.has_pairs and config.model.type_vocab_size < 2:
+        raise InputError(
+            f"model.type_vocab_size={config.model.type_vocab_size}: expected at least 2, since the shards of "
+            f"data.train={config.data.train} hold pairs."
+        )
+
+
+def _check_network(config: PretrainConfig, theirs: EncoderConfig) -> None:
+    """Refuses an init_from of another network; dropout and initialization may differ."""
+    received = dataclasses.asdict(theirs)
+    for name, value in dataclasses.asdict(config.model).items():
+        if name not in _FREE and value != received.get(name):
+            raise InputError(
+                f"init_from={config.init_from}: expected model.{name}={value}. "
+                f"Received a model with {received.get(name)}."
+            )

@@ -1,0 +1,111 @@
+"""One run in a workdir: the order in which pretraining and fine-tuning check, lock, train and save."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import keras
+
+from bert_tf.core import config_io, whole_file
+from bert_tf.core.config import FinetuneConfig, PretrainConfig
+from bert_tf.core.errors import InputError
+from bert_tf.interop import huggingface
+from bert_tf.objectives.objective import Objective
+from bert_tf.training.data.batches import Batches
+from bert_tf.training.engines.engine import Training, engine_named
+from bert_tf.training.selection import Selection
+from bert_tf.training.trainer import Trainer
+from bert_tf.training.workdir import lock
+from bert_tf.training.workdir.mirror import Mirror
+
+MODEL = "model"  # folder of the result
+
+
+class Run:
+    """A run that begins, or goes on, in a workdir.
+
+    Nothing is written before `trainer` has refused what does not fit, so a corrected command meets an empty workdir.
+
+    Args:
+      config: as it was given; `settled` may fill in what follows from the data.
+      workdir: its folder.
+
+    Raises:
+      InputError: the workdir holds another run, or something else under `model`; no device.
+    """
+
+    def __init__(self, config: PretrainConfig | FinetuneConfig, workdir: str):
+        self.workdir = workdir
+        self.engine = engine_named(config.train.engine)(config.train)
+        self.is_chief = self.engine.worker.is_chief
+        # Other workers wait in start until the chief has what lies in the mirror.
+        self._mirror = Mirror(workdir, config.train.mirror if self.is_chief else "")
+        config_io.check_settled(config, workdir)
+        huggingface.check_output(self.model_path, "--workdir")
+        self._mirror.fetch(config)
+        self.engine.start()
+
+    @property
+    def model_path(self) -> str:
+        return os.path.join(self.workdir, MODEL)
+
+    def check_identity(self, name: str, identity: dict) -> None:
+        """Refuses to go on with data that mean something else than those that the run began with.
+
+        Args:
+          name: of the file in the workdir that keeps it.
+          identity: {what: value}; an older version may have kept less.
+
+        Raises:
+          InputError: a value differs.
+        """
+        path = os.path.join(self.workdir, name)
+        there = config_io.read_json(path) if os.path.exists(path) else {}
+        for what, value in identity.items():
+            if there.get(what, value) != value:
+                raise InputError(
+                    f"--workdir {self.workdir}: {name}: expected the {what} that its run began with, {there[what]}. "
+                    f"Received: {value}. Take another --workdir, or give what the run began with to resume."
+                )
+        self._identity = (path, identity)
+
+    def trainer(
+        self,
+        config: PretrainConfig | FinetuneConfig,
+        make_model: Callable[[], keras.Model],
+        objective: Objective,
+        *,
+        training: Training,
+        selection: Selection = Selection(),  # noqa: B008 - it is immutable
+    ) -> Trainer:
+        """A trainer in this workdir."""
+        return Trainer(
+            self.engine,
+            make_model,
+            objective,
+            train=config.train,
+            training=training,
+            workdir=self.workdir,
+            selection=selection,
+            on_checkpoint=self._mirror.try_push,
+        )
+
+    @contextlib.contextmanager
+    def trained(
+        self, config: PretrainConfig | FinetuneConfig, trainer: Trainer, batches: Batches
+    ) -> Iterator[dict[str, float]]:
+        """Trains to the end; the block saves what comes out of it, on the chief only, before the mirror is filled.
+
+        Yields:
+          The last evaluation's metrics.
+        """
+        with lock.held(self.workdir, self.is_chief):
+            if self.is_chief:
+                config_io.settle(config, self.workdir)
+                path, identity = self._identity
+                if not os.path.exists(path):
+                    whole_file.write_json(path, identity)
+            metrics = trainer.fit(batches)
+            yield metrics
+            if self.is_chief:
+                self._mirror.push()
