@@ -8,15 +8,15 @@ BIN := $(VENV)/bin
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
 	@echo "make quickstart  raw text to a served BERT on this machine, in five to nine minutes (FRESH=1 starts over)"
-	@echo "make test        environment and all tests"
-	@echo "make sweep       the tokenizer against its reference: every code point, random strings, real text (15 minutes)"
-	@echo "make lint        ruff: rules and format; mypy: type hints"
-	@echo "make format      let ruff rewrite what lint would refuse"
-	@echo "make bench       every figure of README and docs/results.md again, peers included (hours; nothing else may run)"
-	@echo "make plots       curves of runs as a picture: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
+	@echo "make test        build the environment and run all tests"
+	@echo "make sweep       compare the tokenizer with its reference: every code point, random strings, real text (15 minutes)"
+	@echo "make lint        check with ruff (rules and format) and mypy (type hints)"
+	@echo "make format      fix rules and format with ruff"
+	@echo "make bench       measure every figure of README and docs/results.md again, with peers (hours; run nothing else)"
+	@echo "make plots       draw the curves of runs: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
-	@echo "make tpu-test    tiny runs through the TPU compiler, in that environment (10 minutes; ONLY=\"words of a name\" for some)"
-	@echo "make lock        resolve requirements/{cpu,gpu,tpu}.txt again (needs uv)"
+	@echo "make tpu-test    compile tiny runs with the TPU compiler, in that environment (10 minutes; ONLY=\"words of a name\" selects tests)"
+	@echo "make lock        update requirements/{cpu,gpu,tpu}.txt (needs uv)"
 
 env: $(BIN)/.complete
 

@@ -1,13 +1,13 @@
-"""Do two Chinese questions about finance ask the same (CLUE; Xu et al. 2020)?
+"""Whether two Chinese questions about finance have the same meaning (CLUE; Xu et al. 2020).
 
 python -m bert_tf.finetune --config configs/finetune_afqmc.py --workdir runs/afqmc \
     --set init_from=bert-base-chinese
 
-Data: CLUE's files, JSON lines: --set data.train=afqmc/train.json --set data.validation=afqmc/dev.json. A Chinese
+Data: CLUE's JSON-lines files: --set data.train=afqmc/train.json --set data.validation=afqmc/dev.json. Use a Chinese
 model.
 
 Hardware: one GPU or TPU core. Published: BERT-base 73.70 accuracy on the test set (Xu et al. 2020, table 3). Not run
-here: it takes a network for the data and published weights.
+here, because the data and the published weights need a network.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

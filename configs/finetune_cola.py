@@ -1,13 +1,13 @@
-"""Is a sentence acceptable English (Warstadt et al. 2018)?
+"""Whether a sentence is acceptable English (CoLA; Warstadt et al. 2018).
 
 python -m bert_tf.finetune --config configs/finetune_cola.py --workdir runs/cola \
     --set init_from=bert-base-uncased
 
-Data: GLUE by TensorFlow Datasets, which downloads it. BERT paper's settings: batch 16 or 32, 2 to 4 epochs, rates
-2e-5 to 5e-5; search them with --search learning_rate=2e-5,3e-5,5e-5 epochs=2,3,4.
+Data: GLUE; TensorFlow Datasets downloads it. The BERT paper uses batches of 16 or 32, 2 to 4 epochs and learning
+rates of 2e-5 to 5e-5; to search them: --search learning_rate=2e-5,3e-5,5e-5 epochs=2,3,4.
 
 Hardware: one GPU or TPU core. Published: BERT-base 52.1 Matthews' correlation on the test set (Devlin et al. 2018,
-table 1). Not run here: it takes a network for the data and published weights.
+table 1). Not run here, because the data and the published weights need a network.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

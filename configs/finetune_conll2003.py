@@ -1,13 +1,13 @@
-"""Entities of news: persons, organizations, places and others (Tjong Kim Sang and De Meulder 2003).
+"""Named entities in news: persons, organizations, places and others (Tjong Kim Sang and De Meulder 2003).
 
 python -m bert_tf.finetune --config configs/finetune_conll2003.py --workdir runs/conll2003 \
     --set init_from=bert-base-cased
 
-Data: CoNLL-2003 by TensorFlow Datasets, which downloads it, or the files: --set data.train=eng.train.conll and so on.
-A cased model.
+Data: CoNLL-2003; TensorFlow Datasets downloads it. To use the files: --set data.train=eng.train.conll and so on. Use a
+cased model.
 
 Hardware: one GPU or TPU core. Published: BERT-base 96.4 F1 on the development set and 92.4 on the test set (Devlin et
-al. 2018, table 7). Not run here: it takes a network for the data and published weights.
+al. 2018, table 7). Not run here, because the data and the published weights need a network.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

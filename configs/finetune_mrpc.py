@@ -1,14 +1,14 @@
-"""Paraphrases: do two sentences of news say the same (Dolan and Brockett 2005)?
+"""Whether two sentences of news are paraphrases (MRPC; Dolan and Brockett 2005).
 
 python -m bert_tf.finetune --config configs/finetune_mrpc.py --workdir runs/mrpc \
     --set init_from=bert-base-uncased
 
-Data: GLUE by TensorFlow Datasets, which downloads it. BERT paper's settings: batch 16 or 32, 2 to 4 epochs, rates
-2e-5 to 5e-5; search them with --search learning_rate=2e-5,3e-5,5e-5 epochs=2,3,4.
+Data: GLUE; TensorFlow Datasets downloads it. The BERT paper uses batches of 16 or 32, 2 to 4 epochs and learning
+rates of 2e-5 to 5e-5; to search them: --search learning_rate=2e-5,3e-5,5e-5 epochs=2,3,4.
 
 Hardware: one GPU or TPU core. Published: BERT-base 88.9 F1 on the test set (Devlin et al. 2018, table 1); 84 to 88
-accuracy on the validation set, which varies with the seed (--seeds 5). Not run here: it takes a network for the data
-and published weights.
+accuracy on the validation set, which varies with the seed (--seeds 5). Not run here, because the data and the
+published weights need a network.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

@@ -1,13 +1,13 @@
-"""Questions whose answer is a span of a paragraph (Rajpurkar et al. 2016).
+"""Questions whose answer is a span of a paragraph (SQuAD 1.1; Rajpurkar et al. 2016).
 
 python -m bert_tf.finetune --config configs/finetune_squad1.py --workdir runs/squad1 \
     --set init_from=bert-base-uncased
 
-Data: SQuAD by TensorFlow Datasets, which downloads it, or the published files: --set data.train=train-v1.1.json --set
-data.validation=dev-v1.1.json. Length, stride and the rest are those of google-research/bert's run_squad.
+Data: SQuAD; TensorFlow Datasets downloads it. To use the published files: --set data.train=train-v1.1.json --set
+data.validation=dev-v1.1.json. All settings, such as length and stride, are those of google-research/bert's run_squad.
 
 Hardware: one GPU or TPU core. Published: BERT-base 80.8 exact match and 88.5 F1 on the development set (Devlin et al.
-2018, table 2). Not run here: it takes a network for the data and published weights.
+2018, table 2). Not run here, because the data and the published weights need a network.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

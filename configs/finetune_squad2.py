@@ -1,14 +1,15 @@
-"""Questions, half of which have no answer in their paragraph (Rajpurkar et al. 2018).
+"""Questions, half of which have no answer in their paragraph (SQuAD 2.0; Rajpurkar et al. 2018).
 
 python -m bert_tf.finetune --config configs/finetune_squad2.py --workdir runs/squad2 \
     --set init_from=bert-base-uncased
 
-Data: SQuAD by TensorFlow Datasets, which downloads it, or the published files: --set data.train=train-v2.0.json --set
-data.validation=dev-v2.0.json. Length, stride and the rest are those of google-research/bert's run_squad.
-evaluation.json tells best_no_answer_threshold, to be set as head.no_answer_threshold in the model's config.json.
+Data: SQuAD; TensorFlow Datasets downloads it. To use the published files: --set data.train=train-v2.0.json --set
+data.validation=dev-v2.0.json. All settings, such as length and stride, are those of google-research/bert's run_squad.
+After the run, copy best_no_answer_threshold from evaluation.json to head.no_answer_threshold in the model's
+config.json.
 
 Hardware: one GPU or TPU core. Published: BERT-large 78.7 exact match and 81.9 F1 on the development set (Devlin et
-al. 2018, table 3). Not run here: it takes a network for the data and published weights.
+al. 2018, table 3). Not run here, because the data and the published weights need a network.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

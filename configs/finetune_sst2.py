@@ -1,13 +1,13 @@
-"""Sentiment of sentences of film reviews (Socher et al. 2013).
+"""Sentiment of sentences from film reviews (SST-2; Socher et al. 2013).
 
 python -m bert_tf.finetune --config configs/finetune_sst2.py --workdir runs/sst2 \
     --set init_from=bert-base-uncased
 
-Data: GLUE by TensorFlow Datasets, which downloads it. BERT paper's settings: batch 16 or 32, 2 to 4 epochs, rates
-2e-5 to 5e-5; search them with --search learning_rate=2e-5,3e-5,5e-5 epochs=2,3,4.
+Data: GLUE; TensorFlow Datasets downloads it. The BERT paper uses batches of 16 or 32, 2 to 4 epochs and learning
+rates of 2e-5 to 5e-5; to search them: --search learning_rate=2e-5,3e-5,5e-5 epochs=2,3,4.
 
 Hardware: one GPU or TPU core. Published: BERT-base 93.5 accuracy on the test set (Devlin et al. 2018, table 1). Not
-run here: it takes a network for the data and published weights.
+run here, because the data and the published weights need a network.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

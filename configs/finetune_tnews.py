@@ -1,13 +1,13 @@
-"""Topics of Chinese news titles, 15 classes (CLUE; Xu et al. 2020).
+"""Topics of Chinese news titles in 15 classes (CLUE; Xu et al. 2020).
 
 python -m bert_tf.finetune --config configs/finetune_tnews.py --workdir runs/tnews \
     --set init_from=bert-base-chinese
 
-Data: CLUE's files, JSON lines: --set data.train=tnews/train.json --set data.validation=tnews/dev.json. A Chinese
+Data: CLUE's JSON-lines files: --set data.train=tnews/train.json --set data.validation=tnews/dev.json. Use a Chinese
 model.
 
 Hardware: one GPU or TPU core. Published: BERT-base 56.58 accuracy on the test set (Xu et al. 2020, table 3). Not run
-here: it takes a network for the data and published weights.
+here, because the data and the published weights need a network.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

@@ -1,13 +1,13 @@
-"""Which of ten packages wrote a docstring.
+"""Classification: which of ten packages wrote a docstring.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_classification.py --workdir runs/classification
 
-Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR.
+The data is made from text on this machine. The run starts from the model that make quickstart pretrained; --set
+init_from=DIR starts from another checkpoint.
 
 Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 75 steps
-(tests/runs/test_tasks_learn.py) an accuracy of 0.59, where the commonest package has 0.25.
+(tests/runs/test_tasks_learn.py) an accuracy of 0.59; the most frequent package alone gives 0.25.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

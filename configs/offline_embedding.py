@@ -1,13 +1,13 @@
-"""Vectors by which a docstring's first sentence finds the rest of it.
+"""Sentence embeddings: find the rest of a docstring by its first sentence.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_embedding.py --workdir runs/embedding
 
-Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR.
+The data is made from text on this machine. The run starts from the model that make quickstart pretrained; --set
+init_from=DIR starts from another checkpoint.
 
 Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 75 steps
-(tests/runs/test_tasks_learn.py) recall at 1 among 200 of 0.35, where the start has 0.13.
+(tests/runs/test_tasks_learn.py) a recall at 1 among 200 of 0.35; it is 0.13 before training.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

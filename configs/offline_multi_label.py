@@ -1,13 +1,13 @@
-"""Which sections a docstring has, told from its text.
+"""Multi-label classification: which sections a docstring has.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_multi_label.py --workdir runs/multi_label
 
-Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR.
+The data is made from text on this machine. The run starts from the model that make quickstart pretrained; --set
+init_from=DIR starts from another checkpoint.
 
 Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 75 steps
-(tests/runs/test_tasks_learn.py) a micro F1 of 0.79, where the commonest section has 0.57.
+(tests/runs/test_tasks_learn.py) a micro F1 of 0.79; the most frequent section alone gives 0.57.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

@@ -1,13 +1,13 @@
-"""In which of four orders the words of a docstring's second sentence stand.
+"""Multiple choice: which of four word orders is that of a docstring's second sentence.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_multiple_choice.py --workdir runs/multiple_choice
 
-Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR.
+The data is made from text on this machine. The run starts from the model that make quickstart pretrained; --set
+init_from=DIR starts from another checkpoint.
 
 Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 150 steps
-(tests/runs/test_tasks_learn.py) an accuracy of 0.95, 0.92 after 75, where chance has 0.25.
+(tests/runs/test_tasks_learn.py) an accuracy of 0.95, and 0.92 after 75 steps; chance gives 0.25.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

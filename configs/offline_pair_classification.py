@@ -1,12 +1,13 @@
-"""Whether the first two sentences of a docstring stand in the order in which they were written.
+"""Classification of pairs: whether the first two sentences of a docstring are in their original order.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_pair_classification.py --workdir runs/pair_classification
 
-Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR.
+The data is made from text on this machine. The run starts from the model that make quickstart pretrained; --set
+init_from=DIR starts from another checkpoint.
 
-Hardware: 2 CPU cores. Expected: accuracy 0.88 from two layers of all-MiniLM-L6-v2 after 75 steps; 0.50 by chance.
+Hardware: 2 CPU cores. Expected: an accuracy of 0.88 with two layers of all-MiniLM-L6-v2 and 75 steps; chance
+gives 0.50.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

@@ -1,13 +1,13 @@
-"""What an argument is, answered by its line in a docstring.
+"""Question answering: what an argument is, answered by its line in the docstring.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_question_answering.py --workdir runs/question_answering
 
-Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR.
+The data is made from text on this machine. The run starts from the model that make quickstart pretrained; --set
+init_from=DIR starts from another checkpoint.
 
 Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 150 steps
-(tests/runs/test_tasks_learn.py) an F1 of 0.59, where the context's first sentence has 0.45.
+(tests/runs/test_tasks_learn.py) an F1 of 0.59; the context's first sentence gives 0.45.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

@@ -1,10 +1,10 @@
-"""How much of a paragraph is code, 0 to 5.
+"""Regression: how much of a paragraph is code, from 0 to 5.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_regression.py --workdir runs/regression
 
-Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR.
+The data is made from text on this machine. The run starts from the model that make quickstart pretrained; --set
+init_from=DIR starts from another checkpoint.
 
 Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 75 steps
 (tests/runs/test_tasks_learn.py) a Spearman correlation of 0.65.

@@ -1,13 +1,13 @@
-"""Which words of a docstring are code.
+"""Token classification: which words of a docstring are code.
 
 python -m quickstart.tasks --output runs/tasks
 python -m bert_tf.finetune --config configs/offline_token_classification.py --workdir runs/token_classification
 
-Data made from the text on this machine; starts from what make quickstart has pretrained, or from any checkpoint by
---set init_from=DIR.
+The data is made from text on this machine. The run starts from the model that make quickstart pretrained; --set
+init_from=DIR starts from another checkpoint.
 
 Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 examples of four packages and 75 steps
-(tests/runs/test_tasks_learn.py) an entity F1 of 0.54, where the usual tag of each word has 0.32.
+(tests/runs/test_tasks_learn.py) an entity F1 of 0.54; the most frequent tag of each word gives 0.32.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig

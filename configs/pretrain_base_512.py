@@ -1,11 +1,11 @@
-"""BERT-base, second phase: 100,000 steps at length 512, from where pretrain_base_128.py ended.
+"""BERT-base, second phase: 100,000 steps at length 512, starting from the model of pretrain_base_128.py.
 
 python -m bert_tf.pretrain --config configs/pretrain_base_512.py --workdir runs/base-512 \
     --set init_from=runs/base-128/model --set data.train=shards-512
 
 Hardware: as for the first phase. Shards: --max_seq_length 512 --max_predictions_per_seq 76, the vocabulary of the
-first phase. Position embeddings above 128 begin to learn here. Expected: held-out masked-LM loss near 1.4 (published
-runs; this one was not made here).
+first phase. This phase is the first to train the position embeddings above 128. Expected: a held-out masked-LM loss
+near 1.4 (from published runs; not run here).
 """
 
 from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset

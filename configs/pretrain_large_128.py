@@ -1,15 +1,15 @@
 """BERT-large with LAMB, first phase: 7,038 steps of 65,536 examples at length 128.
 
-The batches are those of You et al. 2020; rates, steps and decay those of NVIDIA's recipe for them.
+The batch sizes are those of You et al. 2020; learning rates, steps and decay are those of NVIDIA's recipe for them.
 
 python -m bert_tf.pretrain --config configs/pretrain_large_128.py --workdir runs/large-128 --set data.train=shards-128
 
-Hardware: one TPU host with eight chips and a large train.microbatches, which changes no step, or GPU workers by
-TF_CONFIG; several TPU hosts are not there yet (docs/tpu.md). The second phase,
-1,563 steps of 32,768 at length 512, is the same with --set init_from=runs/large-128/model --set
+Hardware: one TPU host with eight chips and a large train.microbatches, which does not change the steps, or GPU workers
+by TF_CONFIG. Several TPU hosts are not supported yet (docs/tpu.md). The second phase has 1,563 steps of 32,768 examples
+at length 512. It uses the same config with --set init_from=runs/large-128/model --set
 data.max_seq_length=512 --set data.max_predictions_per_seq=76 --set train.steps=1563 --set
-train.global_batch_size=32768 --set optimizer.learning_rate=4e-3 --set optimizer.warmup_steps=200. Expected: SQuAD 1.1
-F1 90.6 after both phases (the paper's; the run was not made here).
+train.global_batch_size=32768 --set optimizer.learning_rate=4e-3 --set optimizer.warmup_steps=200. Expected: a SQuAD 1.1
+F1 of 90.6 after both phases (from the paper; not run here).
 """
 
 from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset

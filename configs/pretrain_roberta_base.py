@@ -1,13 +1,13 @@
-"""RoBERTa's way of training BERT-base (Liu et al. 2019): full sentences, no pairs, masks drawn anew in every epoch.
+"""BERT-base trained as RoBERTa (Liu et al. 2019): full sentences, no pairs, new masks in every epoch.
 
 python -m pipelines.create_pretraining_data --input 'text/*' --vocab vocab.txt --output_dir shards-roberta \
     --max_seq_length 512 --pairs=none --masking=none
 python -m bert_tf.pretrain --config configs/pretrain_roberta_base.py --workdir runs/roberta \
     --set data.train=shards-roberta
 
-Hardware: one TPU host with eight chips and train.microbatches, or GPU workers by TF_CONFIG. What stays BERT's:
-WordPiece, segment embeddings (all zero), an unused next-sentence head. Expected: validation perplexity near 3.8 after
-31,000 steps of 8,000 examples (the paper's table 3, with its own vocabulary; the run was not made here).
+Hardware: one TPU host with eight chips and train.microbatches, or GPU workers by TF_CONFIG. Three things remain as in
+BERT: WordPiece, segment embeddings (all zero), and an unused next-sentence head. Expected: a validation perplexity near
+3.8 after 31,000 steps of 8,000 examples (from the paper's table 3, with the paper's own vocabulary; not run here).
 """
 
 from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset

@@ -3,8 +3,8 @@
 python -m bert_tf.pretrain --config configs/pretrain_small_128.py --workdir runs/small --set data.train=shards
 
 Hardware: one GPU of 16 GB, or a v5e-4. Shards: --max_seq_length 128 --max_predictions_per_seq 20, a vocabulary of
-30,522, several GB of text. Expected: masked-LM accuracy above 0.55 after the last step. The run was not made here; the
-step was (benchmarks/train_step.py).
+30,522, several GB of text. Expected: a masked-LM accuracy above 0.55 after the last step. The run was not done here; a
+step was timed (benchmarks/train_step.py).
 """
 
 from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
