@@ -1,11 +1,11 @@
-"""Text to finished shards: speed, memory, agreement with the reference script, padding of packed rows.
+"""Measures text to shards: speed, memory, agreement with the reference script, padding of packed rows.
 
 python -m benchmarks.pipeline                                 speed, agreement and packing, some 10 minutes on 2 cores
 python -m benchmarks.pipeline --only memory --memory_megabytes 1000 --memory_megabytes 2000          some 12 minutes
 
 The corpus is real English (docstrings of the installed packages), recombined paragraph by paragraph to any size. The
-reference is google-research/bert's algorithm in plain Python with a plain Python tokenizer (tests/reference_*.py), one
-document at a time. Absolute rates drift with the machine, ratios hardly.
+reference is google-research/bert's algorithm in plain Python with a plain Python tokenizer, one document at a time
+(tests/support/reference_*.py). Absolute rates drift with the machine, ratios hardly.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ from benchmarks import results_file
 from benchmarks.shard_rows import read_rows
 
 _ONLY = flags.DEFINE_multi_enum("only", [], ["speed", "memory", "agreement", "packing"], "What to run.")
-_SIZES = flags.DEFINE_multi_float("megabytes", [40.0, 240.0], "Two sizes of input; the rate is that between them.")
-_MEMORY_SIZES = flags.DEFINE_multi_float("memory_megabytes", [1000.0], "Sizes of input to take the memory of.")
+_SIZES = flags.DEFINE_multi_float("megabytes", [40.0, 240.0], "Two sizes of input; the rate is that of the difference.")
+_MEMORY_SIZES = flags.DEFINE_multi_float("memory_megabytes", [1000.0], "Sizes of input to measure the memory at.")
 _WORKERS = flags.DEFINE_integer("workers", 2, "Processes to compare with one.")
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 16_000, "Tokens of the vocabulary.")
-_REFERENCE_MEGABYTES = flags.DEFINE_float("reference_megabytes", 1.0, "What the reference is timed on.")
+_REFERENCE_MEGABYTES = flags.DEFINE_float("reference_megabytes", 1.0, "Input that the reference is timed on.")
 
-_Figures = Iterator[tuple[str, str]]  # what was measured, and how it came out
+_Lines = Iterator[results_file.Row]
 
 
 @dataclasses.dataclass
@@ -52,11 +52,7 @@ class Bench:
         from benchmarks.real_text import recombined_documents
 
         path = os.path.join(self.folder, f"{megabytes:.0f}.txt")
-        if not os.path.exists(path):
-            with open(path, "w", encoding="utf-8") as file:
-                for text in recombined_documents(megabytes):
-                    file.write(text + "\n\n")
-        return path
+        return path if os.path.exists(path) else self.texts(f"{megabytes:.0f}", recombined_documents(megabytes))
 
     def texts(self, name: str, texts: Iterable[str]) -> str:
         path = os.path.join(self.folder, f"{name}.txt")
@@ -69,7 +65,7 @@ class Bench:
         subprocess.run([sys.executable, "-m", "pipelines.build_vocab", *arguments], check=True, capture_output=True)
 
     def job(self, path: str, name: str, *arguments: str) -> Run:
-        """Runs the command on one input and watches its memory."""
+        """Runs pipelines.create_pretraining_data on one input and samples its memory."""
         command = [sys.executable, "-m", "pipelines.create_pretraining_data", "--input", path, "--vocab", self.vocab]
         command += ["--output_dir", os.path.join(self.folder, name), "--overwrite", *arguments]
         began, peak = time.perf_counter(), 0.0
@@ -114,7 +110,7 @@ def _reference(bench: Bench, path: str):
     return reference, lambda sentence: plain.tokenize(sentence, vocabulary.ids), documents
 
 
-def speed(bench: Bench) -> _Figures:
+def speed(bench: Bench) -> _Lines:
     small, large = (bench.corpus(size) for size in _SIZES.value)
     low, high = _SIZES.value
     runs = {}
@@ -123,17 +119,30 @@ def speed(bench: Bench) -> _Figures:
         runs[workers] = [bench.job(path, "out", flag) for path in (small, large)]
     one, many = runs[1], runs[_WORKERS.value]
     rates = {n: (high - low) / (r[1].seconds - r[0].seconds) for n, r in runs.items()}
-    start_up = one[0].seconds - low / rates[1]
     sizes = f"{low:.0f} and {high:.0f} MB"
-    told = (
-        f"{one[0].seconds:.1f} and {one[1].seconds:.1f} s: {rates[1]:.2f} MB/s between them, start-up {start_up:.1f} s"
+    text = "{small_seconds:.1f} and {large_seconds:.1f} s: {megabytes_per_second:.2f} MB/s"
+    yield results_file.line(
+        f"one process, {sizes}",
+        text + " between them, start-up {start_up_seconds:.1f} s",
+        small_seconds=one[0].seconds,
+        large_seconds=one[1].seconds,
+        megabytes_per_second=rates[1],
+        start_up_seconds=one[0].seconds - low / rates[1],
     )
-    yield f"one process, {sizes}", told
-    told = f"{rates[_WORKERS.value]:.2f} MB/s, {rates[_WORKERS.value] / rates[1]:.2f} times one"
-    told += f" ({one[1].seconds / many[1].seconds:.2f} with start-up)"
-    yield f"{_WORKERS.value} processes, {sizes}", f"{many[0].seconds:.1f} and {many[1].seconds:.1f} s: {told}"
+    yield results_file.line(
+        f"{_WORKERS.value} processes, {sizes}",
+        text + ", {times one:.2f} times one ({times one with start-up:.2f} with start-up)",
+        small_seconds=many[0].seconds,
+        large_seconds=many[1].seconds,
+        megabytes_per_second=rates[_WORKERS.value],
+        ratios={
+            "times one": rates[_WORKERS.value] / rates[1],
+            "times one with start-up": one[1].seconds / many[1].seconds,
+        },
+    )
     for count, found in runs.items():
-        yield f"memory of all processes, {count} of them, {high:.0f} MB", f"{found[1].peak_gigabytes:.2f} GB"
+        label = f"memory of all processes, {count} of them, {high:.0f} MB"
+        yield results_file.line(label, "{peak_gigabytes:.2f} GB", peak_gigabytes=found[1].peak_gigabytes)
 
     import tensorflow as tf
 
@@ -145,8 +154,12 @@ def speed(bench: Bench) -> _Figures:
         for instance in made:
             writer.write(_serialized(instance, reference))
     rate = _REFERENCE_MEGABYTES.value / (time.perf_counter() - began)
-    told = f"{rate:.2f} MB/s; one process here is {rates[1] / rate:.0f} times as fast"
-    yield "google-research/bert's algorithm in plain Python, one process", told
+    yield results_file.line(
+        "google-research/bert's algorithm in plain Python, one process",
+        "{megabytes_per_second:.2f} MB/s; one process here is {here / reference:.0f} times as fast",
+        megabytes_per_second=rate,
+        ratios={"here / reference": rates[1] / rate},
+    )
 
 
 def _serialized(instance, reference) -> bytes:
@@ -171,20 +184,22 @@ def _serialized(instance, reference) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def memory(bench: Bench) -> _Figures:
+def memory(bench: Bench) -> _Lines:
     before = None
     for megabytes in _MEMORY_SIZES.value:
         flag = f"--direct_num_workers={_WORKERS.value}"
         run = bench.job(bench.corpus(megabytes), "out", flag)
-        told = f"{run.peak_gigabytes:.2f} GB in {run.seconds:.0f} s"
+        text = "{peak_gigabytes:.2f} GB in {seconds:.0f} s"
+        values = dataclasses.asdict(run)
         if before:
-            grown = (run.peak_gigabytes - before[1]) / ((megabytes - before[0]) / 1000)
-            told += f", {grown:+.3f} bytes for each byte of input more"
-        yield f"memory of all processes, {_WORKERS.value} of them, {megabytes:,.0f} MB", told
+            text += ", {bytes_per_input_byte:+.3f} bytes for each byte of input more"
+            values["bytes_per_input_byte"] = (run.peak_gigabytes - before[1]) / ((megabytes - before[0]) / 1000)
+        label = f"memory of all processes, {_WORKERS.value} of them, {megabytes:,.0f} MB"
+        yield results_file.line(label, text, **values)
         before = megabytes, run.peak_gigabytes
 
 
-def agreement(bench: Bench) -> _Figures:
+def agreement(bench: Bench) -> _Lines:
     from benchmarks import real_text
 
     # A document draws its target length once, so in a corpus of a few large ones nothing is independent, and the
@@ -196,7 +211,7 @@ def agreement(bench: Bench) -> _Figures:
     yield from _compare(bench, "long documents, no short targets", long, short_seq_prob=0.0)
 
 
-def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: float = 0.1) -> _Figures:
+def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: float = 0.1) -> _Lines:
     from scipy import stats
 
     from bert_tf.text.vocabulary import Vocabulary
@@ -223,26 +238,33 @@ def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: floa
         ("instances per MB", len(lengths) / megabytes, len(theirs) / megabytes),
         ("mean length", lengths.mean(), np.mean([len(instance.token_ids) for instance in theirs])),
     ):
-        yield f"{name} {label}", f"{here:.1f} / {there:.1f} ({here / there - 1:+.2%})"
-    share = np.mean([instance.is_random_next for instance in theirs])
-    yield f"{name} random next", f"{ours['next_sentence_labels'].mean():.4f} / {share:.4f}"
-    yield f"{name} [MASK], random, kept (here only)", f"{masked:.2%}, {1 - masked - kept:.2%}, {kept:.2%}"
+        text = "{here:.1f} / {reference:.1f} ({difference:+.2%})"
+        yield results_file.line(f"{name} {label}", text, here=here, reference=there, difference=here / there - 1)
+    yield results_file.line(
+        f"{name} random next",
+        "{here:.4f} / {reference:.4f}",
+        here=ours["next_sentence_labels"].mean(),
+        reference=np.mean([instance.is_random_next for instance in theirs]),
+    )
+    label, text = f"{name} [MASK], random, kept (here only)", "{masked:.2%}, {random:.2%}, {kept:.2%}"
+    yield results_file.line(label, text, masked=masked, random=1 - masked - kept, kept=kept)
     test = stats.ks_2samp(first.sum(axis=1) - 2, first_lengths)
-    told = f"Kolmogorov-Smirnov p = {test.pvalue:.3f}, distance {test.statistic:.4f}"
-    yield f"{name} length of the first segment", told
+    text = "Kolmogorov-Smirnov p = {p:.3f}, distance {distance:.4f}"
+    yield results_file.line(f"{name} length of the first segment", text, p=test.pvalue, distance=test.statistic)
 
 
-def packing(bench: Bench) -> _Figures:
+def packing(bench: Bench) -> _Lines:
     from benchmarks.real_text import modules
 
     path = bench.texts("modules", modules())
     arguments = ["--max_seq_length=512", "--max_predictions_per_seq=80", "--num_shards=1", "--validation_fraction=0"]
     for pairs in ("next_sentence", "sentence_order", "none"):
-        shares = []
+        padding = {}
         for name in ("unpacked", "packed"):
             bench.job(path, name, *arguments, f"--pairs={pairs}", f"--packing={name == 'packed'}")
-            shares.append(1 - read_rows(os.path.join(bench.folder, name))["input_mask"].mean())
-        yield f"padding at length 512, --pairs={pairs}", f"{shares[0]:.2%}, with --packing {shares[1]:.2%}"
+            padding[name] = 1 - read_rows(os.path.join(bench.folder, name))["input_mask"].mean()
+        text = "{unpacked:.2%}, with --packing {packed:.2%}"
+        yield results_file.line(f"padding at length 512, --pairs={pairs}", text, **padding)
 
 
 def main(_) -> None:
@@ -251,11 +273,7 @@ def main(_) -> None:
         bench.learn_vocabulary(bench.corpus(_SIZES.value[0]))
         for part in (speed, agreement, packing, memory):
             if part.__name__ in (_ONLY.value or ["speed", "agreement", "packing"]):
-                rows = []
-                for what, figure in part(bench):
-                    print(f"{what}: {figure}", flush=True)
-                    rows.append({"text to shards": what, "result": figure})
-                results_file.save(f"pipeline_{part.__name__}", rows)
+                results_file.save_lines(f"pipeline_{part.__name__}", "text to shards", part(bench))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""The same tiny BERT trained here and by Hugging Face's model on PyTorch: held-out loss at equal steps.
+"""Trains BERT-tiny here and in transformers on PyTorch, and compares the held-out loss at equal steps.
 
 python -m benchmarks.pretraining_curve             some 25 minutes on 2 cores
 
-20 MB of real text become shards; both begin with the same weights, see the same batches in the same order and follow
-the same schedule of AdamW (PyTorch's corrects the bias of its moments, so ours does too); only what dropout draws
-differs. Both are evaluated on the same held-out split.
+Both start from the same weights and train on the same batches, in the same order, with the same AdamW (with bias
+correction, as PyTorch's) and schedule; only the dropout masks differ. Both are evaluated on the same held-out split.
 """
 
 import json
@@ -18,15 +17,25 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import results_file
-from benchmarks.peers.environments import python_of
+from benchmarks.peers.environments import python_of, set_flags
 
-_OUTPUT = flags.DEFINE_string("output", "runs/curve", "Folder for everything; shards that are there already are used.")
-_MEGABYTES = flags.DEFINE_float("megabytes", 20.0, "Text to train on.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "runs/curve", "Folder for text, shards and runs; text and vocabulary that exist are reused."
+)
+_MEGABYTES = flags.DEFINE_float("megabytes", 20.0, "Size of the training text.")
 _STEPS = flags.DEFINE_integer("steps", 1800, "Optimizer steps of both.")
-_EVERY = flags.DEFINE_integer("every", 200, "Steps between two evaluations.")
-_REPORT = flags.DEFINE_bool("report", False, "Only compare what both have evaluated so far.")
+_EVERY = flags.DEFINE_integer("every", 200, "Steps between evaluations.")
+_REPORT = flags.DEFINE_bool("report", False, "Only compare the evaluations that exist.")
 _VOCAB_SIZE, _BATCH, _SEED, _EVALUATED = 8000, 32, 7, 2048
 _RATE, _WARMUP = 5e-4, 500
+COLUMNS = {
+    "step": "{step}",
+    "here": "{here_loss:.4f}",
+    "PyTorch": "{pytorch_loss:.4f}",
+    "difference": "{difference:+.2%}",
+    "masked-LM accuracy here": "{here_masked_lm_accuracy:.2%}",
+    "accuracy on PyTorch": "{pytorch_masked_lm_accuracy:.2%}",
+}
 
 
 def _command(module: str, *arguments: str) -> None:
@@ -35,18 +44,12 @@ def _command(module: str, *arguments: str) -> None:
 
 
 def _shards(folder: str) -> str:
-    from benchmarks.real_text import docstrings
+    from benchmarks.real_text import docstrings, head
 
     text, vocab, shards = (os.path.join(folder, name) for name in ("text.txt", "vocab.txt", "shards"))
     if not os.path.exists(text):
-        size, kept = 0, []
-        for document in docstrings():
-            size += len(document.encode()) + 2
-            if size > _MEGABYTES.value * 1e6:
-                break
-            kept.append(document + "\n\n")
         with open(text, "w", encoding="utf-8") as file:
-            file.writelines(kept)
+            file.writelines(head((document + "\n\n" for document in docstrings()), _MEGABYTES.value))
     if not os.path.exists(vocab):
         _command("pipelines.build_vocab", "--input", text, "--output", vocab, f"--vocab_size={_VOCAB_SIZE}")
     arguments = ["--input", text, "--vocab", vocab, "--output_dir", shards, "--validation_fraction=0.03"]
@@ -55,7 +58,7 @@ def _shards(folder: str) -> str:
 
 
 def _start(folder: str, shards: str) -> str:
-    """A model directory with the weights that both begin with."""
+    """Writes a model directory with the initial weights of both."""
     import keras
 
     from bert_tf.core.config import preset
@@ -81,7 +84,7 @@ def _start(folder: str, shards: str) -> str:
 
 
 def _dump(folder: str, shards: str) -> None:
-    """The batches as arrays: the other environment has no TensorFlow."""
+    """Writes the batches as arrays: the peer's environment has no TensorFlow."""
     import itertools
 
     from bert_tf.training.data import shard_input
@@ -113,9 +116,8 @@ def _ours(folder: str, shards: str, start: str) -> None:
         "train.evaluate_examples": _EVALUATED,
         "train.checkpoint_every": _EVERY.value,
     }
-    overrides = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
     began = time.time()
-    _command("bert_tf.pretrain", "--config", "configs/pretrain_tiny.py", "--workdir", workdir, *overrides)
+    _command("bert_tf.pretrain", "--config", "configs/pretrain_tiny.py", "--workdir", workdir, *set_flags(settings))
     print(f"ours: {time.time() - began:.0f} s for this call")
 
 
@@ -147,21 +149,18 @@ def _compare(folder: str) -> None:
     with open(os.path.join(folder, "torch.jsonl"), encoding="utf-8") as file:
         theirs = [json.loads(line) for line in file]
     by_step = {line["step"]: line for line in theirs}
-    rows = [
-        {
-            "step": here["step"],
-            "here": f"{here['loss']:.4f}",
-            "PyTorch": f"{there['loss']:.4f}",
-            "difference": f"{here['loss'] / there['loss'] - 1:+.2%}",
-            "masked-LM accuracy here": f"{here['masked_lm_accuracy']:.2%}",
-            "accuracy on PyTorch": f"{there['masked_lm_accuracy']:.2%}",
-        }
-        for here in ours
-        if (there := by_step.get(here["step"])) is not None
-    ]
+    rows = [row(here, by_step[here["step"]]) for here in ours if here["step"] in by_step]
     if rows:
-        results_file.save("pretraining_curve", rows, here=ours, torch=theirs)
+        results_file.save("pretraining_curve", COLUMNS, rows)
         _draw(ours, theirs)
+
+
+def row(here: dict, there: dict) -> results_file.Row:
+    """The evaluations of both at one step."""
+    values = {f"here_{name}": value for name, value in here.items() if name not in ("step", "split")}
+    values |= {f"pytorch_{name}": value for name, value in there.items() if name != "step"}
+    values["difference"] = here["loss"] / there["loss"] - 1
+    return {"labels": {"step": str(here["step"])}, "values": values, "ratios": {}}
 
 
 def _draw(ours: list[dict], theirs: list[dict]) -> None:

@@ -1,10 +1,11 @@
-"""Answers of a base-size text classifier: this project's SavedModel, transformers' pipeline, ONNX Runtime.
+"""Times a text classifier of BERT base: this project's SavedModel, transformers' pipeline, ONNX Runtime.
 
 python -m benchmarks.serving                    environments included
 python -m benchmarks.serving --profile          where a call of the SavedModel spends its time
 
-Random weights of BERT base, float32, real texts of 32, 128 and 384 tokens, one and 32 a call. Each has a process of its
-own, and they take turns; the median, of single texts the 99th percentile too. Strings go in: tokenization counts.
+Random weights, float32, real texts of 32, 128 and 384 tokens, 1 and 32 a call. Each runs in its own process, and they
+take turns; the results are the median and, of single texts, the 99th percentile. Inputs are strings, so the time
+includes tokenization.
 """
 
 import collections
@@ -15,17 +16,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
+import numpy as np
 from absl import app, flags
 
 from benchmarks import results_file
 from benchmarks.peers.environments import python_of
 
-_ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "torch", "onnx"], "Whom to time.")
-_PROFILE = flags.DEFINE_bool("profile", False, "Only list the ops of a call of one text of 128 tokens.")
+_ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "torch", "onnx"], "Implementations to time.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Only list the ops of a call with one text of 128 tokens.")
 _NAMES = ("ours", "torch", "onnx")
 _LENGTHS, _BATCHES = (32, 128, 384), (1, 32)
-_TOLD = {"ours": "this project", "torch": "transformers, PyTorch", "onnx": "ONNX Runtime"}
+_LABELS = {"ours": "this project", "torch": "transformers, PyTorch", "onnx": "ONNX Runtime"}
 # (turns, calls a turn): the machine's speed drifts within seconds, so turns are short and many.
 _CALLS = {
     (32, 1): (24, 6),
@@ -74,7 +77,7 @@ def _vocabulary() -> str:
 
 
 def _points() -> list[dict]:
-    """Real texts that are just so many tokens long."""
+    """Batches of real texts of exactly these lengths in tokens."""
     from benchmarks.real_text import docstrings
     from bert_tf.text.vocabulary import Vocabulary
     from bert_tf.text.wordpiece import Tokenizer
@@ -98,7 +101,7 @@ def _points() -> list[dict]:
 
 
 def _tokenization(points: list[dict]) -> dict[tuple[int, int], float]:
-    """Seconds that the tokenizer's part of the graph takes, by itself."""
+    """Seconds of the tokenizer's part of the graph alone, by (tokens, texts a call)."""
     import tensorflow as tf
 
     from bert_tf.text.vocabulary import Vocabulary
@@ -119,7 +122,7 @@ def _tokenization(points: list[dict]) -> dict[tuple[int, int], float]:
 
 
 class _Peer:
-    """A process that answers, and waits while others do."""
+    """A process that answers, and waits during the turns of the others."""
 
     def __init__(self, name: str, model: str, points: str):
         python = sys.executable if name == "ours" else python_of("serving")
@@ -145,7 +148,7 @@ class _Peer:
 
 
 def _profile(version: str, point: dict) -> None:
-    """The ops of the graph by their time, from TensorFlow's own timeline."""
+    """Prints the ops of the graph by their time, from TensorFlow's timeline."""
     import tensorflow as tf
 
     session = tf.compat.v1.Session(graph=tf.Graph())
@@ -190,39 +193,48 @@ def main(_) -> None:
             print(f"{point['batch']} x {point['length']} tokens done", flush=True)
         for peer in peers.values():
             peer.close()
-    results_file.save(
-        "serving",
-        [_row(point, times, tokenization) for point in tokenization],
-        _versions(names),
-        bars=("milliseconds a call", _bars(times)),
-    )
-
-
-def _bars(times: dict[str, dict]) -> dict[str, dict[str, float]]:
-    """Of single texts; the others would be bars some twenty times as long."""
-    return {
-        f"one text of {length} tokens": {
-            _TOLD[name]: statistics.median(found[length, 1]) * 1000 for name, found in times.items()
+    rows = [_row(point, times, tokenization) for point in tokenization]
+    # Batches are left out of the picture: their bars would be some twenty times as long.
+    bars = {
+        f"one text of {row['labels']['tokens']} tokens": {
+            _LABELS[name]: row["values"][f"{name}_milliseconds"] for name in names
         }
-        for length in _LENGTHS
+        for row in rows
+        if row["labels"]["texts"] == "1"
     }
+    versions = _versions(names)
+    results_file.save("serving", columns(names), rows, versions=versions, bars=("milliseconds a call", bars))
 
 
-def _row(point: tuple[int, int], times: dict[str, dict], tokenization: dict) -> dict[str, str]:
+def columns(names: Sequence[str]) -> dict[str, str]:
+    """The table's columns; rows of several texts replace those of the implementations."""
+    found = {"tokens": "{tokens}", "texts a call": "{texts}"} | times_of(names, ", p99 {%s_p99_milliseconds:.0f}")
+    if "ours" in names:
+        if "torch" in names:
+            found["PyTorch / here"] = "**{PyTorch / here:.2f}**"
+        found["tokenization here"] = "{tokenization_share:.1%}"
+    return found
+
+
+def times_of(names: Sequence[str], p99: str = "") -> dict[str, str]:
+    text = "{%s_milliseconds:.0f} ms" + p99 + "; {%s_texts_per_second:.1f} texts/s"
+    return {_LABELS[name]: text.replace("%s", name) for name in names}
+
+
+def _row(point: tuple[int, int], times: dict[str, dict], tokenization: dict) -> results_file.Row:
     length, batch = point
-    row = {"tokens": str(length), "texts a call": str(batch)}
-    for name, found in times.items():
-        seconds = sorted(found[point])
-        median = statistics.median(seconds)
-        high = seconds[min(len(seconds) - 1, int(0.99 * len(seconds)))]
-        row[_TOLD[name]] = f"{median * 1000:.0f} ms, p99 {high * 1000:.0f}" if batch == 1 else f"{median * 1000:.0f} ms"
-        row[_TOLD[name]] += f"; {batch / median:.1f} texts/s"
+    medians = {name: statistics.median(found[point]) for name, found in times.items()}
+    row = {"labels": {"tokens": str(length), "texts": str(batch)}, "values": {}, "ratios": {}}
+    for name, median in medians.items():
+        values = {f"{name}_milliseconds": median * 1000, f"{name}_texts_per_second": batch / median}
+        if batch == 1:
+            values[f"{name}_p99_milliseconds"] = float(np.quantile(times[name][point], 0.99, method="higher")) * 1000
+        row["values"] |= values
     if "ours" in times:
-        ours = statistics.median(times["ours"][point])
         if "torch" in times:
-            row["PyTorch / here"] = f"**{statistics.median(times['torch'][point]) / ours:.2f}**"
-        row["tokenization here"] = f"{tokenization[point] / ours:.1%}"
-    return row
+            row["ratios"]["PyTorch / here"] = medians["torch"] / medians["ours"]
+        row["values"]["tokenization_share"] = tokenization[point] / medians["ours"]
+    return row if batch == 1 else row | {"columns": times_of(list(times))}
 
 
 def _versions(names) -> dict[str, str]:

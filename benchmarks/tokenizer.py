@@ -1,10 +1,9 @@
-"""Text to flat ids on one core: this project's tokenizer beside the ones its users would take otherwise.
+"""Compares the speed of this project's tokenizer with those of TF Text and Hugging Face: text to flat ids on one core.
 
 python -m benchmarks.tokenizer [--rounds 5]             some 5 minutes
 
-All take turns on the same texts in the same process, pinned to one core; the figure of each is its best of the rounds.
-Hugging Face's includes what it takes to make one array of its lists, some 5%.
-Absolute rates drift with the machine, ratios hardly.
+All take turns on the same texts in one process, pinned to one core; the result of each is its best round. The time of
+Hugging Face's includes concatenating its lists, some 5%. Absolute rates drift with the machine, ratios hardly.
 """
 
 import collections
@@ -23,15 +22,15 @@ from absl import app, flags  # noqa: E402 - the environment goes first
 
 from benchmarks import results_file  # noqa: E402
 
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often every tokenizer reads every text.")
-_MEGABYTES = flags.DEFINE_float("megabytes", 8.0, "How much text of each kind, at most.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Times that every tokenizer reads every text.")
+_MEGABYTES = flags.DEFINE_float("megabytes", 8.0, "Largest size of each text.")
 _BATCH = 2048
 _OURS, _FAST = "this tokenizer", "TF Text's FastBertTokenizer, which is not BERT's off ASCII"
 
 
 @dataclasses.dataclass
 class Text:
-    """Lines of one kind, and whether a line holds nothing but ASCII."""
+    """Lines of one kind."""
 
     name: str
     lines: list[str]
@@ -42,11 +41,11 @@ class Text:
 
 
 def texts(megabytes: float) -> list[Text]:
-    """Docstrings, the same with typographic signs in every line, and translations off ASCII."""
+    """Docstrings, the same with typographic signs in every line, and translations that are not ASCII."""
     from benchmarks import real_text
 
-    english = Text("docstrings", _head(real_text.english_paragraphs(), megabytes))
-    # What word processors make of the same prose: curly quotes, dashes and ellipses, one at least in every line.
+    english = Text("docstrings", list(real_text.head(real_text.english_paragraphs(), megabytes)))
+    # As word processors write it: curly quotes, dashes and ellipses, at least one in every line.
     typographic = [
         re.sub(r"(?<=\w)'(?=\w)", "’", line).replace(" - ", " – ").replace("...", "…") for line in english.lines
     ]
@@ -55,26 +54,16 @@ def texts(megabytes: float) -> list[Text]:
     return [
         english,
         Text("with “typographic” signs in every line", typographic),
-        Text("a hundred languages", _head(foreign, megabytes)),
+        Text("a hundred languages", list(real_text.head(foreign, megabytes))),
     ]
 
 
-def _head(lines: Sequence[str], megabytes: float) -> list[str]:
-    size, taken = 0, []
-    for line in lines:
-        size += len(line.encode())
-        if size > megabytes * 1e6:
-            break
-        taken.append(line)
-    return taken
-
-
 def vocabulary_of(lines: Sequence[str], size: int = 30_000):
-    """A vocabulary that knows the text: its characters and its most frequent words."""
+    """A vocabulary of the text's characters and most frequent words."""
     from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
     words = collections.Counter(word for line in lines for word in re.findall(r"[^\W_]+|[^\w\s]", line.lower()))
-    # Accents by themselves and control characters are in no token, and FastBertTokenizer takes none that is empty.
+    # Single accents and control characters normalize to nothing, and FastBertTokenizer rejects an empty token.
     words = collections.Counter({w: n for w, n in words.items() if unicodedata.category(w[0])[0] not in "MC"})
     characters = collections.Counter(c for word, count in words.items() for c in word * min(count, 3))
     frequent = [c for c, _ in characters.most_common(4000)]
@@ -148,13 +137,21 @@ def main(_) -> None:
         print(f"{text.name}: {len(text.lines):,} lines, {text.megabytes:.1f} MB", flush=True)
         rates[text.name] = measure(text, _ROUNDS.value)
     names = sorted(rates["docstrings"], key=lambda name: -rates["docstrings"][name])
-    rows = [
-        {"flat ids, MB/s": name}
-        | {text: f"{found[name]:.1f} ({found[name] / found[_FAST]:.2f})" for text, found in rates.items()}
-        for name in names
-    ]
+    columns = {"flat ids, MB/s": "{tokenizer}"}
+    columns |= {text: f"{{{text}:.1f}} ({{{text} / FastBertTokenizer:.2f}})" for text in rates}
+    rows = [row(name, rates) for name in names]
     versions = {"tokenizers": importlib.metadata.version("tokenizers")}
-    results_file.save("tokenizer", rows, versions, bars=("MB of text a second, one core", rates), rates=rates)
+    bars = "MB of text a second, one core", rates
+    results_file.save("tokenizer", columns, rows, versions=versions, bars=bars)
+
+
+def row(name: str, rates: dict[str, dict[str, float]]) -> results_file.Row:
+    """MB/s of one tokenizer by text; rates: {text: {tokenizer: MB/s}}."""
+    return {
+        "labels": {"tokenizer": name},
+        "values": {text: found[name] for text, found in rates.items()},
+        "ratios": {f"{text} / FastBertTokenizer": found[name] / found[_FAST] for text, found in rates.items()},
+    }
 
 
 if __name__ == "__main__":

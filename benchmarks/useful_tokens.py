@@ -1,13 +1,13 @@
-"""Tokens of text trained on in a second, from documents of mixed lengths at length 512: packed, not packed, and peers.
+"""Measures the tokens of text that a second of training processes, at length 512: packed, not packed, and peers.
 
 python -m benchmarks.useful_tokens              some 10 minutes on 2 cores, environments included
 
-The documents are docstrings of the installed packages: those of every other module together, the others each by itself.
-pipelines.create_pretraining_data makes shards of them with and without --packing; bert_tf.pretrain trains on either,
-reading included. The peers of benchmarks.train_step take one batch of the shards that are not packed, again and again:
-reading costs them nothing, and none of them packs sentence pairs. Padding counts for nobody. Only transformers' run_mlm
-has rows without padding, by joining texts end to end, where attention goes from one document into the next and there
-are no sentence pairs: told in a line of its own. 4 layers, width 512, 8 rows a step, 76 predictions a row, float32.
+The documents are docstrings of the installed packages: all of a module in one document, or each by itself, in turns.
+pipelines.create_pretraining_data writes shards with and without --packing; bert_tf.pretrain trains on both, reading
+included. The peers of benchmarks.train_step repeat one batch of the shards that are not packed: they read nothing, and
+none of them packs sentence pairs. Padding does not count. Only transformers' run_mlm has rows without padding: it joins
+texts end to end, without sentence pairs, and attention crosses documents; it has its own row. 4 layers, width 512, 8
+rows a step, 76 predictions a row, float32.
 """
 
 import json
@@ -21,20 +21,26 @@ from absl import app, flags
 
 from benchmarks import real_text, results_file
 from benchmarks.peers import timing
-from benchmarks.peers.environments import output_of, python_of
+from benchmarks.peers.environments import json_of, output_of, python_of, set_flags
 from benchmarks.shard_rows import read_rows
 
-_ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns of all.")
+_ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns.")
 _STEPS = flags.DEFINE_integer("steps", 8, "Timed steps of a turn.")
 _ROWS, _LENGTH, _PREDICTIONS = 8, 512, 76
 _UNTIMED = 4  # first steps of ours: tracing, warming up and reading ahead
-# {name in the table: (environment, script)}; none is compiled, which is the faster in benchmarks.train_step.
+# {label: (environment, script)}; none is compiled, which is faster by benchmarks.train_step.
 _PEERS = {
     "keras-hub": ("keras_hub", "kerashub_peer"),
     "tf-models-official": ("official", "official_peer"),
     "transformers, PyTorch": ("torch", "torch_peer"),
 }
 _JOINED = "transformers, PyTorch, texts joined end to end"
+COLUMNS = {
+    "": "{name}",
+    "padding": "{padding:.1%}",
+    "tokens of text/s": "{tokens_per_second:,.0f} ({tokens_per_second_min:,.0f} to {tokens_per_second_max:,.0f})",
+    "packed here / this": "**{packed here / this:.2f}**",
+}
 
 
 def _make_shards(folder: str) -> dict[str, str]:
@@ -69,9 +75,8 @@ def _ours(shards: str, turn: int) -> list[float]:
         **{f"model.{name}": size for name, size in timing.SIZES.items()},
     }
     with tempfile.TemporaryDirectory() as workdir:
-        sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         config = ["--config", "configs/pretrain_tiny.py", "--workdir", workdir]
-        output_of(sys.executable, "bert_tf.pretrain", *config, *sets)
+        output_of(sys.executable, "bert_tf.pretrain", *config, *set_flags(settings))
         with open(os.path.join(workdir, "metrics.jsonl"), encoding="utf-8") as file:
             lines = [line for line in map(json.loads, file) if line["split"] == "train"]
     return [_ROWS / line["examples_per_second"] for line in lines[_UNTIMED:]]
@@ -81,8 +86,7 @@ def _peer(name: str, batch: str) -> list[float]:
     """Seconds of each timed step."""
     environment, script = _PEERS[name]
     arguments = ["--batch", batch, "--precision", "float32", "--steps", str(_STEPS.value)]
-    out = output_of(python_of(environment), f"benchmarks.peers.{script}", *arguments)
-    return json.loads(out.strip().splitlines()[-1])["seconds"]
+    return json_of(python_of(environment), f"benchmarks.peers.{script}", *arguments)["seconds"]
 
 
 def main(_) -> None:
@@ -98,7 +102,7 @@ def main(_) -> None:
         np.savez(batch, **first, next_sentence_weights=np.ones((_ROWS, 1), np.float32))
         rates: dict[str, list[float]] = {}
         for turn in range(_ROUNDS.value):
-            # A step takes the same time whatever its rows hold: tokens are counted as the mean of all rows.
+            # A step takes the same time with any rows, so each counts as many tokens as the mean of all rows.
             seconds = {f"this project, {name}": _ours(path, turn) for name, path in shards.items()}
             seconds |= {name: _peer(name, batch) for name in _PEERS}
             for name, found in seconds.items():
@@ -109,32 +113,31 @@ def main(_) -> None:
             print(
                 f"turn {turn + 1} of {_ROUNDS.value}: ", {name: round(r[-1]) for name, r in rates.items()}, flush=True
             )
-    _tell(rates, filled)
+    _save(rates, filled)
 
 
-def _tell(rates: dict[str, list[float]], filled: dict[str, float]) -> None:
+def _save(rates: dict[str, list[float]], filled: dict[str, float]) -> None:
     medians = {name: statistics.median(found) for name, found in rates.items()}
     packed = medians["this project, packed"]
-    table = [
+    medians = dict(sorted(medians.items(), key=lambda item: -item[1]))
+    padding = dict.fromkeys(medians, 1 - filled["not packed"])
+    padding |= {"this project, packed": 1 - filled["packed"], _JOINED: 0.0}
+    rows = [
         {
-            "": name,
-            "padding": f"{1 - (filled['packed'] if name.endswith(', packed') else filled['not packed']):.1%}"
-            if name != _JOINED
-            else "0.0%",
-            "tokens of text/s": f"{median:,.0f} ({min(rates[name]):,.0f} to {max(rates[name]):,.0f})",
-            "packed here / this": f"**{packed / median:.2f}**",
+            "labels": {"name": name},
+            "values": {
+                "padding": padding[name],
+                "tokens_per_second": median,
+                "tokens_per_second_min": min(rates[name]),
+                "tokens_per_second_max": max(rates[name]),
+            },
+            "ratios": {"packed here / this": packed / median},
         }
-        for name, median in sorted(medians.items(), key=lambda item: -item[1])
+        for name, median in medians.items()
     ]
     best = max(medians[name] for name in _PEERS)
     print(f"packing gains {packed / medians['this project, not packed']:.2f}; best peer {packed / best:.2f}")
-    results_file.save(
-        "useful_tokens",
-        table,
-        bars=("tokens of text a second", {"length 512": dict(sorted(medians.items(), key=lambda item: -item[1]))}),
-        medians=medians,
-        padding={name: 1 - share for name, share in filled.items()},
-    )
+    results_file.save("useful_tokens", COLUMNS, rows, bars=("tokens of text a second", {"length 512": medians}))
 
 
 if __name__ == "__main__":
