@@ -161,11 +161,11 @@ def _finetuning(folder: str) -> None:
     with open(os.path.join(workdir, "trials.json"), encoding="utf-8") as file:
         score = json.load(file)["trials"][0]["scores"]["accuracy"]
     spread = statistics.stdev(theirs) if len(theirs) > 1 else 0.0
-    values = {"here_mean": score["mean"], "here_sd": score["sd"]}
+    values = {f"here_{name}": score[name] for name in ("mean", "sd")}
     values |= {"transformers_mean": statistics.fmean(theirs), "transformers_sd": spread}
     columns = {"accuracy of": "{seeds}"}
     columns |= {name: f"{{{name}_mean:.3f}} ± {{{name}_sd:.3f}}" for name in ("here", "transformers")}
-    row = {"labels": {"seeds": f"{len(theirs)} seeds, mean ± sd"}, "values": values, "ratios": {}}
+    row = results_file.row({"seeds": f"{len(theirs)} seeds, mean ± sd"}, **values)
     results_file.save("parity_finetuning", columns, [row], transformers=theirs)
 
 

@@ -121,24 +121,22 @@ def speed(bench: Bench) -> _Lines:
     rates = {n: (high - low) / (r[1].seconds - r[0].seconds) for n, r in runs.items()}
     sizes = f"{low:.0f} and {high:.0f} MB"
     text = "{small_seconds:.1f} and {large_seconds:.1f} s: {megabytes_per_second:.2f} MB/s"
+    values = {
+        n: {"small_seconds": r[0].seconds, "large_seconds": r[1].seconds, "megabytes_per_second": rates[n]}
+        for n, r in runs.items()
+    }
     yield results_file.line(
         f"one process, {sizes}",
         text + " between them, start-up {start_up_seconds:.1f} s",
-        small_seconds=one[0].seconds,
-        large_seconds=one[1].seconds,
-        megabytes_per_second=rates[1],
         start_up_seconds=one[0].seconds - low / rates[1],
+        **values[1],
     )
+    times = {"times one": rates[_WORKERS.value] / rates[1], "times one with start-up": one[1].seconds / many[1].seconds}
     yield results_file.line(
         f"{_WORKERS.value} processes, {sizes}",
         text + ", {times one:.2f} times one ({times one with start-up:.2f} with start-up)",
-        small_seconds=many[0].seconds,
-        large_seconds=many[1].seconds,
-        megabytes_per_second=rates[_WORKERS.value],
-        ratios={
-            "times one": rates[_WORKERS.value] / rates[1],
-            "times one with start-up": one[1].seconds / many[1].seconds,
-        },
+        ratios=times,
+        **values[_WORKERS.value],
     )
     for count, found in runs.items():
         label = f"memory of all processes, {count} of them, {high:.0f} MB"
@@ -165,22 +163,21 @@ def speed(bench: Bench) -> _Lines:
 def _serialized(instance, reference) -> bytes:
     import tensorflow as tf
 
+    def padded(values, length):
+        return [*values, *[0] * (length - len(values))]
+
     length, predictions = reference.max_seq_length, reference.max_predictions_per_seq
-
-    def ints(values, width):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[*values, *[0] * (width - len(values))]))
-
-    weights = [1.0] * len(instance.masked_ids)
-    weights += [0.0] * (predictions - len(weights))
-    features = {
-        "input_ids": ints(instance.token_ids, length),
-        "input_mask": ints([1] * len(instance.token_ids), length),
-        "segment_ids": ints(instance.type_ids, length),
-        "masked_lm_positions": ints(instance.masked_positions, predictions),
-        "masked_lm_ids": ints(instance.masked_ids, predictions),
-        "masked_lm_weights": tf.train.Feature(float_list=tf.train.FloatList(value=weights)),
-        "next_sentence_labels": ints([int(instance.is_random_next)], 1),
+    weights = padded([1.0] * len(instance.masked_ids), predictions)
+    integers = {
+        "input_ids": padded(instance.token_ids, length),
+        "input_mask": padded([1] * len(instance.token_ids), length),
+        "segment_ids": padded(instance.type_ids, length),
+        "masked_lm_positions": padded(instance.masked_positions, predictions),
+        "masked_lm_ids": padded(instance.masked_ids, predictions),
+        "next_sentence_labels": [int(instance.is_random_next)],
     }
+    features = {name: tf.train.Feature(int64_list=tf.train.Int64List(value=x)) for name, x in integers.items()}
+    features["masked_lm_weights"] = tf.train.Feature(float_list=tf.train.FloatList(value=weights))
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 

@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 from absl import app, flags
@@ -116,15 +115,7 @@ def _ours(folder: str, shards: str, start: str) -> None:
         "train.evaluate_examples": _EVALUATED,
         "train.checkpoint_every": _EVERY.value,
     }
-    began = time.time()
     _command("bert_tf.pretrain", "--config", "configs/pretrain_tiny.py", "--workdir", workdir, *set_flags(settings))
-    print(f"ours: {time.time() - began:.0f} s for this call")
-
-
-def _start_theirs(folder: str, start: str) -> subprocess.Popen:
-    path = os.path.join(folder, "torch.jsonl")
-    arguments = [folder, start, path, str(_STEPS.value), str(_EVERY.value), str(_RATE), str(_WARMUP)]
-    return subprocess.Popen([python_of("torch"), "-m", "benchmarks.peers.torch_curve", *arguments])
 
 
 def main(_) -> None:
@@ -134,8 +125,11 @@ def main(_) -> None:
         shards = _shards(folder)
         start = _start(folder, shards)
         _dump(folder, shards)
-        shutil.rmtree(os.path.join(folder, "ours"), ignore_errors=True)  # a finished run would only be evaluated
-        peer = _start_theirs(folder, start)  # side by side: equal steps are compared, not times
+        shutil.rmtree(os.path.join(folder, "ours"), ignore_errors=True)  # a finished run would not train again
+        arguments = [folder, start, os.path.join(folder, "torch.jsonl")]
+        arguments += map(str, (_STEPS.value, _EVERY.value, _RATE, _WARMUP))
+        # Both run at the same time, since the results are losses at equal steps, not times.
+        peer = subprocess.Popen([python_of("torch"), "-m", "benchmarks.peers.torch_curve", *arguments])
         _ours(folder, shards, start)
         if peer.wait():
             sys.exit("the peer failed")
@@ -160,16 +154,14 @@ def row(here: dict, there: dict) -> results_file.Row:
     values = {f"here_{name}": value for name, value in here.items() if name not in ("step", "split")}
     values |= {f"pytorch_{name}": value for name, value in there.items() if name != "step"}
     values["difference"] = here["loss"] / there["loss"] - 1
-    return {"labels": {"step": str(here["step"])}, "values": values, "ratios": {}}
+    return results_file.row({"step": str(here["step"])}, **values)
 
 
 def _draw(ours: list[dict], theirs: list[dict]) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(8, 5), constrained_layout=True)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
     for name, lines, style in (("bert_tf", ours, "o-"), ("transformers on PyTorch", theirs, "x--")):
         axis.plot([line["step"] for line in lines], [line["loss"] for line in lines], style, label=name)
     axis.set_xlabel("step")

@@ -44,16 +44,13 @@ def main(_) -> None:
     count, far = 0, []
     for path in sorted(results_file.FOLDER.glob("*.json")):
         before, now = ratios(_before(path)["rows"]), ratios(json.loads(path.read_text(encoding="utf-8"))["rows"])
-        changes = {name: change(old, now[name]) for name, old in before.items() if name in now}
+        changes = [(*change(old, now[name]), name, old) for name, old in before.items() if name in now]
         count += len(changes)
-        for name, old in before.items():
-            if name not in now:
-                far.append(f"{path.stem}: {name}: {old:.2f} -> none")
-            elif changes[name][1]:
-                far.append(f"{path.stem}: {name}: {old:.2f} -> {now[name]:.2f}")
+        far += [f"{path.stem}: {name}: {old:.2f} -> none" for name, old in before.items() if name not in now]
+        far += [f"{path.stem}: {name}: {old:.2f} -> {now[name]:.2f}" for _, is_far, name, old in changes if is_far]
         if changes:
-            name, (share, _) = max(changes.items(), key=lambda item: abs(item[1][0]))
-            furthest = f"{before[name]:.2f} -> {now[name]:.2f} ({share:+.0%}), {name}"
+            share, _, name, old = max(changes, key=lambda item: abs(item[0]))
+            furthest = f"{old:.2f} -> {now[name]:.2f} ({share:+.0%}), {name}"
             print(f"{path.stem}: {len(changes)} ratios, furthest {furthest}")
     print(f"{count} ratios, {len(far)} gone or further than {_PERCENT.value:g}% from those of {_AGAINST.value}")
     if far:

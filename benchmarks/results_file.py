@@ -11,8 +11,8 @@ benchmarks/results/NAME.json holds numbers, never formatted ones:
   is a fraction of 1.
 - ratios: numbers without a unit that depend little on the machine. benchmarks.reproduced compares them between commits,
   by the row's labels and the ratio's name.
-- columns: a cell is its column's format string, filled with the row's labels, values and ratios by str.format. A row
-  that needs other formats than the table has columns of its own, which replace the table's by heading.
+- columns: a cell is its column's format string, filled with the row's labels, values and ratios by str.format, or empty
+  if the row lacks one of them. A row that needs other formats has columns of its own, which replace the table's.
 
 Other keys of the file hold numbers that are not in the table.
 """
@@ -23,6 +23,7 @@ import os
 import pathlib
 import platform
 import re
+import string
 import sys
 from collections.abc import Iterable
 
@@ -32,7 +33,23 @@ PAGES = (_ROOT / "docs" / "results.md", _ROOT / "README.md")
 IMAGES = _ROOT / "docs" / "images" / "results"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "apache-beam")
 
-Row = dict[str, dict]  # see the module's docstring
+Row = dict[str, dict]
+
+
+def row(labels: dict[str, str], *, ratios: dict[str, float] | None = None, columns=None, **values: float) -> Row:
+    """A row of a table, as the module's docstring describes it.
+
+    row({"name": "one process"}, megabytes_per_second=11.858, ratios={"one / two": 0.53})
+    """
+    return {"labels": labels, "values": values, "ratios": ratios or {}} | ({"columns": columns} if columns else {})
+
+
+def line(label: str, result: str, *, ratios: dict[str, float] | None = None, **values: float) -> Row:
+    """A row of `save_lines`: a label, and the format string of a sentence.
+
+    line("one process, 40 MB", "{megabytes_per_second:.2f} MB/s", megabytes_per_second=11.858)
+    """
+    return row({"label": label}, ratios=ratios, columns={"result": result}, **values)
 
 
 def save(
@@ -49,7 +66,7 @@ def save(
     Args:
       name: of the result.
       columns: {heading: format string} of the table.
-      rows: see the module's docstring.
+      rows: of `row`.
       versions: of the peers' packages.
       bars: axis label and {group: {name: value}} of docs/images/results/NAME.png.
       **more: numbers that are not in the table.
@@ -76,44 +93,38 @@ def save(
         draw(name, *bars)
 
 
-def line(label: str, result: str, *, ratios: dict[str, float] | None = None, **values: float) -> Row:
-    """A row of `save_lines`: a label, and the format string of a sentence.
-
-    line("one process, 40 MB", "{megabytes_per_second:.2f} MB/s", megabytes_per_second=11.858)
-    """
-    return {"labels": {"label": label}, "values": values, "ratios": ratios or {}, "columns": {"result": result}}
-
-
 def save_lines(name: str, heading: str, lines: Iterable[Row]) -> None:
     """Saves a table of two columns, the labels under `heading` and the results; prints each row as it comes."""
     columns, rows = {heading: "{label}", "result": ""}, []
-    for row in lines:
-        print(": ".join(_cells(columns, row)), flush=True)
-        rows.append(row)
+    for found in lines:
+        print(": ".join(_cells(columns, found)), flush=True)
+        rows.append(found)
     save(name, columns, rows)
 
 
 def table(columns: dict[str, str], rows: list[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = [list(columns), *(_cells(columns, row) for row in rows)]
+    lines = [list(columns), *(_cells(columns, found) for found in rows)]
     head, *body = ("| " + " | ".join(cells) + " |" for cells in lines)
     return "\n".join([head, "|" + "---|" * len(columns), *body])
 
 
-def _cells(columns: dict[str, str], row: Row) -> list[str]:
-    fields = dict(**row["labels"], **row["values"], **row["ratios"])  # fails if a name is there twice
-    return [text.format_map(fields) for text in (columns | row.get("columns", {})).values()]
+def _cells(columns: dict[str, str], found: Row) -> list[str]:
+    fields = dict(**found["labels"], **found["values"], **found["ratios"])  # fails if a name is there twice
+    needed = [
+        (text, {field for _, field, _, _ in string.Formatter().parse(text) if field})
+        for text in (columns | found.get("columns", {})).values()
+    ]
+    return [text.format_map(fields) if names <= fields.keys() else "" for text, names in needed]
 
 
 def draw(name: str, axis: str, groups: dict[str, dict[str, float]]) -> None:
     """Draws groups of horizontal bars; a name has the same colour in every group."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for group in groups.values() for name in group))
-    figure, axes = pyplot.subplots(figsize=(8, 0.7 + 0.27 * (len(names) + 0.6) * len(groups)), layout="constrained")
+    figure = Figure(figsize=(8, 0.7 + 0.27 * (len(names) + 0.6) * len(groups)), layout="constrained")
+    axes = figure.subplots()
     for number, label in enumerate(names):
         places = [place * (len(names) + 0.6) + number for place in range(len(groups))]
         values = [group.get(label, 0.0) for group in groups.values()]
@@ -127,7 +138,6 @@ def draw(name: str, axis: str, groups: dict[str, dict[str, float]]) -> None:
     axes.legend(fontsize=8)
     IMAGES.mkdir(parents=True, exist_ok=True)
     figure.savefig(IMAGES / f"{name}.png", dpi=100)
-    pyplot.close(figure)
 
 
 def _module() -> str:

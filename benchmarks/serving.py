@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 
 import numpy as np
 from absl import app, flags
@@ -26,18 +25,21 @@ from benchmarks.peers.environments import python_of
 
 _ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "torch", "onnx"], "Implementations to time.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the ops of a call with one text of 128 tokens.")
-_NAMES = ("ours", "torch", "onnx")
 _LENGTHS, _BATCHES = (32, 128, 384), (1, 32)
 _LABELS = {"ours": "this project", "torch": "transformers, PyTorch", "onnx": "ONNX Runtime"}
-# (turns, calls a turn): the machine's speed drifts within seconds, so turns are short and many.
-_CALLS = {
-    (32, 1): (24, 6),
-    (128, 1): (24, 4),
-    (384, 1): (24, 3),
-    (32, 32): (12, 1),
-    (128, 32): (8, 1),
-    (384, 32): (5, 1),
+_TIMES, _P99 = "{NAME_milliseconds:.0f} ms", ", p99 {NAME_p99_milliseconds:.0f}"
+_RATE = "; {NAME_texts_per_second:.1f} texts/s"
+BATCH_COLUMNS = {label: (_TIMES + _RATE).replace("NAME", name) for name, label in _LABELS.items()}
+COLUMNS = {
+    "tokens": "{tokens}",
+    "texts a call": "{texts}",
+    **{label: (_TIMES + _P99 + _RATE).replace("NAME", name) for name, label in _LABELS.items()},
+    "PyTorch / here": "**{PyTorch / here:.2f}**",
+    "tokenization here": "{tokenization_share:.1%}",
 }
+# (turns, calls a turn): the machine's speed drifts within seconds, so turns are short and many.
+_CALLS = {(32, 1): (24, 6), (128, 1): (24, 4), (384, 1): (24, 3)}
+_CALLS |= {(32, 32): (12, 1), (128, 32): (8, 1), (384, 32): (5, 1)}
 
 
 def _make(folder: str) -> tuple[str, str]:
@@ -180,7 +182,7 @@ def main(_) -> None:
         with open(path, "w", encoding="utf-8") as file:
             json.dump(points, file)
         tokenization = _tokenization(points)
-        names = _ONLY.value or _NAMES
+        names = _ONLY.value or list(_LABELS)
         times: dict[str, dict] = {name: collections.defaultdict(list) for name in names}
         peers = {name: _Peer(name, version if name == "ours" else model, path) for name in names}
         for peer in peers.values():
@@ -196,49 +198,31 @@ def main(_) -> None:
     rows = [_row(point, times, tokenization) for point in tokenization]
     # Batches are left out of the picture: their bars would be some twenty times as long.
     bars = {
-        f"one text of {row['labels']['tokens']} tokens": {
-            _LABELS[name]: row["values"][f"{name}_milliseconds"] for name in names
-        }
-        for row in rows
-        if row["labels"]["texts"] == "1"
+        f"one text of {n} tokens": {_LABELS[name]: statistics.median(times[name][n, 1]) * 1000 for name in names}
+        for n in _LENGTHS
     }
     versions = _versions(names)
-    results_file.save("serving", columns(names), rows, versions=versions, bars=("milliseconds a call", bars))
-
-
-def columns(names: Sequence[str]) -> dict[str, str]:
-    """The table's columns; rows of several texts replace those of the implementations."""
-    found = {"tokens": "{tokens}", "texts a call": "{texts}"} | times_of(names, ", p99 {%s_p99_milliseconds:.0f}")
-    if "ours" in names:
-        if "torch" in names:
-            found["PyTorch / here"] = "**{PyTorch / here:.2f}**"
-        found["tokenization here"] = "{tokenization_share:.1%}"
-    return found
-
-
-def times_of(names: Sequence[str], p99: str = "") -> dict[str, str]:
-    text = "{%s_milliseconds:.0f} ms" + p99 + "; {%s_texts_per_second:.1f} texts/s"
-    return {_LABELS[name]: text.replace("%s", name) for name in names}
+    results_file.save("serving", COLUMNS, rows, versions=versions, bars=("milliseconds a call", bars))
 
 
 def _row(point: tuple[int, int], times: dict[str, dict], tokenization: dict) -> results_file.Row:
     length, batch = point
     medians = {name: statistics.median(found[point]) for name, found in times.items()}
-    row = {"labels": {"tokens": str(length), "texts": str(batch)}, "values": {}, "ratios": {}}
+    values, ratios = {}, {}
     for name, median in medians.items():
-        values = {f"{name}_milliseconds": median * 1000, f"{name}_texts_per_second": batch / median}
+        values |= {f"{name}_milliseconds": median * 1000, f"{name}_texts_per_second": batch / median}
         if batch == 1:
-            values[f"{name}_p99_milliseconds"] = float(np.quantile(times[name][point], 0.99, method="higher")) * 1000
-        row["values"] |= values
+            values[f"{name}_p99_milliseconds"] = np.quantile(times[name][point], 0.99, method="higher") * 1000
     if "ours" in times:
+        values["tokenization_share"] = tokenization[point] / medians["ours"]
         if "torch" in times:
-            row["ratios"]["PyTorch / here"] = medians["torch"] / medians["ours"]
-        row["values"]["tokenization_share"] = tokenization[point] / medians["ours"]
-    return row if batch == 1 else row | {"columns": times_of(list(times))}
+            ratios["PyTorch / here"] = medians["torch"] / medians["ours"]
+    labels = {"tokens": str(length), "texts": str(batch)}
+    return results_file.row(labels, ratios=ratios, columns=None if batch == 1 else BATCH_COLUMNS, **values)
 
 
-def _versions(names) -> dict[str, str]:
-    if list(names) == ["ours"]:
+def _versions(names: list[str]) -> dict[str, str]:
+    if names == ["ours"]:
         return {}
     packages = ("torch", "transformers", "onnxruntime")
     code = f"import importlib.metadata as m, json; print(json.dumps({{p: m.version(p) for p in {packages}}}))"

@@ -7,7 +7,6 @@ Hugging Face's includes concatenating its lists, some 5%. Absolute rates drift w
 """
 
 import collections
-import dataclasses
 import os
 import re
 import sys
@@ -28,34 +27,20 @@ _BATCH = 2048
 _OURS, _FAST = "this tokenizer", "TF Text's FastBertTokenizer, which is not BERT's off ASCII"
 
 
-@dataclasses.dataclass
-class Text:
-    """Lines of one kind."""
-
-    name: str
-    lines: list[str]
-
-    @property
-    def megabytes(self) -> float:
-        return sum(len(line.encode()) for line in self.lines) / 1e6
-
-
-def texts(megabytes: float) -> list[Text]:
-    """Docstrings, the same with typographic signs in every line, and translations that are not ASCII."""
+def texts(megabytes: float) -> dict[str, list[str]]:
+    """{name: lines}: docstrings, the same with typographic signs in every line, and translations that are not ASCII."""
     from benchmarks import real_text
 
-    english = Text("docstrings", list(real_text.head(real_text.english_paragraphs(), megabytes)))
+    english = list(real_text.head(real_text.english_paragraphs(), megabytes))
     # As word processors write it: curly quotes, dashes and ellipses, at least one in every line.
-    typographic = [
-        re.sub(r"(?<=\w)'(?=\w)", "’", line).replace(" - ", " – ").replace("...", "…") for line in english.lines
-    ]
+    typographic = [re.sub(r"(?<=\w)'(?=\w)", "’", line).replace(" - ", " – ").replace("...", "…") for line in english]
     typographic = [line if not line.isascii() else f"“{line}”" for line in typographic]
     foreign = [line for line in real_text.translations() if not line.isascii()]
-    return [
-        english,
-        Text("with “typographic” signs in every line", typographic),
-        Text("a hundred languages", list(real_text.head(foreign, megabytes))),
-    ]
+    return {
+        "docstrings": english,
+        "with “typographic” signs in every line": typographic,
+        "a hundred languages": list(real_text.head(foreign, megabytes)),
+    }
 
 
 def vocabulary_of(lines: Sequence[str], size: int = 30_000):
@@ -107,23 +92,25 @@ def contestants(vocabulary) -> dict[str, Callable]:
     }
 
 
-def measure(text: Text, rounds: int) -> dict[str, float]:
-    """Name -> MB/s, best of the rounds."""
+def measure(name: str, lines: list[str], rounds: int) -> dict[str, float]:
+    """{tokenizer: MB/s}, best of the rounds."""
     import tensorflow as tf
 
-    batches = [text.lines[i : i + _BATCH] for i in range(0, len(text.lines), _BATCH)]
+    megabytes = sum(len(line.encode()) for line in lines) / 1e6
+    print(f"{name}: {len(lines):,} lines, {megabytes:.1f} MB", flush=True)
+    batches = [lines[i : i + _BATCH] for i in range(0, len(lines), _BATCH)]
     pairs = [(batch, tf.constant([line.encode() for line in batch])) for batch in batches]
-    runners = contestants(vocabulary_of(text.lines))
+    runners = contestants(vocabulary_of(lines))
     best: dict[str, float] = {}
     for run in runners.values():
         run(*pairs[0])  # traces
     for round_number in range(rounds):
-        for name, run in runners.items():
+        for tokenizer, run in runners.items():
             begun = time.perf_counter()
             for pair in pairs:
                 run(*pair)
-            best[name] = max(best.get(name, 0.0), text.megabytes / (time.perf_counter() - begun))
-            print(f"\r{text.name}: round {round_number + 1} of {rounds}, {name:30}", end="", file=sys.stderr)
+            best[tokenizer] = max(best.get(tokenizer, 0.0), megabytes / (time.perf_counter() - begun))
+            print(f"\r{name}: round {round_number + 1} of {rounds}, {tokenizer:30}", end="", file=sys.stderr)
     print(file=sys.stderr)
     return best
 
@@ -132,10 +119,7 @@ def main(_) -> None:
     import importlib.metadata
 
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
-    rates: dict[str, dict[str, float]] = {}
-    for text in texts(_MEGABYTES.value):
-        print(f"{text.name}: {len(text.lines):,} lines, {text.megabytes:.1f} MB", flush=True)
-        rates[text.name] = measure(text, _ROUNDS.value)
+    rates = {name: measure(name, lines, _ROUNDS.value) for name, lines in texts(_MEGABYTES.value).items()}
     names = sorted(rates["docstrings"], key=lambda name: -rates["docstrings"][name])
     columns = {"flat ids, MB/s": "{tokenizer}"}
     columns |= {text: f"{{{text}:.1f}} ({{{text} / FastBertTokenizer:.2f}})" for text in rates}
@@ -147,11 +131,8 @@ def main(_) -> None:
 
 def row(name: str, rates: dict[str, dict[str, float]]) -> results_file.Row:
     """MB/s of one tokenizer by text; rates: {text: {tokenizer: MB/s}}."""
-    return {
-        "labels": {"tokenizer": name},
-        "values": {text: found[name] for text, found in rates.items()},
-        "ratios": {f"{text} / FastBertTokenizer": found[name] / found[_FAST] for text, found in rates.items()},
-    }
+    ratios = {f"{text} / FastBertTokenizer": found[name] / found[_FAST] for text, found in rates.items()}
+    return results_file.row({"tokenizer": name}, ratios=ratios, **{text: found[name] for text, found in rates.items()})
 
 
 if __name__ == "__main__":

@@ -36,14 +36,16 @@ def rows_of(topology: str, figures: dict[str, dict]) -> list[results_file.Row]:
     for name, found in figures.items():
         line = chips.roofline(chips.chip_of(topology), flops=found["flops"], bytes_accessed=found["bytes_accessed"])
         ours = ours or line.seconds
-        values = {
-            "tera_operations": found["flops"] / 1e12,
-            "gigabytes_moved": found["bytes_accessed"] / 1e9,
-            "activations_gibibytes": found["temporary_bytes"] / 2**30,
-            "compute_milliseconds": line.compute_seconds * 1e3,
-            "memory_milliseconds": line.memory_seconds * 1e3,
-        }
-        rows.append({"labels": {"step": name}, "values": values, "ratios": {"here / there": ours / line.seconds}})
+        row = results_file.row(
+            {"step": name},
+            ratios={"here / there": ours / line.seconds},
+            tera_operations=found["flops"] / 1e12,
+            gigabytes_moved=found["bytes_accessed"] / 1e9,
+            activations_gibibytes=found["temporary_bytes"] / 2**30,
+            compute_milliseconds=line.compute_seconds * 1e3,
+            memory_milliseconds=line.memory_seconds * 1e3,
+        )
+        rows.append(row)
     return rows
 
 

@@ -58,37 +58,33 @@ def row(cell: dict) -> results_file.Row:
     """A row from what bert_tf.preflight reports, or from its error."""
     labels = {"network": cell["network"], "topology": cell["topology"]}
     if "error" in cell:
-        columns = dict.fromkeys(list(COLUMNS)[2:], "") | {"rows a chip: memory": "{error}"}
-        return {"labels": labels | {"error": cell["error"]}, "values": {}, "ratios": {}, "columns": columns}
+        return results_file.row(labels | {"error": cell["error"]}, columns={"rows a chip: memory": "{error}"})
     short = [one["examples_per_core"] for one in cell["refused"] if one["memory"] == "vmem"]  # they fit into the HBM
     labels |= {"bound": cell["bound"], "refused": "".join(f"; {size}: vector memory" for size in short)}
-    values = {
-        "examples_per_chip": cell["examples_per_core"],
-        "memory_gibibytes": (cell["argument_bytes"] + cell["temporary_bytes"] + cell["output_bytes"]) / 2**30,
-        "hbm_gibibytes": cell["hbm_bytes"] / 2**30,
-        "largest_examples_per_chip": cell["largest_examples_per_core"],
-        "tera_operations": cell["flops"] / 1e12,
-        "gigabytes_moved": cell["bytes_accessed"] / 1e9,
-        "step_milliseconds": cell["step_seconds"] * 1e3,
-        "examples_per_second_and_chip": cell["examples_per_second_and_chip"],
-    }
-    return {"labels": labels, "values": values, "ratios": {}}
+    return results_file.row(
+        labels,
+        examples_per_chip=cell["examples_per_core"],
+        memory_gibibytes=(cell["argument_bytes"] + cell["temporary_bytes"] + cell["output_bytes"]) / 2**30,
+        hbm_gibibytes=cell["hbm_bytes"] / 2**30,
+        largest_examples_per_chip=cell["largest_examples_per_core"],
+        tera_operations=cell["flops"] / 1e12,
+        gigabytes_moved=cell["bytes_accessed"] / 1e9,
+        step_milliseconds=cell["step_seconds"] * 1e3,
+        examples_per_second_and_chip=cell["examples_per_second_and_chip"],
+    )
 
 
 def main(_) -> None:
     path = results_file.FOLDER / "tpu_table.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"rows": [], "cells": []}
-    rows = {(old["labels"]["network"], old["labels"]["topology"]): old for old in before["rows"]}
-    cells = {(cell["network"], cell["topology"]): cell for cell in before["cells"]}
+    before = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.exists() else []
+    cells = {(cell["network"], cell["topology"]): cell for cell in before}
     asked = [(network, topology) for network in _ONLY.value or _NETWORKS for topology in _TOPOLOGIES]
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE.value) as pool:
         waiting = {pool.submit(_cell, *place): place for place in asked}
         for done in concurrent.futures.as_completed(waiting):
-            place = waiting[done]
-            cells[place] = done.result()
-            rows[place] = row(cells[place])
-            known = [(n, t) for n in _NETWORKS for t in _TOPOLOGIES if (n, t) in rows]
-            results_file.save("tpu_table", COLUMNS, [rows[p] for p in known], cells=[cells[p] for p in known])
+            cells[waiting[done]] = done.result()
+            known = [cells[n, t] for n in _NETWORKS for t in _TOPOLOGIES if (n, t) in cells]
+            results_file.save("tpu_table", COLUMNS, [row(cell) for cell in known], cells=known)
 
 
 if __name__ == "__main__":

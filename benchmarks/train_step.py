@@ -26,9 +26,15 @@ from bert_tf.core.config import BertConfig
 from bert_tf.core.records import RecordLayout
 from bert_tf.models import flops
 
-_ONLY = flags.DEFINE_multi_enum(
-    "only", [], ["ours", "official", "official_onednn", "keras_hub", "torch"], "Implementations to time."
-)
+# {name: (script, label)}
+_IMPLEMENTATIONS = {
+    "ours": ("ours", "**this project**"),
+    "official": ("official_peer", "tf-models-official 2.20"),
+    "official_onednn": ("official_peer", "tf-models-official with `TF_ENABLE_ONEDNN_OPTS=1`"),
+    "keras_hub": ("kerashub_peer", "keras-hub"),
+    "torch": ("torch_peer", "transformers, PyTorch"),
+}
+_ONLY = flags.DEFINE_multi_enum("only", [], list(_IMPLEMENTATIONS), "Implementations to time.")
 _PRECISIONS = flags.DEFINE_multi_enum(
     "precision", ["float32", "bfloat16"], ["float32", "bfloat16"], "Precisions to time."
 )
@@ -41,20 +47,6 @@ _STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the kernels of this project's step by their time.")
 
 _ROWS, _LENGTH, _PREDICTIONS = 16, 128, 20
-_SCRIPTS = {
-    "ours": "ours",
-    "official": "official_peer",
-    "official_onednn": "official_peer",
-    "keras_hub": "kerashub_peer",
-    "torch": "torch_peer",
-}
-_LABELS = {
-    "ours": "**this project**",
-    "official": "tf-models-official 2.20",
-    "official_onednn": "tf-models-official with `TF_ENABLE_ONEDNN_OPTS=1`",
-    "keras_hub": "keras-hub",
-    "torch": "transformers, PyTorch",
-}
 # This project sets this by itself, on processors where TensorFlow does not; no peer does. So the row is shown, but does
 # not count as a peer.
 _ENVIRONMENTS = {"official_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
@@ -104,7 +96,7 @@ def _compare(folder: str) -> None:
         flops.encoder(config, rows=_ROWS, length=_LENGTH)
         + flops.masked_lm_head(config, predictions=_ROWS * _PREDICTIONS)
     )
-    names = _ONLY.value or list(_SCRIPTS)
+    names = _ONLY.value or list(_IMPLEMENTATIONS)
     settings = list(itertools.product(names, _PRECISIONS.value, [choice == "yes" for choice in _COMPILED.value]))
     seconds: dict[tuple, list[float]] = {}
     speeds: dict[str, list[float]] = {precision: [] for precision in _PRECISIONS.value}
@@ -113,26 +105,21 @@ def _compare(folder: str) -> None:
     for turn in range(_ROUNDS.value):
         print(f"turn {turn + 1} of {_ROUNDS.value} ...", flush=True)
         for precision in speeds:
-            speeds[precision].append(_run(sys.executable, "matrix", "--precision", precision)["flops"])
+            speeds[precision].append(_run(sys.executable, "matrix", precision)["flops"])
         for setting in settings:
             name, precision, xla = setting
             arguments = ["--batch", path, "--precision", precision, "--steps", str(_STEPS.value)]
             if xla:
                 arguments.append("--xla")
-            found = _run(pythons[name], _SCRIPTS[name], *arguments, environment=_ENVIRONMENTS.get(name))
+            script, _ = _IMPLEMENTATIONS[name]
+            found = _run(pythons[name], script, *arguments, environment=_ENVIRONMENTS.get(name))
             if found:
                 print(f"  {name} {precision} {'compiled' if xla else ''} {statistics.median(found['seconds']):.3f} s")
                 seconds.setdefault(setting, []).extend(found["seconds"])
                 peaks[setting] = found["peak_gigabytes"]
         # Later turns show how steady the times are, so the best setting of each name is enough.
-        settings = [
-            min(
-                (setting for setting in settings if setting[0] == name and setting in seconds),
-                key=lambda setting: statistics.median(seconds[setting]),
-            )
-            for name in names
-            if any(setting[0] == name for setting in seconds)
-        ]
+        slowest_first = sorted(seconds, key=lambda setting: -statistics.median(seconds[setting]))
+        settings = list({setting[0]: setting for setting in slowest_first}.values())
     print(f"matrix products of a step: {products / 1e9:.0f} G operations")
     matrix = {precision: statistics.median(measured) for precision, measured in speeds.items()}
     for precision, speed in matrix.items():
@@ -143,21 +130,22 @@ def _compare(folder: str) -> None:
     rows, bars = [], {}
     for setting, median in sorted(medians.items(), key=lambda item: item[1]):
         name, precision, xla = setting
-        values = {
-            "seconds": median,
-            "seconds_min": min(seconds[setting]),
-            "seconds_max": max(seconds[setting]),
-            "tokens_per_second": _ROWS * _LENGTH / median,
-            "share_of_bound": products / matrix[precision] / median,
-            "peak_gigabytes": peaks[setting],
-        }
-        labels = {"name": _LABELS[name], "precision": precision, "compiled": "yes" if xla else "no"}
-        ratios = {"best peer / this": min(peers) / median} if peers else {}
-        rows.append({"labels": labels, "values": values, "ratios": ratios})
-        bars.setdefault(_LABELS[name].strip("*"), values["tokens_per_second"])  # the best setting comes first
-    columns = {heading: text for heading, text in COLUMNS.items() if peers or heading != "best peer / this"}
-    bars = "tokens a second", {"best setting": bars}
-    results_file.save("train_step", columns, rows, bars=bars, matrix_flops=matrix)
+        _, label = _IMPLEMENTATIONS[name]
+        row = results_file.row(
+            {"name": label, "precision": precision, "compiled": "yes" if xla else "no"},
+            ratios={"best peer / this": min(peers) / median} if peers else {},
+            seconds=median,
+            seconds_min=min(seconds[setting]),
+            seconds_max=max(seconds[setting]),
+            tokens_per_second=_ROWS * _LENGTH / median,
+            share_of_bound=products / matrix[precision] / median,
+            peak_gigabytes=peaks[setting],
+        )
+        rows.append(row)
+        bars.setdefault(label.strip("*"), _ROWS * _LENGTH / median)  # the best setting comes first
+    results_file.save(
+        "train_step", COLUMNS, rows, bars=("tokens a second", {"best setting": bars}), matrix_flops=matrix
+    )
 
 
 def main(_) -> None:

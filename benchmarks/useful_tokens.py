@@ -10,7 +10,6 @@ texts end to end, without sentence pairs, and attention crosses documents; it ha
 rows a step, 76 predictions a row, float32.
 """
 
-import json
 import os
 import statistics
 import sys
@@ -62,6 +61,8 @@ def _make_shards(folder: str) -> dict[str, str]:
 
 def _ours(shards: str, turn: int) -> list[float]:
     """Seconds of each timed step of bert_tf.pretrain, reading included."""
+    from bert_tf.core.metrics_file import read_metrics
+
     settings = {
         "data.train": shards,
         "data.max_seq_length": _LENGTH,
@@ -77,8 +78,7 @@ def _ours(shards: str, turn: int) -> list[float]:
     with tempfile.TemporaryDirectory() as workdir:
         config = ["--config", "configs/pretrain_tiny.py", "--workdir", workdir]
         output_of(sys.executable, "bert_tf.pretrain", *config, *set_flags(settings))
-        with open(os.path.join(workdir, "metrics.jsonl"), encoding="utf-8") as file:
-            lines = [line for line in map(json.loads, file) if line["split"] == "train"]
+        lines = [line for line in read_metrics(workdir) if line["split"] == "train"]
     return [_ROWS / line["examples_per_second"] for line in lines[_UNTIMED:]]
 
 
@@ -123,16 +123,14 @@ def _save(rates: dict[str, list[float]], filled: dict[str, float]) -> None:
     padding = dict.fromkeys(medians, 1 - filled["not packed"])
     padding |= {"this project, packed": 1 - filled["packed"], _JOINED: 0.0}
     rows = [
-        {
-            "labels": {"name": name},
-            "values": {
-                "padding": padding[name],
-                "tokens_per_second": median,
-                "tokens_per_second_min": min(rates[name]),
-                "tokens_per_second_max": max(rates[name]),
-            },
-            "ratios": {"packed here / this": packed / median},
-        }
+        results_file.row(
+            {"name": name},
+            ratios={"packed here / this": packed / median},
+            padding=padding[name],
+            tokens_per_second=median,
+            tokens_per_second_min=min(rates[name]),
+            tokens_per_second_max=max(rates[name]),
+        )
         for name, median in medians.items()
     ]
     best = max(medians[name] for name in _PEERS)

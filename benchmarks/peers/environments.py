@@ -26,14 +26,9 @@ _PEERS = {
 def output_of(
     python: str, module: str, *arguments: str, environment: dict[str, str] | None = None, timeout: float | None = None
 ) -> str:
-    """Standard output of `python -m module`; exits with its error if it fails.
+    """Standard output of `python -m module`, run with more environment variables; exits with its error if it fails.
 
-    Args:
-      python: the interpreter.
-      module: what to run.
-      *arguments: of the command.
-      environment: added to this process' own.
-      timeout: in seconds; raises subprocess.TimeoutExpired.
+    Raises subprocess.TimeoutExpired after `timeout` seconds.
     """
     command = [python, "-m", module, *arguments]
     environment = {**os.environ, **(environment or {})}

@@ -81,18 +81,11 @@ def _outputs(model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def reopen(theirs: str, ours: str) -> None:
-    autos = {"BertModel": "AutoModel"} | {
-        f"BertFor{name}": f"AutoModelFor{name}" for name in ("PreTraining", "MaskedLM", "NextSentencePrediction")
-    }
-    autos |= {f"BertFor{name}": f"AutoModelFor{name}" for name in ("SequenceClassification", "TokenClassification")}
-    autos |= {f"BertFor{name}": f"AutoModelFor{name}" for name in ("QuestionAnswering", "MultipleChoice")}
     bits = opened = 0
     for name in sorted(os.listdir(theirs)):
-        head = name.split("-")[1]
-        first, second = (
-            getattr(transformers, autos[head]).from_pretrained(os.path.join(folder, name)).eval()
-            for folder in (theirs, ours)
-        )
+        kind = name.split("-")[1].removeprefix("Bert")  # Model, ForMaskedLM, ...
+        auto = getattr(transformers, "AutoModel" + kind.removeprefix("Model"))
+        first, second = (auto.from_pretrained(os.path.join(folder, name)).eval() for folder in (theirs, ours))
         for (key, a), (other, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
             assert key == other and torch.equal(a, b), (name, key)
             bits += 1

@@ -13,12 +13,7 @@ _WORDS, _WIDTH, _INNER, _LAYERS, _HEADS = 30522, 768, 3072, 12, 12
 
 
 def reference(topology: str, generator: str) -> dict[str, float]:
-    """Compiles the step, and returns its operations and bytes by the compiler.
-
-    Args:
-      topology: such as v5e:2x2.
-      generator: of jax.random, for the dropout.
-    """
+    """Operations and bytes of the compiled step; generator: of jax.random, for the dropout."""
     import jax
     import jax.numpy as jnp
     import numpy as np
