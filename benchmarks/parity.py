@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
+from benchmarks import real_text, results_file
 from benchmarks.peers.environments import output_of, python_of, set_flags
 
 _FINETUNE = flags.DEFINE_bool("finetune", False, "Also fine-tune here and in transformers.")
@@ -89,10 +89,8 @@ def _golden(folder: str, output: str) -> None:
 
 def _texts(count: int) -> list[str]:
     """Real texts, a tenth of them in a hundred languages."""
-    from benchmarks.real_text import docstrings, translations
-
-    others = translations()
-    texts = [" ".join(text.split())[:2000] for text in docstrings()[: count * 9 // 10]]
+    others = real_text.translations()
+    texts = [" ".join(text.split())[:2000] for text in real_text.docstrings()[: count * 9 // 10]]
     return texts + others[:: len(others) // (count // 10)][: count // 10]
 
 

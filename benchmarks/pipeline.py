@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
+from benchmarks import real_text, results_file
 from benchmarks.shard_rows import read_rows
 
 _ONLY = flags.DEFINE_multi_enum("only", [], ["speed", "memory", "agreement", "packing"], "What to run.")
@@ -49,10 +49,10 @@ class Bench:
         self.vocab = os.path.join(folder, "vocab.txt")
 
     def corpus(self, megabytes: float) -> str:
-        from benchmarks.real_text import recombined_documents
-
         path = os.path.join(self.folder, f"{megabytes:.0f}.txt")
-        return path if os.path.exists(path) else self.texts(f"{megabytes:.0f}", recombined_documents(megabytes))
+        if os.path.exists(path):
+            return path
+        return self.texts(f"{megabytes:.0f}", real_text.recombined_documents(megabytes))
 
     def texts(self, name: str, texts: Iterable[str]) -> str:
         path = os.path.join(self.folder, f"{name}.txt")
@@ -111,39 +111,31 @@ def _reference(bench: Bench, path: str):
 
 
 def speed(bench: Bench) -> _Lines:
-    small, large = (bench.corpus(size) for size in _SIZES.value)
-    low, high = _SIZES.value
-    runs = {}
-    for workers in (1, _WORKERS.value):
-        flag = f"--direct_num_workers={workers}"
-        runs[workers] = [bench.job(path, "out", flag) for path in (small, large)]
-    one, many = runs[1], runs[_WORKERS.value]
-    rates = {n: (high - low) / (r[1].seconds - r[0].seconds) for n, r in runs.items()}
-    sizes = f"{low:.0f} and {high:.0f} MB"
-    text = "{small_seconds:.1f} and {large_seconds:.1f} s: {megabytes_per_second:.2f} MB/s"
-    values = {
-        n: {"small_seconds": r[0].seconds, "large_seconds": r[1].seconds, "megabytes_per_second": rates[n]}
-        for n, r in runs.items()
-    }
-    yield results_file.line(
-        f"one process, {sizes}",
-        text + " between them, start-up {start_up_seconds:.1f} s",
-        start_up_seconds=one[0].seconds - low / rates[1],
-        **values[1],
-    )
-    times = {"times one": rates[_WORKERS.value] / rates[1], "times one with start-up": one[1].seconds / many[1].seconds}
-    yield results_file.line(
-        f"{_WORKERS.value} processes, {sizes}",
-        text + ", {times one:.2f} times one ({times one with start-up:.2f} with start-up)",
-        ratios=times,
-        **values[_WORKERS.value],
-    )
-    for count, found in runs.items():
-        label = f"memory of all processes, {count} of them, {high:.0f} MB"
-        yield results_file.line(label, "{peak_gigabytes:.2f} GB", peak_gigabytes=found[1].peak_gigabytes)
-
     import tensorflow as tf
 
+    low, high = _SIZES.value
+    times, peaks = {}, {}
+    for workers in (1, _WORKERS.value):
+        flag = f"--direct_num_workers={workers}"
+        small, large = (bench.job(bench.corpus(size), "out", flag) for size in (low, high))
+        times[workers] = {"small_seconds": small.seconds, "large_seconds": large.seconds}
+        times[workers]["megabytes_per_second"] = (high - low) / (large.seconds - small.seconds)
+        peaks[workers] = large.peak_gigabytes
+    one, many = times[1], times[_WORKERS.value]
+    sizes = f"{low:.0f} and {high:.0f} MB"
+    text = "{small_seconds:.1f} and {large_seconds:.1f} s: {megabytes_per_second:.2f} MB/s"
+    start_up = one["small_seconds"] - low / one["megabytes_per_second"]
+    ending = " between them, start-up {start_up_seconds:.1f} s"
+    yield results_file.line(f"one process, {sizes}", text + ending, **one, start_up_seconds=start_up)
+    ratios = {
+        "times one": many["megabytes_per_second"] / one["megabytes_per_second"],
+        "times one with start-up": one["large_seconds"] / many["large_seconds"],
+    }
+    ending = ", {times one:.2f} times one ({times one with start-up:.2f} with start-up)"
+    yield results_file.line(f"{_WORKERS.value} processes, {sizes}", text + ending, **many, ratios=ratios)
+    for count, peak in peaks.items():
+        label = f"memory of all processes, {count} of them, {high:.0f} MB"
+        yield results_file.line(label, "{peak_gigabytes:.2f} GB", peak_gigabytes=peak)
     reference, tokenize, documents = _reference(bench, bench.corpus(_REFERENCE_MEGABYTES.value))
     began = time.perf_counter()
     tokenized = [[ids for sentence in document if (ids := tokenize(sentence))] for document in documents]
@@ -156,7 +148,7 @@ def speed(bench: Bench) -> _Lines:
         "google-research/bert's algorithm in plain Python, one process",
         "{megabytes_per_second:.2f} MB/s; one process here is {here / reference:.0f} times as fast",
         megabytes_per_second=rate,
-        ratios={"here / reference": rates[1] / rate},
+        ratios={"here / reference": one["megabytes_per_second"] / rate},
     )
 
 
@@ -197,8 +189,6 @@ def memory(bench: Bench) -> _Lines:
 
 
 def agreement(bench: Bench) -> _Lines:
-    from benchmarks import real_text
-
     # A document draws its target length once, so in a corpus of a few large ones nothing is independent, and the
     # reference differs from itself; docstrings are many and small.
     yield from _compare(bench, "docstrings, one document each", real_text.docstrings())
@@ -231,18 +221,14 @@ def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: floa
     masked, kept = (now == reference.mask).mean(), (now == ours["masked_lm_ids"][weights]).mean()
     first_lengths = [instance.first_length for instance in theirs]
     name = f"{name}: here / reference,"
+    text = "{here:.1f} / {reference:.1f} ({difference:+.2%})"
     for label, here, there in (
         ("instances per MB", len(lengths) / megabytes, len(theirs) / megabytes),
         ("mean length", lengths.mean(), np.mean([len(instance.token_ids) for instance in theirs])),
     ):
-        text = "{here:.1f} / {reference:.1f} ({difference:+.2%})"
         yield results_file.line(f"{name} {label}", text, here=here, reference=there, difference=here / there - 1)
-    yield results_file.line(
-        f"{name} random next",
-        "{here:.4f} / {reference:.4f}",
-        here=ours["next_sentence_labels"].mean(),
-        reference=np.mean([instance.is_random_next for instance in theirs]),
-    )
+    here, there = ours["next_sentence_labels"].mean(), np.mean([instance.is_random_next for instance in theirs])
+    yield results_file.line(f"{name} random next", "{here:.4f} / {reference:.4f}", here=here, reference=there)
     label, text = f"{name} [MASK], random, kept (here only)", "{masked:.2%}, {random:.2%}, {kept:.2%}"
     yield results_file.line(label, text, masked=masked, random=1 - masked - kept, kept=kept)
     test = stats.ks_2samp(first.sum(axis=1) - 2, first_lengths)
@@ -251,9 +237,7 @@ def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: floa
 
 
 def packing(bench: Bench) -> _Lines:
-    from benchmarks.real_text import modules
-
-    path = bench.texts("modules", modules())
+    path = bench.texts("modules", real_text.modules())
     arguments = ["--max_seq_length=512", "--max_predictions_per_seq=80", "--num_shards=1", "--validation_fraction=0"]
     for pairs in ("next_sentence", "sentence_order", "none"):
         padding = {}

@@ -15,7 +15,7 @@ import sys
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
+from benchmarks import real_text, results_file
 from benchmarks.peers.environments import python_of, set_flags
 
 _OUTPUT = flags.DEFINE_string(
@@ -43,12 +43,11 @@ def _command(module: str, *arguments: str) -> None:
 
 
 def _shards(folder: str) -> str:
-    from benchmarks.real_text import docstrings, head
-
     text, vocab, shards = (os.path.join(folder, name) for name in ("text.txt", "vocab.txt", "shards"))
     if not os.path.exists(text):
         with open(text, "w", encoding="utf-8") as file:
-            file.writelines(head((document + "\n\n" for document in docstrings()), _MEGABYTES.value))
+            documents = (document + "\n\n" for document in real_text.docstrings())
+            file.writelines(real_text.head(documents, _MEGABYTES.value))
     if not os.path.exists(vocab):
         _command("pipelines.build_vocab", "--input", text, "--output", vocab, f"--vocab_size={_VOCAB_SIZE}")
     arguments = ["--input", text, "--vocab", vocab, "--output_dir", shards, "--validation_fraction=0.03"]

@@ -23,6 +23,7 @@ import os
 import pathlib
 import platform
 import re
+import statistics
 import string
 import sys
 from collections.abc import Iterable
@@ -34,6 +35,11 @@ IMAGES = _ROOT / "docs" / "images" / "results"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-text", "apache-beam")
 
 Row = dict[str, dict]
+
+
+def spread(name: str, values: list[float]) -> dict[str, float]:
+    """Median, smallest and largest, as the values NAME, NAME_min and NAME_max of a row."""
+    return {name: statistics.median(values), f"{name}_min": min(values), f"{name}_max": max(values)}
 
 
 def row(labels: dict[str, str], *, ratios: dict[str, float] | None = None, columns=None, **values: float) -> Row:
@@ -65,11 +71,11 @@ def save(
 
     Args:
       name: of the result.
-      columns: {heading: format string} of the table.
+      columns: {heading: format string}.
       rows: of `row`.
       versions: of the peers' packages.
       bars: axis label and {group: {name: value}} of docs/images/results/NAME.png.
-      **more: numbers that are not in the table.
+      **more: other keys of the file.
     """
     result = {
         "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
@@ -111,11 +117,11 @@ def table(columns: dict[str, str], rows: list[Row]) -> str:
 
 def _cells(columns: dict[str, str], found: Row) -> list[str]:
     fields = dict(**found["labels"], **found["values"], **found["ratios"])  # fails if a name is there twice
-    needed = [
-        (text, {field for _, field, _, _ in string.Formatter().parse(text) if field})
-        for text in (columns | found.get("columns", {})).values()
-    ]
-    return [text.format_map(fields) if names <= fields.keys() else "" for text, names in needed]
+    cells = []
+    for text in (columns | found.get("columns", {})).values():
+        names = {name for _, name, _, _ in string.Formatter().parse(text) if name}
+        cells.append(text.format_map(fields) if names <= fields.keys() else "")
+    return cells
 
 
 def draw(name: str, axis: str, groups: dict[str, dict[str, float]]) -> None:

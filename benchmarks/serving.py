@@ -20,7 +20,7 @@ import time
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
+from benchmarks import real_text, results_file
 from benchmarks.peers.environments import python_of
 
 _ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "torch", "onnx"], "Implementations to time.")
@@ -80,7 +80,6 @@ def _vocabulary() -> str:
 
 def _points() -> list[dict]:
     """Batches of real texts of exactly these lengths in tokens."""
-    from benchmarks.real_text import docstrings
     from bert_tf.text.vocabulary import Vocabulary
     from bert_tf.text.wordpiece import Tokenizer
 
@@ -88,7 +87,7 @@ def _points() -> list[dict]:
     points = []
     for length in _LENGTHS:
         texts = []
-        for text in docstrings():
+        for text in real_text.docstrings():
             source = " ".join(text.split()).encode()
             _, _, ends = tokenizer.tokenize_with_offsets([source])
             if ends.row_lengths()[0] >= length:

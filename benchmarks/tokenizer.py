@@ -7,6 +7,7 @@ Hugging Face's includes concatenating its lists, some 5%. Absolute rates drift w
 """
 
 import collections
+import importlib.metadata
 import os
 import re
 import sys
@@ -19,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags  # noqa: E402 - the environment goes first
 
-from benchmarks import results_file  # noqa: E402
+from benchmarks import real_text, results_file  # noqa: E402
 
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Times that every tokenizer reads every text.")
 _MEGABYTES = flags.DEFINE_float("megabytes", 8.0, "Largest size of each text.")
@@ -29,8 +30,6 @@ _OURS, _FAST = "this tokenizer", "TF Text's FastBertTokenizer, which is not BERT
 
 def texts(megabytes: float) -> dict[str, list[str]]:
     """{name: lines}: docstrings, the same with typographic signs in every line, and translations that are not ASCII."""
-    from benchmarks import real_text
-
     english = list(real_text.head(real_text.english_paragraphs(), megabytes))
     # As word processors write it: curly quotes, dashes and ellipses, at least one in every line.
     typographic = [re.sub(r"(?<=\w)'(?=\w)", "’", line).replace(" - ", " – ").replace("...", "…") for line in english]
@@ -116,8 +115,6 @@ def measure(name: str, lines: list[str], rounds: int) -> dict[str, float]:
 
 
 def main(_) -> None:
-    import importlib.metadata
-
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
     rates = {name: measure(name, lines, _ROUNDS.value) for name, lines in texts(_MEGABYTES.value).items()}
     names = sorted(rates["docstrings"], key=lambda name: -rates["docstrings"][name])

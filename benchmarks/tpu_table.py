@@ -80,9 +80,9 @@ def main(_) -> None:
     cells = {(cell["network"], cell["topology"]): cell for cell in before}
     asked = [(network, topology) for network in _ONLY.value or _NETWORKS for topology in _TOPOLOGIES]
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE.value) as pool:
-        waiting = {pool.submit(_cell, *place): place for place in asked}
-        for done in concurrent.futures.as_completed(waiting):
-            cells[waiting[done]] = done.result()
+        for done in concurrent.futures.as_completed([pool.submit(_cell, *place) for place in asked]):
+            cell = done.result()
+            cells[cell["network"], cell["topology"]] = cell
             known = [cells[n, t] for n in _NETWORKS for t in _TOPOLOGIES if (n, t) in cells]
             results_file.save("tpu_table", COLUMNS, [row(cell) for cell in known], cells=known)
 

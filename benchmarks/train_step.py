@@ -21,35 +21,30 @@ from absl import app, flags
 
 from benchmarks import results_file
 from benchmarks.peers import timing
-from benchmarks.peers.environments import json_of, python_of
+from benchmarks.peers.environments import STEPS, json_of, python_of, time_steps
 from bert_tf.core.config import BertConfig
 from bert_tf.core.records import RecordLayout
 from bert_tf.models import flops
 
-# {name: (script, label)}
-_IMPLEMENTATIONS = {
-    "ours": ("ours", "**this project**"),
-    "official": ("official_peer", "tf-models-official 2.20"),
-    "official_onednn": ("official_peer", "tf-models-official with `TF_ENABLE_ONEDNN_OPTS=1`"),
-    "keras_hub": ("kerashub_peer", "keras-hub"),
-    "torch": ("torch_peer", "transformers, PyTorch"),
-}
-_ONLY = flags.DEFINE_multi_enum("only", [], list(_IMPLEMENTATIONS), "Implementations to time.")
-_PRECISIONS = flags.DEFINE_multi_enum(
-    "precision", ["float32", "bfloat16"], ["float32", "bfloat16"], "Precisions to time."
-)
+_BOTH = ["float32", "bfloat16"]
+_ONLY = flags.DEFINE_multi_enum("only", [], list(STEPS), "Implementations to time.")
+_PRECISIONS = flags.DEFINE_multi_enum("precision", _BOTH, _BOTH, "Precisions to time.")
 _COMPILED = flags.DEFINE_multi_enum("compiled", ["no", "yes"], ["no", "yes"], "yes: with XLA, or torch.compile.")
 _LIMIT = flags.DEFINE_float("limit", 400.0, "Timeout of a run in seconds.")
-_ROUNDS = flags.DEFINE_integer(
-    "rounds", 3, "Turns; after the first, only the best setting of each implementation is timed."
-)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns; from the second on, only of each implementation's best setting.")
 _STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the kernels of this project's step by their time.")
 
 _ROWS, _LENGTH, _PREDICTIONS = 16, 128, 20
-# This project sets this by itself, on processors where TensorFlow does not; no peer does. So the row is shown, but does
-# not count as a peer.
-_ENVIRONMENTS = {"official_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
+_LABELS = {
+    "ours": "**this project**",
+    "official": "tf-models-official 2.20",
+    "official_onednn": "tf-models-official with `TF_ENABLE_ONEDNN_OPTS=1`",
+    "keras_hub": "keras-hub",
+    "torch": "transformers, PyTorch",
+}
+# Only this project sets TF_ENABLE_ONEDNN_OPTS by itself, so a peer with it is shown, but does not count as one.
+_PEERS = ("official", "keras_hub", "torch")
 COLUMNS = {
     "": "{name}",
     "precision": "{precision}",
@@ -62,14 +57,16 @@ COLUMNS = {
 }
 
 
-def _run(python: str, script: str, *arguments: str, environment: dict[str, str] | None = None) -> dict | None:
-    """What a script reports, or None if it fails or takes too long."""
+def _time(name: str, precision: str, xla: bool, batch: str) -> dict:
+    """What a run reports; empty if it fails or takes too long."""
+    label = f"  {name} {precision} {'compiled' if xla else ''}"
     try:
-        module = f"benchmarks.peers.{script}"
-        return json_of(python, module, *arguments, environment=environment, timeout=_LIMIT.value)
+        found = time_steps(name, batch, precision=precision, xla=xla, steps=_STEPS.value, timeout=_LIMIT.value)
+        print(f"{label} {statistics.median(found['seconds']):.3f} s", flush=True)
+        return found
     except (SystemExit, subprocess.TimeoutExpired) as error:
-        print(f"{script} {' '.join(arguments[2:])}: failed: {str(error).splitlines()[-1][-200:]}", flush=True)
-        return None
+        print(f"{label} failed: {str(error).splitlines()[-1][-200:]}", flush=True)
+        return {}
 
 
 def _batch() -> dict[str, np.ndarray]:
@@ -88,33 +85,25 @@ def _batch() -> dict[str, np.ndarray]:
     return {**batch, "next_sentence_weights": np.ones((_ROWS, 1), np.float32)}
 
 
-def _compare(folder: str) -> None:
-    path = os.path.join(folder, "batch.npz")
-    np.savez(path, **_batch())
+def _compare(path: str) -> None:
     config = BertConfig(**timing.SIZES)
     products = 3 * (
         flops.encoder(config, rows=_ROWS, length=_LENGTH)
         + flops.masked_lm_head(config, predictions=_ROWS * _PREDICTIONS)
     )
-    names = _ONLY.value or list(_IMPLEMENTATIONS)
+    names = _ONLY.value or list(STEPS)
     settings = list(itertools.product(names, _PRECISIONS.value, [choice == "yes" for choice in _COMPILED.value]))
     seconds: dict[tuple, list[float]] = {}
     speeds: dict[str, list[float]] = {precision: [] for precision in _PRECISIONS.value}
     peaks: dict[tuple, float] = {}
-    pythons = {name: python_of(name) for name in names}
+    for name in names:
+        python_of(name)  # creates the environments before the first turn
     for turn in range(_ROUNDS.value):
         print(f"turn {turn + 1} of {_ROUNDS.value} ...", flush=True)
         for precision in speeds:
-            speeds[precision].append(_run(sys.executable, "matrix", precision)["flops"])
+            speeds[precision].append(json_of(sys.executable, "benchmarks.peers.matrix", precision)["flops"])
         for setting in settings:
-            name, precision, xla = setting
-            arguments = ["--batch", path, "--precision", precision, "--steps", str(_STEPS.value)]
-            if xla:
-                arguments.append("--xla")
-            script, _ = _IMPLEMENTATIONS[name]
-            found = _run(pythons[name], script, *arguments, environment=_ENVIRONMENTS.get(name))
-            if found:
-                print(f"  {name} {precision} {'compiled' if xla else ''} {statistics.median(found['seconds']):.3f} s")
+            if found := _time(*setting, path):
                 seconds.setdefault(setting, []).extend(found["seconds"])
                 peaks[setting] = found["peak_gigabytes"]
         # Later turns show how steady the times are, so the best setting of each name is enough.
@@ -123,43 +112,38 @@ def _compare(folder: str) -> None:
     print(f"matrix products of a step: {products / 1e9:.0f} G operations")
     matrix = {precision: statistics.median(measured) for precision, measured in speeds.items()}
     for precision, speed in matrix.items():
-        low, high = min(speeds[precision]), max(speeds[precision])
-        print(f"{precision} matrix speed: {speed / 1e9:.0f} G/s ({low / 1e9:.3g} to {high / 1e9:.3g})")
+        print(f"{precision} matrix speed: {speed / 1e9:.0f} G/s")
     medians = {setting: statistics.median(times) for setting, times in seconds.items()}
-    peers = [m for (name, *_), m in medians.items() if name != "ours" and name not in _ENVIRONMENTS]
+    peers = [m for (name, *_), m in medians.items() if name in _PEERS]
     rows, bars = [], {}
     for setting, median in sorted(medians.items(), key=lambda item: item[1]):
         name, precision, xla = setting
-        _, label = _IMPLEMENTATIONS[name]
         row = results_file.row(
-            {"name": label, "precision": precision, "compiled": "yes" if xla else "no"},
+            {"name": _LABELS[name], "precision": precision, "compiled": "yes" if xla else "no"},
             ratios={"best peer / this": min(peers) / median} if peers else {},
-            seconds=median,
-            seconds_min=min(seconds[setting]),
-            seconds_max=max(seconds[setting]),
+            **results_file.spread("seconds", seconds[setting]),
             tokens_per_second=_ROWS * _LENGTH / median,
             share_of_bound=products / matrix[precision] / median,
             peak_gigabytes=peaks[setting],
         )
         rows.append(row)
-        bars.setdefault(label.strip("*"), _ROWS * _LENGTH / median)  # the best setting comes first
-    results_file.save(
-        "train_step", COLUMNS, rows, bars=("tokens a second", {"best setting": bars}), matrix_flops=matrix
-    )
+        bars.setdefault(_LABELS[name].strip("*"), _ROWS * _LENGTH / median)  # the best setting comes first
+    bars = "tokens a second", {"best setting": bars}
+    results_file.save("train_step", COLUMNS, rows, bars=bars, matrix_flops=matrix)
 
 
 def main(_) -> None:
     with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "batch.npz")
+        np.savez(path, **_batch())
         if _PROFILE.value:
-            path = os.path.join(folder, "batch.npz")
-            np.savez(path, **_batch())
             from benchmarks.peers import profile
 
             for precision in _PRECISIONS.value:
                 print(f"{precision}:")
                 profile.main(path, precision)
         else:
-            _compare(folder)
+            _compare(path)
 
 
 if __name__ == "__main__":

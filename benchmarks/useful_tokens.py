@@ -20,19 +20,14 @@ from absl import app, flags
 
 from benchmarks import real_text, results_file
 from benchmarks.peers import timing
-from benchmarks.peers.environments import json_of, output_of, python_of, set_flags
+from benchmarks.peers.environments import output_of, set_flags, time_steps
 from benchmarks.shard_rows import read_rows
 
 _ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns.")
 _STEPS = flags.DEFINE_integer("steps", 8, "Timed steps of a turn.")
 _ROWS, _LENGTH, _PREDICTIONS = 8, 512, 76
 _UNTIMED = 4  # first steps of ours: tracing, warming up and reading ahead
-# {label: (environment, script)}; none is compiled, which is faster by benchmarks.train_step.
-_PEERS = {
-    "keras-hub": ("keras_hub", "kerashub_peer"),
-    "tf-models-official": ("official", "official_peer"),
-    "transformers, PyTorch": ("torch", "torch_peer"),
-}
+_PEERS = {"keras-hub": "keras_hub", "tf-models-official": "official", "transformers, PyTorch": "torch"}
 _JOINED = "transformers, PyTorch, texts joined end to end"
 COLUMNS = {
     "": "{name}",
@@ -82,13 +77,6 @@ def _ours(shards: str, turn: int) -> list[float]:
     return [_ROWS / line["examples_per_second"] for line in lines[_UNTIMED:]]
 
 
-def _peer(name: str, batch: str) -> list[float]:
-    """Seconds of each timed step."""
-    environment, script = _PEERS[name]
-    arguments = ["--batch", batch, "--precision", "float32", "--steps", str(_STEPS.value)]
-    return json_of(python_of(environment), f"benchmarks.peers.{script}", *arguments)["seconds"]
-
-
 def main(_) -> None:
     with tempfile.TemporaryDirectory() as folder:
         print("shards ...", flush=True)
@@ -104,7 +92,8 @@ def main(_) -> None:
         for turn in range(_ROUNDS.value):
             # A step takes the same time with any rows, so each counts as many tokens as the mean of all rows.
             seconds = {f"this project, {name}": _ours(path, turn) for name, path in shards.items()}
-            seconds |= {name: _peer(name, batch) for name in _PEERS}
+            for label, name in _PEERS.items():  # not compiled, which is faster by benchmarks.train_step
+                seconds[label] = time_steps(name, batch, precision="float32", steps=_STEPS.value)["seconds"]
             for name, found in seconds.items():
                 share = filled["packed" if name.endswith(", packed") else "not packed"]
                 rates.setdefault(name, []).extend(_ROWS * _LENGTH * share / one for one in found)
@@ -127,14 +116,10 @@ def _save(rates: dict[str, list[float]], filled: dict[str, float]) -> None:
             {"name": name},
             ratios={"packed here / this": packed / median},
             padding=padding[name],
-            tokens_per_second=median,
-            tokens_per_second_min=min(rates[name]),
-            tokens_per_second_max=max(rates[name]),
+            **results_file.spread("tokens_per_second", rates[name]),
         )
         for name, median in medians.items()
     ]
-    best = max(medians[name] for name in _PEERS)
-    print(f"packing gains {packed / medians['this project, not packed']:.2f}; best peer {packed / best:.2f}")
     results_file.save("useful_tokens", COLUMNS, rows, bars=("tokens of text a second", {"length 512": medians}))
 
 

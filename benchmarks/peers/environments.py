@@ -21,6 +21,14 @@ _PEERS = {
     "serving": (["torch==2.13.0", "transformers==5.23.*", "numpy", "onnx", "onnxscript", "onnxruntime"], []),
     "torch": (["torch==2.13.0", "transformers==5.23.*", "numpy"], []),
 }
+# {name: (script that times training steps, environment variables)}
+STEPS = {
+    "ours": ("ours", {}),
+    "official": ("official_peer", {}),
+    "official_onednn": ("official_peer", {"TF_ENABLE_ONEDNN_OPTS": "1"}),
+    "keras_hub": ("kerashub_peer", {}),
+    "torch": ("torch_peer", {}),
+}
 
 
 def output_of(
@@ -41,6 +49,16 @@ def output_of(
 def json_of(*command: str, **options) -> dict:
     """The last line that a command prints, as JSON; arguments as of `output_of`."""
     return json.loads(output_of(*command, **options).strip().splitlines()[-1])
+
+
+def time_steps(
+    name: str, batch: str, *, precision: str, steps: int, xla: bool = False, timeout: float | None = None
+) -> dict:
+    """Seconds of each training step, and peak_gigabytes, of one of `STEPS` on a batch in a .npz file."""
+    script, environment = STEPS[name]
+    arguments = ["--batch", batch, "--precision", precision, "--steps", str(steps), *(["--xla"] if xla else [])]
+    module = f"benchmarks.peers.{script}"
+    return json_of(python_of(name), module, *arguments, environment=environment, timeout=timeout)
 
 
 def set_flags(settings: dict[str, object]) -> list[str]:

@@ -70,14 +70,9 @@ def _inputs(head: str) -> dict[str, np.ndarray]:
 
 def _outputs(model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     with torch.no_grad():
-        found = model(**{name: torch.tensor(x) for name, x in inputs.items()}, output_hidden_states=True)
-    outputs = {}
-    for name, value in found.items():
-        if name == "hidden_states":
-            outputs |= {f"hidden_{layer}": state.numpy() for layer, state in enumerate(value)}
-        else:
-            outputs[name] = value.numpy()
-    return outputs
+        found = dict(model(**{name: torch.tensor(x) for name, x in inputs.items()}, output_hidden_states=True))
+    found |= {f"hidden_{layer}": state for layer, state in enumerate(found.pop("hidden_states"))}
+    return {name: value.numpy() for name, value in found.items()}
 
 
 def reopen(theirs: str, ours: str) -> None:
