@@ -116,12 +116,8 @@ def _embeddings(folder: str) -> _Lines:
     rows = loaded.tokenizer.pack(texts, max_seq_length=128)
     with open(os.path.join(folder, "ids.json"), encoding="utf-8") as file:
         theirs = json.load(file)
-    same = sum(
-        ids[: sum(mask)] == other
-        for ids, mask, other in zip(
-            rows["input_word_ids"].numpy().tolist(), rows["input_mask"].numpy().tolist(), theirs, strict=True
-        )
-    )
+    ours = zip(rows["input_word_ids"].numpy(), rows["input_mask"].numpy(), strict=True)
+    same = sum(ids[mask == 1].tolist() == other for (ids, mask), other in zip(ours, theirs, strict=True))
     label = f"ids of {len(texts):,} real texts, a tenth of them in a hundred languages"
     yield results_file.line(label, "{equal_rows:,} rows equal", equal_rows=same)
     answers = loaded.answers([{"place": "x", "text": text} for text in texts])

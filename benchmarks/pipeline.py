@@ -33,14 +33,6 @@ _REFERENCE_MEGABYTES = flags.DEFINE_float("reference_megabytes", 1.0, "Input tha
 _Lines = Iterator[results_file.Row]
 
 
-@dataclasses.dataclass
-class Run:
-    """One job, start-up included."""
-
-    seconds: float
-    peak_gigabytes: float  # resident memory of all its processes together, shared pages counted in each
-
-
 class Bench:
     """A folder with corpora of several sizes and a vocabulary."""
 
@@ -64,8 +56,11 @@ class Bench:
         arguments = ["--input", path, "--output", self.vocab, f"--vocab_size={_VOCAB_SIZE.value}"]
         subprocess.run([sys.executable, "-m", "pipelines.build_vocab", *arguments], check=True, capture_output=True)
 
-    def job(self, path: str, name: str, *arguments: str) -> Run:
-        """Runs pipelines.create_pretraining_data on one input and samples its memory."""
+    def job(self, path: str, name: str, *arguments: str) -> dict[str, float]:
+        """Runs pipelines.create_pretraining_data on one input; measures its seconds and peak_gigabytes.
+
+        The memory is the resident one of all processes together; each counts the pages that they share.
+        """
         command = [sys.executable, "-m", "pipelines.create_pretraining_data", "--input", path, "--vocab", self.vocab]
         command += ["--output_dir", os.path.join(self.folder, name), "--overwrite", *arguments]
         began, peak = time.perf_counter(), 0.0
@@ -77,7 +72,7 @@ class Bench:
         if process.returncode:
             with open(os.path.join(self.folder, "log"), encoding="utf-8") as log:
                 sys.exit(log.read())
-        return Run(time.perf_counter() - began, peak / 1e9)
+        return {"seconds": time.perf_counter() - began, "peak_gigabytes": peak / 1e9}
 
 
 def _resident(session: int) -> int:
@@ -118,9 +113,9 @@ def speed(bench: Bench) -> _Lines:
     for workers in (1, _WORKERS.value):
         flag = f"--direct_num_workers={workers}"
         small, large = (bench.job(bench.corpus(size), "out", flag) for size in (low, high))
-        times[workers] = {"small_seconds": small.seconds, "large_seconds": large.seconds}
-        times[workers]["megabytes_per_second"] = (high - low) / (large.seconds - small.seconds)
-        peaks[workers] = large.peak_gigabytes
+        times[workers] = {"small_seconds": small["seconds"], "large_seconds": large["seconds"]}
+        times[workers]["megabytes_per_second"] = (high - low) / (large["seconds"] - small["seconds"])
+        peaks[workers] = large["peak_gigabytes"]
     one, many = times[1], times[_WORKERS.value]
     sizes = f"{low:.0f} and {high:.0f} MB"
     text = "{small_seconds:.1f} and {large_seconds:.1f} s: {megabytes_per_second:.2f} MB/s"
@@ -176,16 +171,14 @@ def _serialized(instance, reference) -> bytes:
 def memory(bench: Bench) -> _Lines:
     before = None
     for megabytes in _MEMORY_SIZES.value:
-        flag = f"--direct_num_workers={_WORKERS.value}"
-        run = bench.job(bench.corpus(megabytes), "out", flag)
-        text = "{peak_gigabytes:.2f} GB in {seconds:.0f} s"
-        values = dataclasses.asdict(run)
+        values = bench.job(bench.corpus(megabytes), "out", f"--direct_num_workers={_WORKERS.value}")
+        text, peak = "{peak_gigabytes:.2f} GB in {seconds:.0f} s", values["peak_gigabytes"]
         if before:
             text += ", {bytes_per_input_byte:+.3f} bytes for each byte of input more"
-            values["bytes_per_input_byte"] = (run.peak_gigabytes - before[1]) / ((megabytes - before[0]) / 1000)
+            values["bytes_per_input_byte"] = (peak - before[1]) / ((megabytes - before[0]) / 1000)
         label = f"memory of all processes, {_WORKERS.value} of them, {megabytes:,.0f} MB"
         yield results_file.line(label, text, **values)
-        before = megabytes, run.peak_gigabytes
+        before = megabytes, peak
 
 
 def agreement(bench: Bench) -> _Lines:

@@ -1,7 +1,8 @@
-"""What transformers and sentence-transformers do with the same weights. Runs in an environment of its own.
+"""transformers and sentence-transformers on the same weights; benchmarks/parity.py runs it in their environment.
 
 python -m benchmarks.peers.hf_reference make FOLDER       random models of every head, with their outputs
-python -m benchmarks.peers.hf_reference reopen A B        models of B are those of A, bit for bit
+python -m benchmarks.peers.hf_reference golden FOLDER     the same, of the smallest shape only
+python -m benchmarks.peers.hf_reference reopen A B        checks that the models of B equal those of A, bit for bit
 python -m benchmarks.peers.hf_reference ids FOLDER TEXTS OUT       a folder's AutoTokenizer on a file of lines
 python -m benchmarks.peers.hf_reference embed TEXTS OUT   all-MiniLM-L6-v2 by its own library
 python -m benchmarks.peers.hf_reference adapter BASE ADAPTER OUT   a LoRA on its base, opened by peft
@@ -56,6 +57,10 @@ def make(folder: str, shapes=SHAPES) -> None:
                 json.dump({"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 16}, file)
             inputs = _inputs(head)
             np.savez(os.path.join(path, "expected.npz"), **inputs, **_outputs(model, inputs))
+
+
+def golden(folder: str) -> None:
+    make(folder, {"golden": SHAPES["small"]})
 
 
 def _inputs(head: str) -> dict[str, np.ndarray]:
@@ -168,14 +173,5 @@ def finetune(train: str, validation: str, seed: str) -> None:
     print(json.dumps({"accuracy": hits / len(rows["validation"])}))
 
 
-def main() -> None:
-    command, *arguments = sys.argv[1:]
-    if command == "golden":
-        make(arguments[0], {"golden": SHAPES["small"]})
-    else:
-        commands = (make, reopen, ids, embed, adapter, finetune)
-        {function.__name__: function for function in commands}[command](*arguments)
-
-
 if __name__ == "__main__":
-    main()
+    globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,4 +1,4 @@
-"""keras-hub's BERT backbone and masked-LM head, with a next-sentence head, in Keras' own train_step and AdamW."""
+"""Times keras-hub's BERT backbone and masked-LM head, with a next-sentence head and Keras' AdamW."""
 
 import os
 
@@ -38,8 +38,8 @@ def main() -> None:
     encoded = backbone(inputs)
     masked_lm(encoded["sequence_output"], mask_positions=batch["masked_lm_positions"])
     next_sentence(encoded["pooled_output"])
-    weights = [*backbone.trainable_weights, *masked_lm.trainable_weights, *next_sentence.trainable_weights]
-    weights = list({id(weight): weight for weight in weights}.values())
+    layers = (backbone, masked_lm, next_sentence)  # which share the embedding table
+    weights = list({id(weight): weight for layer in layers for weight in layer.trainable_weights}.values())
     optimizer = keras.optimizers.AdamW(
         timing.LEARNING_RATE, weight_decay=timing.WEIGHT_DECAY, global_clipnorm=timing.CLIP_NORM
     )

@@ -1,4 +1,4 @@
-"""tf-models-official's BERT pretrainer (gathers masked positions, as google-research/bert) with its AdamWeightDecay."""
+"""Times tf-models-official's BERT pretrainer with its AdamWeightDecay; it computes logits at masked positions only."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""This project's trainer, as bert_tf.pretrain runs it, on one batch again and again."""
+"""Runs this project's trainer, as bert_tf.pretrain does, on one repeated batch."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from benchmarks.peers import timing
 
 
 def fit(batch: dict[str, np.ndarray], workdir: str, *, precision: str, **train) -> None:
-    """Trains; metrics and profiles lie in the workdir.
+    """Trains, and writes metrics and profiles to the workdir.
 
     Args:
       batch: of each step.

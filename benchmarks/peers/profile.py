@@ -41,9 +41,8 @@ def main(path: str, precision: str) -> None:
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
-                metadata = plane.event_metadata[event.metadata_id]
-                name = metadata.name
-                # Kernels are named "node:Type"; others are calls that hold them.
+                name = plane.event_metadata[event.metadata_id].name
+                # Kernels are named "node:Type"; the others are calls that contain them.
                 if "CPU" in plane.name and ":" in name and not name.startswith(("tf", "Ker")):
                     kind = name.rpartition(":")[2]
                     seconds[kind] += event.duration_ps / 1e12

@@ -1,4 +1,4 @@
-"""Hugging Face's BertForPreTraining on PyTorch, with the fused AdamW and autocast."""
+"""Times transformers' BertForPreTraining on PyTorch, with the fused AdamW and autocast."""
 
 import torch
 import transformers
