@@ -23,11 +23,13 @@ from absl import app, flags
 from benchmarks import real_text, results_file
 from benchmarks.shard_rows import read_rows
 
-_ONLY = flags.DEFINE_multi_enum("only", [], ["speed", "memory", "agreement", "packing"], "What to run.")
-_SIZES = flags.DEFINE_multi_float("megabytes", [40.0, 240.0], "Two sizes of input; the rate is that of the difference.")
+_ONLY = flags.DEFINE_multi_enum("only", [], ["speed", "memory", "agreement", "packing"], "Measurements to run.")
+_SIZES = flags.DEFINE_multi_float(
+    "megabytes", [40.0, 240.0], "Two sizes of input; the rate is their difference by that of the times."
+)
 _MEMORY_SIZES = flags.DEFINE_multi_float("memory_megabytes", [1000.0], "Sizes of input to measure the memory at.")
 _WORKERS = flags.DEFINE_integer("workers", 2, "Processes to compare with one.")
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 16_000, "Tokens of the vocabulary.")
+_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 16_000, "Size of the vocabulary.")
 _REFERENCE_MEGABYTES = flags.DEFINE_float("reference_megabytes", 1.0, "Input that the reference is timed on.")
 
 _Lines = Iterator[results_file.Row]
@@ -84,7 +86,7 @@ def _resident(session: int) -> int:
                 with open(f"/proc/{name}/statm", encoding="ascii") as file:
                     total += int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
         except OSError:
-            continue  # it ended meanwhile
+            continue  # the process has ended
     return total
 
 
@@ -182,11 +184,11 @@ def memory(bench: Bench) -> _Lines:
 
 
 def agreement(bench: Bench) -> _Lines:
-    # A document draws its target length once, so in a corpus of a few large ones nothing is independent, and the
-    # reference differs from itself; docstrings are many and small.
+    # A document draws its target length once, so the instances of a few large documents are not independent, and even
+    # two runs of the reference differ. Docstrings are many and small.
     yield from _compare(bench, "docstrings, one document each", real_text.docstrings())
-    # A chunk of one sentence, at a document's end or because a short target is reached at once, has no next sentence
-    # and gets a random one: in long documents without short targets hardly any chunk is one.
+    # A chunk of one sentence (at a document's end, or with a short target length) always gets a random next sentence.
+    # Long documents without short targets have hardly any such chunk.
     long = real_text.long_documents(10.0)
     yield from _compare(bench, "long documents, no short targets", long, short_seq_prob=0.0)
 
@@ -202,7 +204,7 @@ def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: floa
     bench.job(path, "agreement", "--validation_fraction=0", f"--short_seq_prob={short_seq_prob}")
     ours = read_rows(os.path.join(bench.folder, "agreement"))
     reference, _, documents = _reference(bench, path)
-    # The same tokens by the fast way; how they are made is another benchmark.
+    # The fast tokenizer gives the reference the same tokens in less time; agreement is about instances.
     tokenizer = Tokenizer(Vocabulary.load(bench.vocab))
     tokenized = [[ids for ids in tokenizer.tokenize(sentences).to_list() if ids] for sentences in documents]
     reference = dataclasses.replace(reference, short_seq_prob=short_seq_prob)

@@ -16,7 +16,7 @@ from benchmarks import results_file
 
 _AGAINST = flags.DEFINE_string("against", "HEAD", "Commit to compare with.")
 _PERCENT = flags.DEFINE_float("percent", 15.0, "Largest difference of a ratio in percent, its rounding apart.")
-_ROUNDING = 0.01  # results of before ratios were stored at full precision have two digits
+_ROUNDING = 0.01  # ratios of older results have two decimals
 
 
 def ratios(rows: list[results_file.Row]) -> dict[str, float]:

@@ -87,7 +87,7 @@ def save(
     }
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
-    text = json.dumps(result, indent=1, ensure_ascii=False, default=float)  # NumPy's numbers are not JSON's
+    text = json.dumps(result, indent=1, ensure_ascii=False, default=float)  # NumPy's numbers become floats
     path.write_text(text + "\n", encoding="utf-8")
     print(f"{table(columns, rows)}\nwritten: {path.relative_to(_ROOT)}", flush=True)
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
@@ -100,7 +100,7 @@ def save(
 
 
 def save_lines(name: str, heading: str, lines: Iterable[Row]) -> None:
-    """Saves a table of two columns, the labels under `heading` and the results; prints each row as it comes."""
+    """Saves a table of two columns, the labels under `heading` and the results; prints each row when it is measured."""
     columns, rows = {heading: "{label}", "result": ""}, []
     for found in lines:
         print(": ".join(_cells(columns, found)), flush=True)
@@ -116,7 +116,7 @@ def table(columns: dict[str, str], rows: list[Row]) -> str:
 
 
 def _cells(columns: dict[str, str], found: Row) -> list[str]:
-    fields = dict(**found["labels"], **found["values"], **found["ratios"])  # fails if a name is there twice
+    fields = dict(**found["labels"], **found["values"], **found["ratios"])  # raises TypeError if two have the same name
     cells = []
     for text in (columns | found.get("columns", {})).values():
         names = {name for _, name, _, _ in string.Formatter().parse(text) if name}

@@ -139,7 +139,7 @@ class _Peer:
     def seconds(self, point: int, calls: int) -> list[float]:
         print(point, calls, file=self._process.stdin, flush=True)
         for line in self._process.stdout:
-            if line.startswith("seconds "):  # libraries print lines of their own
+            if line.startswith("seconds "):  # libraries print other lines
                 return json.loads(line.removeprefix("seconds "))
         sys.exit(f"{self._name}: ended with {self._process.wait()}")
 

@@ -18,8 +18,8 @@ from benchmarks.peers.environments import json_of, set_flags
 _AT_ONCE = flags.DEFINE_integer("at_once", 2, "Compilations at the same time.")
 _ONLY = flags.DEFINE_multi_string("only", [], "Networks to compile, such as 'base, 128'; the other rows stay.")
 _TOPOLOGIES = ("v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2")
-# Examples a chip to start the search with, near the largest that fit, so that it takes few compilations: with 16 GiB a
-# chip, and the factor of the chips with more memory.
+# Examples a chip at which the search starts, near the largest that fit, to save compilations: for chips with 16 GiB,
+# and factors for the other generations.
 _ROWS = {"base, 128": 256, "base, 512": 32, "large, 512": 16}
 _TIMES = {"v4": 2, "v5e": 1, "v5p": 8, "v6e": 2}
 _LONG = set_flags({"data.max_seq_length": 512, "data.max_predictions_per_seq": 76})

@@ -1,8 +1,8 @@
-"""Measures the tokens of text that a second of training processes, at length 512: packed, not packed, and peers.
+"""Measures the tokens of text trained on per second at length 512: packed, not packed, and peers.
 
 python -m benchmarks.useful_tokens              some 10 minutes on 2 cores, environments included
 
-The documents are docstrings of the installed packages: all of a module in one document, or each by itself, in turns.
+The documents are docstrings of the installed packages: every second module is one document, the others one a docstring.
 pipelines.create_pretraining_data writes shards with and without --packing; bert_tf.pretrain trains on both, reading
 included. The peers of benchmarks.train_step repeat one batch of the shards that are not packed: they read nothing, and
 none of them packs sentence pairs. Padding does not count. Only transformers' run_mlm has rows without padding: it joins
@@ -26,7 +26,7 @@ from benchmarks.shard_rows import read_rows
 _ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns.")
 _STEPS = flags.DEFINE_integer("steps", 8, "Timed steps of a turn.")
 _ROWS, _LENGTH, _PREDICTIONS = 8, 512, 76
-_UNTIMED = 4  # first steps of ours: tracing, warming up and reading ahead
+_UNTIMED = 4  # first steps of this project: tracing, warm-up and prefetching
 _PEERS = {"keras-hub": "keras_hub", "tf-models-official": "official", "transformers, PyTorch": "torch"}
 _JOINED = "transformers, PyTorch, texts joined end to end"
 COLUMNS = {
@@ -90,7 +90,7 @@ def main(_) -> None:
         np.savez(batch, **first, next_sentence_weights=np.ones((_ROWS, 1), np.float32))
         rates: dict[str, list[float]] = {}
         for turn in range(_ROUNDS.value):
-            # A step takes the same time with any rows, so each counts as many tokens as the mean of all rows.
+            # A step takes the same time with any rows, so each step counts the tokens of mean rows.
             seconds = {f"this project, {name}": _ours(path, turn) for name, path in shards.items()}
             for label, name in _PEERS.items():  # not compiled, which is faster by benchmarks.train_step
                 seconds[label] = time_steps(name, batch, precision="float32", steps=_STEPS.value)["seconds"]
