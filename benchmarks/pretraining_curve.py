@@ -1,10 +1,9 @@
-"""The same tiny BERT trained here and by Hugging Face's model on PyTorch: held-out loss at equal steps.
+"""Trains BERT-tiny here and in transformers on PyTorch, and compares the held-out loss at equal steps.
 
 python -m benchmarks.pretraining_curve             some 25 minutes on 2 cores
 
-20 MB of real text become shards; both begin with the same weights, see the same batches in the same order and follow
-the same schedule of AdamW (PyTorch's corrects the bias of its moments, so ours does too); only what dropout draws
-differs. Both are evaluated on the same held-out split.
+Both start from the same weights and train on the same batches, in the same order, with the same AdamW (with bias
+correction, as PyTorch's) and schedule; only the dropout masks differ. Both are evaluated on the same held-out split.
 """
 
 import json
@@ -12,21 +11,30 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
-from benchmarks.peers.environments import python_of
+from benchmarks import real_text, results_file
+from benchmarks.peers.environments import python_of, set_flags
 
-_OUTPUT = flags.DEFINE_string("output", "runs/curve", "Folder for everything; shards that are there already are used.")
-_MEGABYTES = flags.DEFINE_float("megabytes", 20.0, "Text to train on.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "runs/curve", "Folder for text, shards and runs; text and vocabulary that exist are reused."
+)
+_MEGABYTES = flags.DEFINE_float("megabytes", 20.0, "Size of the training text.")
 _STEPS = flags.DEFINE_integer("steps", 1800, "Optimizer steps of both.")
-_EVERY = flags.DEFINE_integer("every", 200, "Steps between two evaluations.")
-_REPORT = flags.DEFINE_bool("report", False, "Only compare what both have evaluated so far.")
+_EVERY = flags.DEFINE_integer("every", 200, "Steps between evaluations.")
+_REPORT = flags.DEFINE_bool("report", False, "Only compare the evaluations that exist.")
 _VOCAB_SIZE, _BATCH, _SEED, _EVALUATED = 8000, 32, 7, 2048
 _RATE, _WARMUP = 5e-4, 500
+COLUMNS = {
+    "step": "{step}",
+    "here": "{here_loss:.4f}",
+    "PyTorch": "{pytorch_loss:.4f}",
+    "difference": "{difference:+.2%}",
+    "masked-LM accuracy here": "{here_masked_lm_accuracy:.2%}",
+    "accuracy on PyTorch": "{pytorch_masked_lm_accuracy:.2%}",
+}
 
 
 def _command(module: str, *arguments: str) -> None:
@@ -35,18 +43,11 @@ def _command(module: str, *arguments: str) -> None:
 
 
 def _shards(folder: str) -> str:
-    from benchmarks.real_text import docstrings
-
     text, vocab, shards = (os.path.join(folder, name) for name in ("text.txt", "vocab.txt", "shards"))
     if not os.path.exists(text):
-        size, kept = 0, []
-        for document in docstrings():
-            size += len(document.encode()) + 2
-            if size > _MEGABYTES.value * 1e6:
-                break
-            kept.append(document + "\n\n")
         with open(text, "w", encoding="utf-8") as file:
-            file.writelines(kept)
+            documents = (document + "\n\n" for document in real_text.docstrings())
+            file.writelines(real_text.head(documents, _MEGABYTES.value))
     if not os.path.exists(vocab):
         _command("pipelines.build_vocab", "--input", text, "--output", vocab, f"--vocab_size={_VOCAB_SIZE}")
     arguments = ["--input", text, "--vocab", vocab, "--output_dir", shards, "--validation_fraction=0.03"]
@@ -55,24 +56,22 @@ def _shards(folder: str) -> str:
 
 
 def _start(folder: str, shards: str) -> str:
-    """A model directory with the weights that both begin with."""
+    """Writes a model directory with the initial weights of both."""
     import keras
 
-    from bert_tf.core.config import preset
     from bert_tf.interop import huggingface
-    from bert_tf.objectives.masked_lm import BertForPreTraining
+    from bert_tf.models.bert.config import preset
+    from bert_tf.models.model import make_model
     from bert_tf.text.tokenizer_config import TokenizerConfig
     from bert_tf.training.data.shard_folder import ShardFolder
 
     path = os.path.join(folder, "start")
     keras.utils.set_random_seed(_SEED)
-    model = BertForPreTraining(preset("tiny", vocab_size=_VOCAB_SIZE))
-    model.build()
+    model = make_model(preset("tiny", vocab_size=_VOCAB_SIZE), {"masked_lm": {}, "pair": {}})
     opened = ShardFolder.open(shards, "shards")
     huggingface.save(
         path,
         model,
-        architecture="BertForPreTraining",
         vocabulary=opened.vocabulary,
         tokenizer=TokenizerConfig(lower_case=opened.lower_case),
         max_seq_length=128,
@@ -81,7 +80,7 @@ def _start(folder: str, shards: str) -> str:
 
 
 def _dump(folder: str, shards: str) -> None:
-    """The batches as arrays: the other environment has no TensorFlow."""
+    """Writes the batches as arrays: the peer's environment has no TensorFlow."""
     import itertools
 
     from bert_tf.training.data import shard_input
@@ -113,16 +112,7 @@ def _ours(folder: str, shards: str, start: str) -> None:
         "train.evaluate_examples": _EVALUATED,
         "train.checkpoint_every": _EVERY.value,
     }
-    overrides = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
-    began = time.time()
-    _command("bert_tf.pretrain", "--config", "configs/pretrain_tiny.py", "--workdir", workdir, *overrides)
-    print(f"ours: {time.time() - began:.0f} s for this call")
-
-
-def _start_theirs(folder: str, start: str) -> subprocess.Popen:
-    path = os.path.join(folder, "torch.jsonl")
-    arguments = [folder, start, path, str(_STEPS.value), str(_EVERY.value), str(_RATE), str(_WARMUP)]
-    return subprocess.Popen([python_of("torch"), "-m", "benchmarks.peers.torch_curve", *arguments])
+    _command("bert_tf.pretrain", "--config", "configs/pretrain_tiny.py", "--workdir", workdir, *set_flags(settings))
 
 
 def main(_) -> None:
@@ -132,8 +122,11 @@ def main(_) -> None:
         shards = _shards(folder)
         start = _start(folder, shards)
         _dump(folder, shards)
-        shutil.rmtree(os.path.join(folder, "ours"), ignore_errors=True)  # a finished run would only be evaluated
-        peer = _start_theirs(folder, start)  # side by side: equal steps are compared, not times
+        shutil.rmtree(os.path.join(folder, "ours"), ignore_errors=True)  # a finished run would not train again
+        arguments = [folder, start, os.path.join(folder, "torch.jsonl")]
+        arguments += map(str, (_STEPS.value, _EVERY.value, _RATE, _WARMUP))
+        # Both run at the same time, since the results are losses at equal steps, not times.
+        peer = subprocess.Popen([python_of("torch"), "-m", "benchmarks.peers.torch_curve", *arguments])
         _ours(folder, shards, start)
         if peer.wait():
             sys.exit("the peer failed")
@@ -147,30 +140,25 @@ def _compare(folder: str) -> None:
     with open(os.path.join(folder, "torch.jsonl"), encoding="utf-8") as file:
         theirs = [json.loads(line) for line in file]
     by_step = {line["step"]: line for line in theirs}
-    rows = [
-        {
-            "step": here["step"],
-            "here": f"{here['loss']:.4f}",
-            "PyTorch": f"{there['loss']:.4f}",
-            "difference": f"{here['loss'] / there['loss'] - 1:+.2%}",
-            "masked-LM accuracy here": f"{here['masked_lm_accuracy']:.2%}",
-            "accuracy on PyTorch": f"{there['masked_lm_accuracy']:.2%}",
-        }
-        for here in ours
-        if (there := by_step.get(here["step"])) is not None
-    ]
+    rows = [row(here, by_step[here["step"]]) for here in ours if here["step"] in by_step]
     if rows:
-        results_file.save("pretraining_curve", rows, here=ours, torch=theirs)
+        results_file.save("pretraining_curve", COLUMNS, rows)
         _draw(ours, theirs)
 
 
+def row(here: dict, there: dict) -> results_file.Row:
+    """The evaluations of both at one step."""
+    values = {f"here_{name}": value for name, value in here.items() if name not in ("step", "split")}
+    values |= {f"pytorch_{name}": value for name, value in there.items() if name != "step"}
+    values["difference"] = here["loss"] / there["loss"] - 1
+    return results_file.row({"step": str(here["step"])}, **values)
+
+
 def _draw(ours: list[dict], theirs: list[dict]) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(8, 5), constrained_layout=True)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axis = figure.subplots()
     for name, lines, style in (("bert_tf", ours, "o-"), ("transformers on PyTorch", theirs, "x--")):
         axis.plot([line["step"] for line in lines], [line["loss"] for line in lines], style, label=name)
     axis.set_xlabel("step")

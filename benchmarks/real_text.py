@@ -1,10 +1,10 @@
-"""Real text that is on every machine that has this project's environment: docstrings, and Django's translations."""
+"""Real text that this project's environment contains: docstrings of packages, and Django's translations."""
 
 import importlib.util
 import pathlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from quickstart import corpus
 
@@ -27,19 +27,15 @@ def translations() -> list[str]:
 
 
 def recombined_documents(megabytes: float, seed: int = 0) -> Iterator[str]:
-    """As much English as one likes: real paragraphs in new documents, of 4 KB on average as articles of Wikipedia are.
+    """English of any size: new documents of real paragraphs, 4 KB on average, as articles of Wikipedia.
 
-    There is not enough prose on a machine for a benchmark of gigabytes, and repeated documents would be dropped as
-    duplicates. A document has as many paragraphs as six docstrings, drawn anew each time, so lengths vary.
+    The packages have too little prose for a benchmark of gigabytes, and repeated documents would be dropped as
+    duplicates. A document has as many paragraphs as six random docstrings, so lengths vary.
     """
     documents = [text.split("\n") for _, text in corpus.gather()]
     paragraphs = [paragraph for document in documents for paragraph in document]
     rng = random.Random(seed)
-    size = 0
-    while size < megabytes * 1e6:
-        text = "\n".join(rng.choices(paragraphs, k=sum(map(len, rng.choices(documents, k=6)))))
-        size += len(text.encode()) + 2
-        yield text
+    return _drawn(megabytes, lambda: rng.choices(paragraphs, k=sum(map(len, rng.choices(documents, k=6)))))
 
 
 def docstrings() -> list[str]:
@@ -51,11 +47,26 @@ def long_documents(megabytes: float, seed: int = 0) -> Iterator[str]:
     """Documents of a hundred real paragraphs each, none of which is longer than 200 characters."""
     paragraphs = [line for text in docstrings() for line in text.split("\n") if len(line) <= 200]
     rng = random.Random(seed)
+    return _drawn(megabytes, lambda: rng.choices(paragraphs, k=100))
+
+
+def _drawn(megabytes: float, draw: Callable[[], list[str]]) -> Iterator[str]:
+    """Documents of the paragraphs that `draw` returns, until they and the blank lines between them have the size."""
     size = 0
     while size < megabytes * 1e6:
-        text = "\n".join(rng.choices(paragraphs, k=100))
+        text = "\n".join(draw())
         size += len(text.encode()) + 2
         yield text
+
+
+def head(lines: Iterable[str], megabytes: float) -> Iterator[str]:
+    """The first lines, of this size at most."""
+    size = 0
+    for line in lines:
+        size += len(line.encode())
+        if size > megabytes * 1e6:
+            return
+        yield line
 
 
 def modules() -> list[str]:
@@ -64,7 +75,7 @@ def modules() -> list[str]:
 
 
 def mixed_documents() -> list[str]:
-    """Of every other module its docstrings one by one, of the others all as one document."""
+    """Each docstring of every second module as a document, and all docstrings of each other module as one."""
     mixed = (texts if number % 2 else ["\n".join(texts)] for number, texts in enumerate(_by_module()))
     return [text for texts in mixed for text in texts if text]
 

@@ -1,10 +1,11 @@
-"""Answers of a base-size text classifier: this project's SavedModel, transformers' pipeline, ONNX Runtime.
+"""Times a text classifier of BERT base: this project's SavedModel, transformers' pipeline, ONNX Runtime.
 
 python -m benchmarks.serving                    environments included
 python -m benchmarks.serving --profile          where a call of the SavedModel spends its time
 
-Random weights of BERT base, float32, real texts of 32, 128 and 384 tokens, one and 32 a call. Each has a process of its
-own, and they take turns; the median, of single texts the 99th percentile too. Strings go in: tokenization counts.
+Random weights, float32, real texts of 32, 128 and 384 tokens, 1 and 32 a call. Each runs in its own process, and they
+take turns; the results are the median and, of single texts, the 99th percentile. Inputs are strings, so the time
+includes tokenization.
 """
 
 import collections
@@ -16,53 +17,57 @@ import sys
 import tempfile
 import time
 
+import numpy as np
 from absl import app, flags
 
-from benchmarks import results_file
+from benchmarks import real_text, results_file
 from benchmarks.peers.environments import python_of
 
-_ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "torch", "onnx"], "Whom to time.")
-_PROFILE = flags.DEFINE_bool("profile", False, "Only list the ops of a call of one text of 128 tokens.")
-_NAMES = ("ours", "torch", "onnx")
+_ONLY = flags.DEFINE_multi_enum("only", [], ["ours", "torch", "onnx"], "Implementations to time.")
+_PROFILE = flags.DEFINE_bool("profile", False, "Only list the ops of a call with one text of 128 tokens.")
 _LENGTHS, _BATCHES = (32, 128, 384), (1, 32)
-_TOLD = {"ours": "this project", "torch": "transformers, PyTorch", "onnx": "ONNX Runtime"}
-# (turns, calls a turn): the machine's speed drifts within seconds, so turns are short and many.
-_CALLS = {
-    (32, 1): (24, 6),
-    (128, 1): (24, 4),
-    (384, 1): (24, 3),
-    (32, 32): (12, 1),
-    (128, 32): (8, 1),
-    (384, 32): (5, 1),
+_LABELS = {"ours": "this project", "torch": "transformers, PyTorch", "onnx": "ONNX Runtime"}
+_TIMES, _P99 = "{NAME_milliseconds:.0f} ms", ", p99 {NAME_p99_milliseconds:.0f}"
+_RATE = "; {NAME_texts_per_second:.1f} texts/s"
+BATCH_COLUMNS = {label: (_TIMES + _RATE).replace("NAME", name) for name, label in _LABELS.items()}
+COLUMNS = {
+    "tokens": "{tokens}",
+    "texts a call": "{texts}",
+    **{label: (_TIMES + _P99 + _RATE).replace("NAME", name) for name, label in _LABELS.items()},
+    "PyTorch / here": "**{PyTorch / here:.2f}**",
+    "tokenization here": "{tokenization_share:.1%}",
 }
+# (turns, calls a turn): the machine's speed drifts within seconds, so turns are short and many.
+_CALLS = {(32, 1): (24, 6), (128, 1): (24, 4), (384, 1): (24, 3)}
+_CALLS |= {(32, 32): (12, 1), (128, 32): (8, 1), (384, 32): (5, 1)}
 
 
 def _make(folder: str) -> tuple[str, str]:
     """A model directory with random weights of base size, and its SavedModel."""
     import keras
 
-    from bert_tf.core.config import preset
-    from bert_tf.core.config_finetune import FinetuneDataConfig
     from bert_tf.interop import huggingface
+    from bert_tf.models.bert.config import preset
     from bert_tf.serving.export import saved_model
     from bert_tf.tasks.classification import Classification
+    from bert_tf.tasks.graph import task_model
+    from bert_tf.tasks.sections import ClassDataConfig
     from bert_tf.text.tokenizer_config import TokenizerConfig
     from bert_tf.text.vocabulary import Vocabulary
 
     keras.utils.set_random_seed(0)
     vocabulary = Vocabulary.load(_vocabulary())
-    task = Classification(labels=["no", "yes"], data=FinetuneDataConfig(max_seq_length=512))
+    task = Classification(labels=["no", "yes"], data=ClassDataConfig(max_seq_length=512))
     model = os.path.join(folder, "model")
     huggingface.save(
         model,
-        task.make_model(preset("base", vocab_size=len(vocabulary))),
-        architecture=task.architecture,
+        task_model(task, preset("base", vocab_size=len(vocabulary))),
         vocabulary=vocabulary,
         tokenizer=TokenizerConfig(rules="huggingface"),
         max_seq_length=512,
         labels=task.labels,
         problem_type=task.problem_type,
-        task_settings=task.settings(),
+        task_settings=task.told(),
     )
     return model, saved_model.export(model, os.path.join(folder, "served"))
 
@@ -74,8 +79,7 @@ def _vocabulary() -> str:
 
 
 def _points() -> list[dict]:
-    """Real texts that are just so many tokens long."""
-    from benchmarks.real_text import docstrings
+    """Batches of real texts of exactly these lengths in tokens."""
     from bert_tf.text.vocabulary import Vocabulary
     from bert_tf.text.wordpiece import Tokenizer
 
@@ -83,7 +87,7 @@ def _points() -> list[dict]:
     points = []
     for length in _LENGTHS:
         texts = []
-        for text in docstrings():
+        for text in real_text.docstrings():
             source = " ".join(text.split()).encode()
             _, _, ends = tokenizer.tokenize_with_offsets([source])
             if ends.row_lengths()[0] >= length:
@@ -98,7 +102,7 @@ def _points() -> list[dict]:
 
 
 def _tokenization(points: list[dict]) -> dict[tuple[int, int], float]:
-    """Seconds that the tokenizer's part of the graph takes, by itself."""
+    """Seconds of the tokenizer's part of the graph alone, by (tokens, texts a call)."""
     import tensorflow as tf
 
     from bert_tf.text.vocabulary import Vocabulary
@@ -119,7 +123,7 @@ def _tokenization(points: list[dict]) -> dict[tuple[int, int], float]:
 
 
 class _Peer:
-    """A process that answers, and waits while others do."""
+    """A process that answers, and waits during the turns of the others."""
 
     def __init__(self, name: str, model: str, points: str):
         python = sys.executable if name == "ours" else python_of("serving")
@@ -135,7 +139,7 @@ class _Peer:
     def seconds(self, point: int, calls: int) -> list[float]:
         print(point, calls, file=self._process.stdin, flush=True)
         for line in self._process.stdout:
-            if line.startswith("seconds "):  # libraries print lines of their own
+            if line.startswith("seconds "):  # libraries print other lines
                 return json.loads(line.removeprefix("seconds "))
         sys.exit(f"{self._name}: ended with {self._process.wait()}")
 
@@ -145,7 +149,7 @@ class _Peer:
 
 
 def _profile(version: str, point: dict) -> None:
-    """The ops of the graph by their time, from TensorFlow's own timeline."""
+    """Prints the ops of the graph by their time, from TensorFlow's timeline."""
     import tensorflow as tf
 
     session = tf.compat.v1.Session(graph=tf.Graph())
@@ -177,7 +181,7 @@ def main(_) -> None:
         with open(path, "w", encoding="utf-8") as file:
             json.dump(points, file)
         tokenization = _tokenization(points)
-        names = _ONLY.value or _NAMES
+        names = _ONLY.value or list(_LABELS)
         times: dict[str, dict] = {name: collections.defaultdict(list) for name in names}
         peers = {name: _Peer(name, version if name == "ours" else model, path) for name in names}
         for peer in peers.values():
@@ -190,43 +194,34 @@ def main(_) -> None:
             print(f"{point['batch']} x {point['length']} tokens done", flush=True)
         for peer in peers.values():
             peer.close()
-    results_file.save(
-        "serving",
-        [_row(point, times, tokenization) for point in tokenization],
-        _versions(names),
-        bars=("milliseconds a call", _bars(times)),
-    )
-
-
-def _bars(times: dict[str, dict]) -> dict[str, dict[str, float]]:
-    """Of single texts; the others would be bars some twenty times as long."""
-    return {
-        f"one text of {length} tokens": {
-            _TOLD[name]: statistics.median(found[length, 1]) * 1000 for name, found in times.items()
-        }
-        for length in _LENGTHS
+    rows = [_row(point, times, tokenization) for point in tokenization]
+    # Batches are left out of the picture: their bars would be some twenty times as long.
+    bars = {
+        f"one text of {n} tokens": {_LABELS[name]: statistics.median(times[name][n, 1]) * 1000 for name in names}
+        for n in _LENGTHS
     }
+    versions = _versions(names)
+    results_file.save("serving", COLUMNS, rows, versions=versions, bars=("milliseconds a call", bars))
 
 
-def _row(point: tuple[int, int], times: dict[str, dict], tokenization: dict) -> dict[str, str]:
+def _row(point: tuple[int, int], times: dict[str, dict], tokenization: dict) -> results_file.Row:
     length, batch = point
-    row = {"tokens": str(length), "texts a call": str(batch)}
-    for name, found in times.items():
-        seconds = sorted(found[point])
-        median = statistics.median(seconds)
-        high = seconds[min(len(seconds) - 1, int(0.99 * len(seconds)))]
-        row[_TOLD[name]] = f"{median * 1000:.0f} ms, p99 {high * 1000:.0f}" if batch == 1 else f"{median * 1000:.0f} ms"
-        row[_TOLD[name]] += f"; {batch / median:.1f} texts/s"
+    medians = {name: statistics.median(found[point]) for name, found in times.items()}
+    values, ratios = {}, {}
+    for name, median in medians.items():
+        values |= {f"{name}_milliseconds": median * 1000, f"{name}_texts_per_second": batch / median}
+        if batch == 1:
+            values[f"{name}_p99_milliseconds"] = np.quantile(times[name][point], 0.99, method="higher") * 1000
     if "ours" in times:
-        ours = statistics.median(times["ours"][point])
+        values["tokenization_share"] = tokenization[point] / medians["ours"]
         if "torch" in times:
-            row["PyTorch / here"] = f"**{statistics.median(times['torch'][point]) / ours:.2f}**"
-        row["tokenization here"] = f"{tokenization[point] / ours:.1%}"
-    return row
+            ratios["PyTorch / here"] = medians["torch"] / medians["ours"]
+    labels = {"tokens": str(length), "texts": str(batch)}
+    return results_file.row(labels, ratios=ratios, columns=None if batch == 1 else BATCH_COLUMNS, **values)
 
 
-def _versions(names) -> dict[str, str]:
-    if list(names) == ["ours"]:
+def _versions(names: list[str]) -> dict[str, str]:
+    if names == ["ours"]:
         return {}
     packages = ("torch", "transformers", "onnxruntime")
     code = f"import importlib.metadata as m, json; print(json.dumps({{p: m.version(p) for p in {packages}}}))"

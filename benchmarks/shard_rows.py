@@ -1,4 +1,4 @@
-"""What lies in a folder with shards, as arrays."""
+"""Reads the examples of a folder of shards as arrays."""
 
 import json
 import os

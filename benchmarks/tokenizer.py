@@ -1,14 +1,13 @@
-"""Text to flat ids on one core: this project's tokenizer beside the ones its users would take otherwise.
+"""Compares the speed of this project's tokenizer with those of TF Text and Hugging Face: text to flat ids on one core.
 
 python -m benchmarks.tokenizer [--rounds 5]             some 5 minutes
 
-All take turns on the same texts in the same process, pinned to one core; the figure of each is its best of the rounds.
-Hugging Face's includes what it takes to make one array of its lists, some 5%.
-Absolute rates drift with the machine, ratios hardly.
+All take turns on the same texts in one process, pinned to one core; the result of each is its best round. The time of
+Hugging Face's includes concatenating its lists, some 5%. Absolute rates drift with the machine, ratios hardly.
 """
 
 import collections
-import dataclasses
+import importlib.metadata
 import os
 import re
 import sys
@@ -21,60 +20,34 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags  # noqa: E402 - the environment goes first
 
-from benchmarks import results_file  # noqa: E402
+from benchmarks import real_text, results_file  # noqa: E402
 
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often every tokenizer reads every text.")
-_MEGABYTES = flags.DEFINE_float("megabytes", 8.0, "How much text of each kind, at most.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Times that every tokenizer reads every text.")
+_MEGABYTES = flags.DEFINE_float("megabytes", 8.0, "Largest size of each text.")
 _BATCH = 2048
 _OURS, _FAST = "this tokenizer", "TF Text's FastBertTokenizer, which is not BERT's off ASCII"
 
 
-@dataclasses.dataclass
-class Text:
-    """Lines of one kind, and whether a line holds nothing but ASCII."""
-
-    name: str
-    lines: list[str]
-
-    @property
-    def megabytes(self) -> float:
-        return sum(len(line.encode()) for line in self.lines) / 1e6
-
-
-def texts(megabytes: float) -> list[Text]:
-    """Docstrings, the same with typographic signs in every line, and translations off ASCII."""
-    from benchmarks import real_text
-
-    english = Text("docstrings", _head(real_text.english_paragraphs(), megabytes))
-    # What word processors make of the same prose: curly quotes, dashes and ellipses, one at least in every line.
-    typographic = [
-        re.sub(r"(?<=\w)'(?=\w)", "’", line).replace(" - ", " – ").replace("...", "…") for line in english.lines
-    ]
+def texts(megabytes: float) -> dict[str, list[str]]:
+    """{name: lines}: docstrings, the same with typographic signs in every line, and translations that are not ASCII."""
+    english = list(real_text.head(real_text.english_paragraphs(), megabytes))
+    # As word processors write it: curly quotes, dashes and ellipses, at least one in every line.
+    typographic = [re.sub(r"(?<=\w)'(?=\w)", "’", line).replace(" - ", " – ").replace("...", "…") for line in english]
     typographic = [line if not line.isascii() else f"“{line}”" for line in typographic]
     foreign = [line for line in real_text.translations() if not line.isascii()]
-    return [
-        english,
-        Text("with “typographic” signs in every line", typographic),
-        Text("a hundred languages", _head(foreign, megabytes)),
-    ]
-
-
-def _head(lines: Sequence[str], megabytes: float) -> list[str]:
-    size, taken = 0, []
-    for line in lines:
-        size += len(line.encode())
-        if size > megabytes * 1e6:
-            break
-        taken.append(line)
-    return taken
+    return {
+        "docstrings": english,
+        "with “typographic” signs in every line": typographic,
+        "a hundred languages": list(real_text.head(foreign, megabytes)),
+    }
 
 
 def vocabulary_of(lines: Sequence[str], size: int = 30_000):
-    """A vocabulary that knows the text: its characters and its most frequent words."""
+    """A vocabulary of the text's characters and most frequent words."""
     from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
     words = collections.Counter(word for line in lines for word in re.findall(r"[^\W_]+|[^\w\s]", line.lower()))
-    # Accents by themselves and control characters are in no token, and FastBertTokenizer takes none that is empty.
+    # Single accents and control characters normalize to nothing, and FastBertTokenizer rejects an empty token.
     words = collections.Counter({w: n for w, n in words.items() if unicodedata.category(w[0])[0] not in "MC"})
     characters = collections.Counter(c for word, count in words.items() for c in word * min(count, 3))
     frequent = [c for c, _ in characters.most_common(4000)]
@@ -118,43 +91,45 @@ def contestants(vocabulary) -> dict[str, Callable]:
     }
 
 
-def measure(text: Text, rounds: int) -> dict[str, float]:
-    """Name -> MB/s, best of the rounds."""
+def measure(name: str, lines: list[str], rounds: int) -> dict[str, float]:
+    """{tokenizer: MB/s}, best of the rounds."""
     import tensorflow as tf
 
-    batches = [text.lines[i : i + _BATCH] for i in range(0, len(text.lines), _BATCH)]
+    megabytes = sum(len(line.encode()) for line in lines) / 1e6
+    print(f"{name}: {len(lines):,} lines, {megabytes:.1f} MB", flush=True)
+    batches = [lines[i : i + _BATCH] for i in range(0, len(lines), _BATCH)]
     pairs = [(batch, tf.constant([line.encode() for line in batch])) for batch in batches]
-    runners = contestants(vocabulary_of(text.lines))
+    runners = contestants(vocabulary_of(lines))
     best: dict[str, float] = {}
     for run in runners.values():
         run(*pairs[0])  # traces
     for round_number in range(rounds):
-        for name, run in runners.items():
+        for tokenizer, run in runners.items():
             begun = time.perf_counter()
             for pair in pairs:
                 run(*pair)
-            best[name] = max(best.get(name, 0.0), text.megabytes / (time.perf_counter() - begun))
-            print(f"\r{text.name}: round {round_number + 1} of {rounds}, {name:30}", end="", file=sys.stderr)
+            best[tokenizer] = max(best.get(tokenizer, 0.0), megabytes / (time.perf_counter() - begun))
+            print(f"\r{name}: round {round_number + 1} of {rounds}, {tokenizer:30}", end="", file=sys.stderr)
     print(file=sys.stderr)
     return best
 
 
 def main(_) -> None:
-    import importlib.metadata
-
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
-    rates: dict[str, dict[str, float]] = {}
-    for text in texts(_MEGABYTES.value):
-        print(f"{text.name}: {len(text.lines):,} lines, {text.megabytes:.1f} MB", flush=True)
-        rates[text.name] = measure(text, _ROUNDS.value)
+    rates = {name: measure(name, lines, _ROUNDS.value) for name, lines in texts(_MEGABYTES.value).items()}
     names = sorted(rates["docstrings"], key=lambda name: -rates["docstrings"][name])
-    rows = [
-        {"flat ids, MB/s": name}
-        | {text: f"{found[name]:.1f} ({found[name] / found[_FAST]:.2f})" for text, found in rates.items()}
-        for name in names
-    ]
+    columns = {"flat ids, MB/s": "{tokenizer}"}
+    columns |= {text: f"{{{text}:.1f}} ({{{text} / FastBertTokenizer:.2f}})" for text in rates}
+    rows = [row(name, rates) for name in names]
     versions = {"tokenizers": importlib.metadata.version("tokenizers")}
-    results_file.save("tokenizer", rows, versions, bars=("MB of text a second, one core", rates), rates=rates)
+    bars = "MB of text a second, one core", rates
+    results_file.save("tokenizer", columns, rows, versions=versions, bars=bars)
+
+
+def row(name: str, rates: dict[str, dict[str, float]]) -> results_file.Row:
+    """MB/s of one tokenizer by text; rates: {text: {tokenizer: MB/s}}."""
+    ratios = {f"{text} / FastBertTokenizer": found[name] / found[_FAST] for text, found in rates.items()}
+    return results_file.row({"tokenizer": name}, ratios=ratios, **{text: found[name] for text, found in rates.items()})
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
-"""One pretraining step of this project and of its peers, on the same batch, in turns: seconds, tokens/s, utilization.
+"""Times a pretraining step of this project and of its peers on the same batch, in turns.
 
 python -m benchmarks.train_step                                   some 30 minutes on 2 cores, environments included
 python -m benchmarks.train_step --only ours --only torch --rounds 1
 python -m benchmarks.train_step --profile                         where this project's step spends its time
 
 4 layers, width 512, batch 16 x 128 without padding, 20 predictions a row, 30,522 words, dropout 0.1; forward, backward,
-clipping and AdamW. Every peer runs in an environment of its own, made in .venv-peers, and each run in a process of its
-own. The bound is the step's matrix products at the speed of a 2048 x 2048 product in TensorFlow, measured in turns too.
+clipping and AdamW. Every peer has its own environment in .venv-peers, and every run its own process. The bound is the
+time of the step's matrix products at the speed of a 2048 x 2048 product in TensorFlow, which is measured in every turn.
 """
 
 import itertools
-import json
 import os
 import statistics
 import subprocess
@@ -22,54 +21,53 @@ from absl import app, flags
 
 from benchmarks import results_file
 from benchmarks.peers import timing
-from benchmarks.peers.environments import python_of
-from bert_tf.models.bert.config import BertConfig
+from benchmarks.peers.environments import STEPS, json_of, python_of, time_steps
 from bert_tf.core.records import RecordLayout
-from bert_tf.models import flops
+from bert_tf.models.bert.config import BertConfig
+from bert_tf.models.model import make_model
+from bert_tf.training.throughput import step_flops
 
-_ONLY = flags.DEFINE_multi_enum(
-    "only", [], ["ours", "official", "official_onednn", "keras_hub", "torch"], "Whom to time."
-)
-_PRECISIONS = flags.DEFINE_multi_enum("precision", ["float32", "bfloat16"], ["float32", "bfloat16"], "What to time.")
+_BOTH = ["float32", "bfloat16"]
+_ONLY = flags.DEFINE_multi_enum("only", [], list(STEPS), "Implementations to time.")
+_PRECISIONS = flags.DEFINE_multi_enum("precision", _BOTH, _BOTH, "Precisions to time.")
 _COMPILED = flags.DEFINE_multi_enum("compiled", ["no", "yes"], ["no", "yes"], "yes: with XLA, or torch.compile.")
-_LIMIT = flags.DEFINE_float("limit", 400.0, "Seconds after which a run is given up.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns; after the first, each name's best setting only.")
+_LIMIT = flags.DEFINE_float("limit", 400.0, "Timeout of a run in seconds.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns; from the second on, only of each implementation's best setting.")
 _STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
 _PROFILE = flags.DEFINE_bool("profile", False, "Only list the kernels of this project's step by their time.")
 
 _ROWS, _LENGTH, _PREDICTIONS = 16, 128, 20
-_SCRIPTS = {
-    "ours": "ours",
-    "official": "official_peer",
-    "official_onednn": "official_peer",
-    "keras_hub": "kerashub_peer",
-    "torch": "torch_peer",
-}
-_TOLD = {
+_LABELS = {
     "ours": "**this project**",
     "official": "tf-models-official 2.20",
     "official_onednn": "tf-models-official with `TF_ENABLE_ONEDNN_OPTS=1`",
     "keras_hub": "keras-hub",
     "torch": "transformers, PyTorch",
 }
-# What this project sets by itself, on processors where TensorFlow does not. No peer does: shown, but not "a peer".
-_ENVIRONMENTS = {"official_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
+# Only this project sets TF_ENABLE_ONEDNN_OPTS by itself, so a peer with it is shown, but does not count as one.
+_PEERS = ("official", "keras_hub", "torch")
+COLUMNS = {
+    "": "{name}",
+    "precision": "{precision}",
+    "compiled": "{compiled}",
+    "s a step": "{seconds:.2f} ({seconds_min:.3g} to {seconds_max:.3g})",
+    "tokens/s": "{tokens_per_second:,.0f}",
+    "of the bound": "{share_of_bound:.0%}",
+    "best peer / this": "{best peer / this:.2f}",
+    "GB": "{peak_gigabytes:.1f}",
+}
 
 
-def _run(python: str, script: str, *arguments: str, environment: dict[str, str] | None = None) -> dict | None:
-    command = [python, "-m", f"benchmarks.peers.{script}", *arguments]
-    environment = {**os.environ, **(environment or {})}
+def _time(name: str, precision: str, xla: bool, batch: str) -> dict:
+    """What a run reports; empty if it fails or takes too long."""
+    label = f"  {name} {precision} {'compiled' if xla else ''}"
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, timeout=_LIMIT.value
-        )
-    except subprocess.TimeoutExpired:
-        print(f"{script} {' '.join(arguments[2:])}: not done after {_LIMIT.value:.0f} s", flush=True)
-        return None
-    if done.returncode:
-        print(f"{script} {' '.join(arguments[2:])}: failed: {(done.stderr.strip().splitlines() or ['?'])[-1][:200]}")
-        return None
-    return json.loads(done.stdout.strip().splitlines()[-1])
+        found = time_steps(name, batch, precision=precision, xla=xla, steps=_STEPS.value, timeout=_LIMIT.value)
+        print(f"{label} {statistics.median(found['seconds']):.3f} s", flush=True)
+        return found
+    except (SystemExit, subprocess.TimeoutExpired) as error:
+        print(f"{label} failed: {str(error).splitlines()[-1][-200:]}", flush=True)
+        return {}
 
 
 def _batch() -> dict[str, np.ndarray]:
@@ -88,85 +86,63 @@ def _batch() -> dict[str, np.ndarray]:
     return {**batch, "next_sentence_weights": np.ones((_ROWS, 1), np.float32)}
 
 
-def _compare(folder: str) -> None:
-    path = os.path.join(folder, "batch.npz")
-    np.savez(path, **_batch())
-    config = BertConfig(**timing.SIZES)
-    products = 3 * (
-        flops.encoder(config, rows=_ROWS, length=_LENGTH)
-        + flops.masked_lm_head(config, predictions=_ROWS * _PREDICTIONS)
-    )
-    names = _ONLY.value or list(_SCRIPTS)
+def _compare(path: str) -> None:
+    shapes = {"input_word_ids": (_ROWS, _LENGTH), "masked_lm_positions": (_ROWS, _PREDICTIONS)}
+    model = make_model(BertConfig(**timing.SIZES), {"masked_lm": {}, "pair": {}})
+    products = step_flops(model.forward_flops(shapes))
+    names = _ONLY.value or list(STEPS)
     settings = list(itertools.product(names, _PRECISIONS.value, [choice == "yes" for choice in _COMPILED.value]))
     seconds: dict[tuple, list[float]] = {}
     speeds: dict[str, list[float]] = {precision: [] for precision in _PRECISIONS.value}
-    told: dict[tuple, dict] = {}
-    pythons = {name: python_of(name) for name in names}
+    peaks: dict[tuple, float] = {}
+    for name in names:
+        python_of(name)  # creates the environments before the first turn
     for turn in range(_ROUNDS.value):
         print(f"turn {turn + 1} of {_ROUNDS.value} ...", flush=True)
         for precision in speeds:
-            speeds[precision].append(_run(sys.executable, "matrix", "--precision", precision)["flops"])
+            speeds[precision].append(json_of(sys.executable, "benchmarks.peers.matrix", precision)["flops"])
         for setting in settings:
-            name, precision, xla = setting
-            arguments = ["--batch", path, "--precision", precision, "--steps", str(_STEPS.value)]
-            if xla:
-                arguments.append("--xla")
-            found = _run(pythons[name], _SCRIPTS[name], *arguments, environment=_ENVIRONMENTS.get(name))
-            if found:
-                print(f"  {name} {precision} {'compiled' if xla else ''} {statistics.median(found['seconds']):.3f} s")
+            if found := _time(*setting, path):
                 seconds.setdefault(setting, []).extend(found["seconds"])
-                told[setting] = found
-        # Later turns, which tell how steady the figures are, are for the best setting of each name.
-        settings = [
-            min(
-                (setting for setting in settings if setting[0] == name and setting in seconds),
-                key=lambda setting: statistics.median(seconds[setting]),
-            )
-            for name in names
-            if any(setting[0] == name for setting in seconds)
-        ]
+                peaks[setting] = found["peak_gigabytes"]
+        # Later turns show how steady the times are, so the best setting of each name is enough.
+        slowest_first = sorted(seconds, key=lambda setting: -statistics.median(seconds[setting]))
+        settings = list({setting[0]: setting for setting in slowest_first}.values())
     print(f"matrix products of a step: {products / 1e9:.0f} G operations")
-    for precision, measured in speeds.items():
-        print(f"{precision} matrix speed: {statistics.median(measured) / 1e9:.0f} G/s ({_spread(measured, 1e-9)})")
-    medians = {setting: statistics.median(times) for setting, times in seconds.items()}
-    peers = [m for (name, *_), m in medians.items() if name != "ours" and name not in _ENVIRONMENTS]
-    rows, bars = [], {}
-    for (name, precision, xla), median in sorted(medians.items(), key=lambda item: item[1]):
-        bound = products / statistics.median(speeds[precision])
-        compiled = "yes" if xla else "no"
-        rows.append(
-            {
-                "": _TOLD[name],
-                "precision": precision,
-                "compiled": compiled,
-                "s a step": f"{median:.2f} ({_spread(seconds[name, precision, xla])})",
-                "tokens/s": f"{_ROWS * _LENGTH / median:,.0f}",
-                "of the bound": f"{bound / median:.0%}",
-                "best peer / this": f"{min(peers) / median:.2f}" if peers else "",
-                "GB": f"{told[name, precision, xla]['peak_gigabytes']:.1f}",
-            }
-        )
-        bars.setdefault(_TOLD[name].strip("*"), _ROWS * _LENGTH / median)  # its best setting comes first
     matrix = {precision: statistics.median(measured) for precision, measured in speeds.items()}
-    results_file.save("train_step", rows, bars=("tokens a second", {"best setting": bars}), matrix_flops=matrix)
-
-
-def _spread(values: list[float], scale: float = 1.0) -> str:
-    return f"{min(values) * scale:.3g} to {max(values) * scale:.3g}"
+    for precision, speed in matrix.items():
+        print(f"{precision} matrix speed: {speed / 1e9:.0f} G/s")
+    medians = {setting: statistics.median(times) for setting, times in seconds.items()}
+    peers = [m for (name, *_), m in medians.items() if name in _PEERS]
+    rows, bars = [], {}
+    for setting, median in sorted(medians.items(), key=lambda item: item[1]):
+        name, precision, xla = setting
+        row = results_file.row(
+            {"name": _LABELS[name], "precision": precision, "compiled": "yes" if xla else "no"},
+            ratios={"best peer / this": min(peers) / median} if peers else {},
+            **results_file.spread("seconds", seconds[setting]),
+            tokens_per_second=_ROWS * _LENGTH / median,
+            share_of_bound=products / matrix[precision] / median,
+            peak_gigabytes=peaks[setting],
+        )
+        rows.append(row)
+        bars.setdefault(_LABELS[name].strip("*"), _ROWS * _LENGTH / median)  # the best setting comes first
+    bars = "tokens a second", {"best setting": bars}
+    results_file.save("train_step", COLUMNS, rows, bars=bars, matrix_flops=matrix)
 
 
 def main(_) -> None:
     with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "batch.npz")
+        np.savez(path, **_batch())
         if _PROFILE.value:
-            path = os.path.join(folder, "batch.npz")
-            np.savez(path, **_batch())
             from benchmarks.peers import profile
 
             for precision in _PRECISIONS.value:
                 print(f"{precision}:")
                 profile.main(path, precision)
         else:
-            _compare(folder)
+            _compare(path)
 
 
 if __name__ == "__main__":

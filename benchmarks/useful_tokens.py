@@ -1,16 +1,15 @@
-"""Tokens of text trained on in a second, from documents of mixed lengths at length 512: packed, not packed, and peers.
+"""Measures the tokens of text trained on per second at length 512: packed, not packed, and peers.
 
 python -m benchmarks.useful_tokens              some 10 minutes on 2 cores, environments included
 
-The documents are docstrings of the installed packages: those of every other module together, the others each by itself.
-pipelines.create_pretraining_data makes shards of them with and without --packing; bert_tf.pretrain trains on either,
-reading included. The peers of benchmarks.train_step take one batch of the shards that are not packed, again and again:
-reading costs them nothing, and none of them packs sentence pairs. Padding counts for nobody. Only transformers' run_mlm
-has rows without padding, by joining texts end to end, where attention goes from one document into the next and there
-are no sentence pairs: told in a line of its own. 4 layers, width 512, 8 rows a step, 76 predictions a row, float32.
+The documents are docstrings of the installed packages: every second module is one document, the others one a docstring.
+pipelines.create_pretraining_data writes shards with and without --packing; bert_tf.pretrain trains on both, reading
+included. The peers of benchmarks.train_step repeat one batch of the shards that are not packed: they read nothing, and
+none of them packs sentence pairs. Padding does not count. Only transformers' run_mlm has rows without padding: it joins
+texts end to end, without sentence pairs, and attention crosses documents; it has its own row. 4 layers, width 512, 8
+rows a step, 76 predictions a row, float32.
 """
 
-import json
 import os
 import statistics
 import sys
@@ -21,20 +20,21 @@ from absl import app, flags
 
 from benchmarks import real_text, results_file
 from benchmarks.peers import timing
-from benchmarks.peers.environments import output_of, python_of
+from benchmarks.peers.environments import output_of, set_flags, time_steps
 from benchmarks.shard_rows import read_rows
 
-_ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns of all.")
+_ROUNDS = flags.DEFINE_integer("rounds", 2, "Turns.")
 _STEPS = flags.DEFINE_integer("steps", 8, "Timed steps of a turn.")
 _ROWS, _LENGTH, _PREDICTIONS = 8, 512, 76
-_UNTIMED = 4  # first steps of ours: tracing, warming up and reading ahead
-# {name in the table: (environment, script)}; none is compiled, which is the faster in benchmarks.train_step.
-_PEERS = {
-    "keras-hub": ("keras_hub", "kerashub_peer"),
-    "tf-models-official": ("official", "official_peer"),
-    "transformers, PyTorch": ("torch", "torch_peer"),
-}
+_UNTIMED = 4  # first steps of this project: tracing, warm-up and prefetching
+_PEERS = {"keras-hub": "keras_hub", "tf-models-official": "official", "transformers, PyTorch": "torch"}
 _JOINED = "transformers, PyTorch, texts joined end to end"
+COLUMNS = {
+    "": "{name}",
+    "padding": "{padding:.1%}",
+    "tokens of text/s": "{tokens_per_second:,.0f} ({tokens_per_second_min:,.0f} to {tokens_per_second_max:,.0f})",
+    "packed here / this": "**{packed here / this:.2f}**",
+}
 
 
 def _make_shards(folder: str) -> dict[str, str]:
@@ -56,6 +56,8 @@ def _make_shards(folder: str) -> dict[str, str]:
 
 def _ours(shards: str, turn: int) -> list[float]:
     """Seconds of each timed step of bert_tf.pretrain, reading included."""
+    from bert_tf.core.metrics_file import read_metrics
+
     settings = {
         "data.train": shards,
         "data.max_seq_length": _LENGTH,
@@ -69,20 +71,10 @@ def _ours(shards: str, turn: int) -> list[float]:
         **{f"model.{name}": size for name, size in timing.SIZES.items()},
     }
     with tempfile.TemporaryDirectory() as workdir:
-        sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         config = ["--config", "configs/pretrain_tiny.py", "--workdir", workdir]
-        output_of(sys.executable, "bert_tf.pretrain", *config, *sets)
-        with open(os.path.join(workdir, "metrics.jsonl"), encoding="utf-8") as file:
-            lines = [line for line in map(json.loads, file) if line["split"] == "train"]
+        output_of(sys.executable, "bert_tf.pretrain", *config, *set_flags(settings))
+        lines = [line for line in read_metrics(workdir) if line["split"] == "train"]
     return [_ROWS / line["examples_per_second"] for line in lines[_UNTIMED:]]
-
-
-def _peer(name: str, batch: str) -> list[float]:
-    """Seconds of each timed step."""
-    environment, script = _PEERS[name]
-    arguments = ["--batch", batch, "--precision", "float32", "--steps", str(_STEPS.value)]
-    out = output_of(python_of(environment), f"benchmarks.peers.{script}", *arguments)
-    return json.loads(out.strip().splitlines()[-1])["seconds"]
 
 
 def main(_) -> None:
@@ -98,9 +90,10 @@ def main(_) -> None:
         np.savez(batch, **first, next_sentence_weights=np.ones((_ROWS, 1), np.float32))
         rates: dict[str, list[float]] = {}
         for turn in range(_ROUNDS.value):
-            # A step takes the same time whatever its rows hold: tokens are counted as the mean of all rows.
+            # A step takes the same time with any rows, so each step counts the tokens of mean rows.
             seconds = {f"this project, {name}": _ours(path, turn) for name, path in shards.items()}
-            seconds |= {name: _peer(name, batch) for name in _PEERS}
+            for label, name in _PEERS.items():  # not compiled, which is faster by benchmarks.train_step
+                seconds[label] = time_steps(name, batch, precision="float32", steps=_STEPS.value)["seconds"]
             for name, found in seconds.items():
                 share = filled["packed" if name.endswith(", packed") else "not packed"]
                 rates.setdefault(name, []).extend(_ROWS * _LENGTH * share / one for one in found)
@@ -109,32 +102,25 @@ def main(_) -> None:
             print(
                 f"turn {turn + 1} of {_ROUNDS.value}: ", {name: round(r[-1]) for name, r in rates.items()}, flush=True
             )
-    _tell(rates, filled)
+    _save(rates, filled)
 
 
-def _tell(rates: dict[str, list[float]], filled: dict[str, float]) -> None:
+def _save(rates: dict[str, list[float]], filled: dict[str, float]) -> None:
     medians = {name: statistics.median(found) for name, found in rates.items()}
     packed = medians["this project, packed"]
-    table = [
-        {
-            "": name,
-            "padding": f"{1 - (filled['packed'] if name.endswith(', packed') else filled['not packed']):.1%}"
-            if name != _JOINED
-            else "0.0%",
-            "tokens of text/s": f"{median:,.0f} ({min(rates[name]):,.0f} to {max(rates[name]):,.0f})",
-            "packed here / this": f"**{packed / median:.2f}**",
-        }
-        for name, median in sorted(medians.items(), key=lambda item: -item[1])
+    medians = dict(sorted(medians.items(), key=lambda item: -item[1]))
+    padding = dict.fromkeys(medians, 1 - filled["not packed"])
+    padding |= {"this project, packed": 1 - filled["packed"], _JOINED: 0.0}
+    rows = [
+        results_file.row(
+            {"name": name},
+            ratios={"packed here / this": packed / median},
+            padding=padding[name],
+            **results_file.spread("tokens_per_second", rates[name]),
+        )
+        for name, median in medians.items()
     ]
-    best = max(medians[name] for name in _PEERS)
-    print(f"packing gains {packed / medians['this project, not packed']:.2f}; best peer {packed / best:.2f}")
-    results_file.save(
-        "useful_tokens",
-        table,
-        bars=("tokens of text a second", {"length 512": dict(sorted(medians.items(), key=lambda item: -item[1]))}),
-        medians=medians,
-        padding={name: 1 - share for name, share in filled.items()},
-    )
+    results_file.save("useful_tokens", COLUMNS, rows, bars=("tokens of text a second", {"length 512": medians}))
 
 
 if __name__ == "__main__":

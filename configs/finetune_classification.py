@@ -8,13 +8,13 @@ trains this config to tell which of 8 packages wrote a docstring, with an accura
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.classification import ClassificationConfig
+from bert_tf.tasks.sections import ClassDataConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="classification",
-        data=FinetuneDataConfig(max_seq_length=64),
+def get_config() -> ClassificationConfig:
+    return ClassificationConfig(
+        data=ClassDataConfig(max_seq_length=64),
         optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=40),
         train=TrainConfig(
             steps=400,

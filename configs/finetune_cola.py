@@ -10,14 +10,14 @@ Hardware: one GPU or TPU core. Published: BERT-base 52.1 Matthews' correlation o
 table 1). Not run here, because the data and the published weights need a network.
 """
 
-from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, TuningConfig
+from bert_tf.core.config import OptimizerConfig, TrainConfig, TuningConfig
+from bert_tf.tasks.classification import ClassificationConfig
+from bert_tf.tasks.sections import ClassDataConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="classification",
-        data=FinetuneDataConfig(
+def get_config() -> ClassificationConfig:
+    return ClassificationConfig(
+        data=ClassDataConfig(
             train="tfds:glue/cola",
             validation="tfds:glue/cola",
             text_field="sentence",

@@ -11,13 +11,12 @@ al. 2018, table 7). Not run here, because the data and the published weights nee
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.token_classification import TagDataConfig, TokenClassificationConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="token_classification",
-        data=FinetuneDataConfig(
+def get_config() -> TokenClassificationConfig:
+    return TokenClassificationConfig(
+        data=TagDataConfig(
             train="tfds:conll2003",
             validation="tfds:conll2003:dev",
             text_field="tokens",

@@ -11,13 +11,13 @@ Hardware: one GPU or TPU core. Published: BERT-base 84.6 (matched) and 83.4 (mis
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.classification import ClassificationConfig
+from bert_tf.tasks.sections import ClassDataConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="classification",
-        data=FinetuneDataConfig(
+def get_config() -> ClassificationConfig:
+    return ClassificationConfig(
+        data=ClassDataConfig(
             train="tfds:glue/mnli",
             validation="tfds:glue/mnli:validation_matched",
             text_field="premise",

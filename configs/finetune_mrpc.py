@@ -12,13 +12,13 @@ published weights need a network.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.classification import ClassificationConfig
+from bert_tf.tasks.sections import ClassDataConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="classification",
-        data=FinetuneDataConfig(
+def get_config() -> ClassificationConfig:
+    return ClassificationConfig(
+        data=ClassDataConfig(
             train="tfds:glue/mrpc",
             validation="tfds:glue/mrpc",
             text_field="sentence1",

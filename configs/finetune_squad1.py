@@ -11,13 +11,13 @@ Hardware: one GPU or TPU core. Published: BERT-base 80.8 exact match and 88.5 F1
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.answers import AnswerDataConfig
+from bert_tf.tasks.question_answering import QuestionAnsweringConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="question_answering",
-        data=FinetuneDataConfig(
+def get_config() -> QuestionAnsweringConfig:
+    return QuestionAnsweringConfig(
+        data=AnswerDataConfig(
             train="tfds:squad/v1.1",
             validation="tfds:squad/v1.1",
             max_seq_length=384,

@@ -13,20 +13,20 @@ al. 2018, table 3). Not run here, because the data and the published weights nee
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig
+from bert_tf.tasks.answers import AnswerDataConfig, AnswerHeadConfig
+from bert_tf.tasks.question_answering import QuestionAnsweringConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="question_answering",
-        data=FinetuneDataConfig(
+def get_config() -> QuestionAnsweringConfig:
+    return QuestionAnsweringConfig(
+        data=AnswerDataConfig(
             train="tfds:squad/v2.0",
             validation="tfds:squad/v2.0",
             max_seq_length=384,
             doc_stride=128,
             max_query_length=64,
         ),
-        head=HeadConfig(no_answer_threshold=0.0),
+        head=AnswerHeadConfig(no_answer_threshold=0.0),
         optimizer=OptimizerConfig(learning_rate=5e-5),
         train=TrainConfig(global_batch_size=48, steps_per_loop=20, log_every=20),
         epochs=2.0,

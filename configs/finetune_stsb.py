@@ -11,13 +11,13 @@ table 1). Not run here, because the data and the published weights need a networ
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.regression import RegressionConfig
+from bert_tf.tasks.sections import TextDataConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="regression",
-        data=FinetuneDataConfig(
+def get_config() -> RegressionConfig:
+    return RegressionConfig(
+        data=TextDataConfig(
             train="tfds:glue/stsb",
             validation="tfds:glue/stsb",
             text_field="sentence1",

@@ -11,13 +11,13 @@ Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 exam
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.embedding import EmbeddingConfig
+from bert_tf.tasks.sections import TextDataConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="embedding",
-        data=FinetuneDataConfig(
+def get_config() -> EmbeddingConfig:
+    return EmbeddingConfig(
+        data=TextDataConfig(
             train="runs/tasks/embedding-train.jsonl",
             validation="runs/tasks/embedding-validation.jsonl",
             max_seq_length=64,

@@ -11,13 +11,12 @@ Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 exam
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.multi_label import MultiLabelConfig, MultiLabelDataConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="multi_label",
-        data=FinetuneDataConfig(
+def get_config() -> MultiLabelConfig:
+    return MultiLabelConfig(
+        data=MultiLabelDataConfig(
             train="runs/tasks/multi_label-train.jsonl",
             validation="runs/tasks/multi_label-validation.jsonl",
             max_seq_length=64,

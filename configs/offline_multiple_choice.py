@@ -11,13 +11,12 @@ Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 exam
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.multiple_choice import ChoiceDataConfig, MultipleChoiceConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="multiple_choice",
-        data=FinetuneDataConfig(
+def get_config() -> MultipleChoiceConfig:
+    return MultipleChoiceConfig(
+        data=ChoiceDataConfig(
             train="runs/tasks/multiple_choice-train.jsonl",
             validation="runs/tasks/multiple_choice-validation.jsonl",
             max_seq_length=64,

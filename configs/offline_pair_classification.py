@@ -11,13 +11,13 @@ gives 0.50.
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.classification import ClassificationConfig
+from bert_tf.tasks.sections import ClassDataConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="classification",
-        data=FinetuneDataConfig(
+def get_config() -> ClassificationConfig:
+    return ClassificationConfig(
+        data=ClassDataConfig(
             train="runs/tasks/pair_classification-train.jsonl",
             validation="runs/tasks/pair_classification-validation.jsonl",
             max_seq_length=64,

@@ -11,13 +11,13 @@ Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 exam
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.answers import AnswerDataConfig
+from bert_tf.tasks.question_answering import QuestionAnsweringConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="question_answering",
-        data=FinetuneDataConfig(
+def get_config() -> QuestionAnsweringConfig:
+    return QuestionAnsweringConfig(
+        data=AnswerDataConfig(
             train="runs/tasks/question_answering-train.jsonl",
             validation="runs/tasks/question_answering-validation.jsonl",
             max_seq_length=96,

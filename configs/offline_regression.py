@@ -11,13 +11,13 @@ Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 exam
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.regression import RegressionConfig
+from bert_tf.tasks.sections import TextDataConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="regression",
-        data=FinetuneDataConfig(
+def get_config() -> RegressionConfig:
+    return RegressionConfig(
+        data=TextDataConfig(
             train="runs/tasks/regression-train.jsonl",
             validation="runs/tasks/regression-validation.jsonl",
             max_seq_length=64,

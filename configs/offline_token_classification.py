@@ -11,13 +11,12 @@ Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 exam
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
+from bert_tf.tasks.token_classification import TagDataConfig, TokenClassificationConfig
 
 
-def get_config() -> FinetuneConfig:
-    return FinetuneConfig(
-        task="token_classification",
-        data=FinetuneDataConfig(
+def get_config() -> TokenClassificationConfig:
+    return TokenClassificationConfig(
+        data=TagDataConfig(
             train="runs/tasks/token_classification-train.jsonl",
             validation="runs/tasks/token_classification-validation.jsonl",
             max_seq_length=64,

@@ -7,7 +7,8 @@ a TPU core. Shards: --max_seq_length 128 --max_predictions_per_seq 20 --dupe_fac
 held-out masked-LM loss near 1.7 after this phase, and 1.4 after the second (from published runs; not run here).
 """
 
-from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.models.bert.config import preset
 
 
 def get_config() -> PretrainConfig:

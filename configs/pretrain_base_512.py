@@ -8,7 +8,8 @@ first phase. This phase is the first to train the position embeddings above 128.
 near 1.4 (from published runs; not run here).
 """
 
-from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.models.bert.config import preset
 
 
 def get_config() -> PretrainConfig:

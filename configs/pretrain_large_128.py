@@ -12,7 +12,8 @@ train.global_batch_size=32768 --set optimizer.learning_rate=4e-3 --set optimizer
 F1 of 90.6 after both phases (from the paper; not run here).
 """
 
-from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.models.bert.config import preset
 
 
 def get_config() -> PretrainConfig:

@@ -5,12 +5,13 @@ python -m pipelines.create_pretraining_data --input 'text/*' --vocab vocab.txt -
 python -m bert_tf.pretrain --config configs/pretrain_roberta_base.py --workdir runs/roberta \
     --set data.train=shards-roberta
 
-Hardware: one TPU host with eight chips and train.microbatches, or GPU workers by TF_CONFIG. Three things remain as in
-BERT: WordPiece, segment embeddings (all zero), and an unused next-sentence head. Expected: a validation perplexity near
+Hardware: one TPU host with eight chips and train.microbatches, or GPU workers by TF_CONFIG. Two things remain as in
+BERT: WordPiece, and segment embeddings (all zero). Expected: a validation perplexity near
 3.8 after 31,000 steps of 8,000 examples (from the paper's table 3, with the paper's own vocabulary; not run here).
 """
 
-from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.models.bert.config import preset
 
 
 def get_config() -> PretrainConfig:

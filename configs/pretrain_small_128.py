@@ -7,7 +7,8 @@ Hardware: one GPU of 16 GB, or a v5e-4. Shards: --max_seq_length 128 --max_predi
 step was timed (benchmarks/train_step.py).
 """
 
-from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.models.bert.config import preset
 
 
 def get_config() -> PretrainConfig:

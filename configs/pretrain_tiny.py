@@ -1,4 +1,4 @@
-"""BERT-tiny (2 layers, width 128) on a small corpus with a vocabulary of 8,000.
+"""BERT-tiny (2 layers, width 128) on a small corpus.
 
 python -m bert_tf.pretrain --config configs/pretrain_tiny.py --workdir runs/tiny --set data.train=shards
 
@@ -6,12 +6,13 @@ Hardware: 2 CPU cores, 3 to 5 minutes for 1,000 steps. Expected: the held-out ma
 the text of make quickstart.
 """
 
-from bert_tf.core.config import OptimizerConfig, PretrainConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, TrainConfig
+from bert_tf.models.bert.config import preset
 
 
 def get_config() -> PretrainConfig:
     return PretrainConfig(
-        model=preset("tiny", vocab_size=8_000),
+        model=preset("tiny"),
         # At 1e-3 some seeds never leave the word frequencies: every position ends up with the same representation.
         optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=100),
         train=TrainConfig(

@@ -63,7 +63,7 @@ def stages(workdir: str) -> list[Stage]:
         Stage(
             "pretrain",
             ["-m", "bert_tf.pretrain", "--config", "configs/pretrain_tiny.py", "--workdir", pretrain]
-            + ["--set", f"data.train={shards}", "--set", f"model.vocab_size={_VOCAB_SIZE}"],
+            + ["--set", f"data.train={shards}"],
             pretrain,
             resumable=True,
         ),

@@ -1,10 +1,12 @@
-"""The environments that peers run in, each made when it is first needed."""
+"""The virtual environments of the peers, made on first use, and how commands run in them."""
 
+import json
+import os
 import pathlib
 import subprocess
 import sys
 
-# What each needs of the package index; official names dozens of packages of no use to BERT, hence without its own list.
+# {name: (packages, packages without their requirements)}: tf-models-official requires dozens that BERT does not need.
 _PEERS = {
     "official": (
         ["tensorflow==2.20.*", "tf-keras==2.20.*", "tensorflow-text==2.20.*", "gin-config", "tensorflow-hub", "tf-slim"]
@@ -19,19 +21,53 @@ _PEERS = {
     "serving": (["torch==2.13.0", "transformers==5.23.*", "numpy", "onnx", "onnxscript", "onnxruntime"], []),
     "torch": (["torch==2.13.0", "transformers==5.23.*", "numpy"], []),
 }
+# {name: (script that times training steps, environment variables)}
+STEPS = {
+    "ours": ("ours", {}),
+    "official": ("official_peer", {}),
+    "official_onednn": ("official_peer", {"TF_ENABLE_ONEDNN_OPTS": "1"}),
+    "keras_hub": ("kerashub_peer", {}),
+    "torch": ("torch_peer", {}),
+}
 
 
-def output_of(python: str, module: str, *arguments: str) -> str:
-    """What `python -m module` prints; whatever it fails with ends this process as well."""
+def output_of(
+    python: str, module: str, *arguments: str, environment: dict[str, str] | None = None, timeout: float | None = None
+) -> str:
+    """Standard output of `python -m module`, run with more environment variables; exits with its error if it fails.
+
+    Raises subprocess.TimeoutExpired after `timeout` seconds.
+    """
     command = [python, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **(environment or {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=timeout)
     if done.returncode:
-        sys.exit(f"{' '.join(command)}: {done.stderr[-2000:]}")
+        sys.exit(f"{' '.join(command)}: {done.stderr.strip()[-2000:]}")
     return done.stdout
 
 
+def json_of(*command: str, **options) -> dict:
+    """The last line that a command prints, as JSON; arguments as of `output_of`."""
+    return json.loads(output_of(*command, **options).strip().splitlines()[-1])
+
+
+def time_steps(
+    name: str, batch: str, *, precision: str, steps: int, xla: bool = False, timeout: float | None = None
+) -> dict:
+    """Seconds of each training step, and peak_gigabytes, of one of `STEPS` on a batch in a .npz file."""
+    script, environment = STEPS[name]
+    arguments = ["--batch", batch, "--precision", precision, "--steps", str(steps), *(["--xla"] if xla else [])]
+    module = f"benchmarks.peers.{script}"
+    return json_of(python_of(name), module, *arguments, environment=environment, timeout=timeout)
+
+
+def set_flags(settings: dict[str, object]) -> list[str]:
+    """The settings as --set flags of bert_tf's commands."""
+    return [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
+
+
 def python_of(name: str) -> str:
-    """The interpreter of a peer's environment, which is made if it is not there."""
+    """The interpreter of a peer's environment, which is created if it does not exist."""
     if name == "ours":
         return sys.executable
     name = name.removesuffix("_onednn")

@@ -1,7 +1,8 @@
-"""What transformers and sentence-transformers do with the same weights. Runs in an environment of its own.
+"""transformers and sentence-transformers on the same weights; benchmarks/parity.py runs it in their environment.
 
 python -m benchmarks.peers.hf_reference make FOLDER       random models of every head, with their outputs
-python -m benchmarks.peers.hf_reference reopen A B        models of B are those of A, bit for bit
+python -m benchmarks.peers.hf_reference golden FOLDER     the same, of the smallest shape only
+python -m benchmarks.peers.hf_reference reopen A B        checks that the models of B equal those of A, bit for bit
 python -m benchmarks.peers.hf_reference ids FOLDER TEXTS OUT       a folder's AutoTokenizer on a file of lines
 python -m benchmarks.peers.hf_reference embed TEXTS OUT   all-MiniLM-L6-v2 by its own library
 python -m benchmarks.peers.hf_reference adapter BASE ADAPTER OUT   a LoRA on its base, opened by peft
@@ -58,6 +59,10 @@ def make(folder: str, shapes=SHAPES) -> None:
             np.savez(os.path.join(path, "expected.npz"), **inputs, **_outputs(model, inputs))
 
 
+def golden(folder: str) -> None:
+    make(folder, {"golden": SHAPES["small"]})
+
+
 def _inputs(head: str) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     shape = (_ROWS, 3, _LENGTH) if head == "BertForMultipleChoice" else (_ROWS, _LENGTH)
@@ -70,29 +75,17 @@ def _inputs(head: str) -> dict[str, np.ndarray]:
 
 def _outputs(model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     with torch.no_grad():
-        found = model(**{name: torch.tensor(x) for name, x in inputs.items()}, output_hidden_states=True)
-    outputs = {}
-    for name, value in found.items():
-        if name == "hidden_states":
-            outputs |= {f"hidden_{layer}": state.numpy() for layer, state in enumerate(value)}
-        else:
-            outputs[name] = value.numpy()
-    return outputs
+        found = dict(model(**{name: torch.tensor(x) for name, x in inputs.items()}, output_hidden_states=True))
+    found |= {f"hidden_{layer}": state for layer, state in enumerate(found.pop("hidden_states"))}
+    return {name: value.numpy() for name, value in found.items()}
 
 
 def reopen(theirs: str, ours: str) -> None:
-    autos = {"BertModel": "AutoModel"} | {
-        f"BertFor{name}": f"AutoModelFor{name}" for name in ("PreTraining", "MaskedLM", "NextSentencePrediction")
-    }
-    autos |= {f"BertFor{name}": f"AutoModelFor{name}" for name in ("SequenceClassification", "TokenClassification")}
-    autos |= {f"BertFor{name}": f"AutoModelFor{name}" for name in ("QuestionAnswering", "MultipleChoice")}
     bits = opened = 0
     for name in sorted(os.listdir(theirs)):
-        head = name.split("-")[1]
-        first, second = (
-            getattr(transformers, autos[head]).from_pretrained(os.path.join(folder, name)).eval()
-            for folder in (theirs, ours)
-        )
+        kind = name.split("-")[1].removeprefix("Bert")  # Model, ForMaskedLM, ...
+        auto = getattr(transformers, "AutoModel" + kind.removeprefix("Model"))
+        first, second = (auto.from_pretrained(os.path.join(folder, name)).eval() for folder in (theirs, ours))
         for (key, a), (other, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
             assert key == other and torch.equal(a, b), (name, key)
             bits += 1
@@ -180,14 +173,5 @@ def finetune(train: str, validation: str, seed: str) -> None:
     print(json.dumps({"accuracy": hits / len(rows["validation"])}))
 
 
-def main() -> None:
-    command, *arguments = sys.argv[1:]
-    if command == "golden":
-        make(arguments[0], {"golden": SHAPES["small"]})
-    else:
-        commands = (make, reopen, ids, embed, adapter, finetune)
-        {function.__name__: function for function in commands}[command](*arguments)
-
-
 if __name__ == "__main__":
-    main()
+    globals()[sys.argv[1]](*sys.argv[2:])

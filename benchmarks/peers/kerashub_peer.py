@@ -1,4 +1,4 @@
-"""keras-hub's BERT backbone and masked-LM head, with a next-sentence head, in Keras' own train_step and AdamW."""
+"""Times keras-hub's BERT backbone and masked-LM head, with a next-sentence head and Keras' AdamW."""
 
 import os
 
@@ -38,8 +38,8 @@ def main() -> None:
     encoded = backbone(inputs)
     masked_lm(encoded["sequence_output"], mask_positions=batch["masked_lm_positions"])
     next_sentence(encoded["pooled_output"])
-    weights = [*backbone.trainable_weights, *masked_lm.trainable_weights, *next_sentence.trainable_weights]
-    weights = list({id(weight): weight for weight in weights}.values())
+    layers = (backbone, masked_lm, next_sentence)  # which share the embedding table
+    weights = list({id(weight): weight for layer in layers for weight in layer.trainable_weights}.values())
     optimizer = keras.optimizers.AdamW(
         timing.LEARNING_RATE, weight_decay=timing.WEIGHT_DECAY, global_clipnorm=timing.CLIP_NORM
     )
@@ -50,17 +50,12 @@ def main() -> None:
         with tf.GradientTape() as tape:
             encoded = backbone(inputs, training=True)
             logits = masked_lm(encoded["sequence_output"], mask_positions=batch["masked_lm_positions"])
-            words = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["masked_lm_ids"], tf.cast(logits, tf.float32))
-            loss = tf.reduce_sum(words * batch["masked_lm_weights"]) / tf.reduce_sum(batch["masked_lm_weights"])
-            pairs = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                batch["next_sentence_labels"][:, 0], tf.cast(next_sentence(encoded["pooled_output"]), tf.float32)
-            )
-            loss += tf.reduce_mean(pairs)
+            loss = timing.loss_in_tensorflow(batch, logits, next_sentence(encoded["pooled_output"]))
         values = [weight.value for weight in weights]
         optimizer.apply(tape.gradient(loss, values), weights)
         return loss
 
-    timing.report(lambda: float(train_step()), arguments.steps)
+    timing.time_steps(lambda: float(train_step()), arguments.steps)
 
 
 if __name__ == "__main__":

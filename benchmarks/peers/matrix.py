@@ -1,19 +1,16 @@
-"""The speed of a square matrix product in TensorFlow, one line of JSON."""
+"""Prints the speed of a square matrix product in TensorFlow as JSON: python -m benchmarks.peers.matrix float32."""
 
-import argparse
 import json
+import sys
 
 from bert_tf.core import command
 
 
 def main() -> None:
     command.set_environment()
-    from bert_tf.training.throughput import matrix_speed
+    from bert_tf.training.engines.speed import matrix_speed
 
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--precision", required=True)
-    precision = parser.parse_args().precision
-    print(json.dumps({"flops": matrix_speed(precision, "/CPU:0")}))
+    print(json.dumps({"flops": matrix_speed(sys.argv[1], "/CPU:0")}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""This project's trainer, as bert_tf.pretrain runs it, on one batch again and again."""
+"""Runs this project's trainer, as bert_tf.pretrain does, on one repeated batch."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from benchmarks.peers import timing
 
 
 def fit(batch: dict[str, np.ndarray], workdir: str, *, precision: str, **train) -> None:
-    """Trains; metrics and profiles lie in the workdir.
+    """Trains, and writes metrics and profiles to the workdir.
 
     Args:
       batch: of each step.
@@ -16,10 +16,12 @@ def fit(batch: dict[str, np.ndarray], workdir: str, *, precision: str, **train) 
     """
     import tensorflow as tf
 
-    from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig
-    from bert_tf.objectives.masked_lm import BertForPreTraining
+    from bert_tf.core.config import OptimizerConfig, TrainConfig
+    from bert_tf.core.records import RecordLayout
+    from bert_tf.models.bert.config import BertConfig
+    from bert_tf.objectives.masked_lm import MaskedLM
     from bert_tf.training.data.batches import Batches
-    from bert_tf.training.engines import strategy
+    from bert_tf.training.engines.engine import Training, engine_named
     from bert_tf.training.trainer import Trainer
 
     config = TrainConfig(
@@ -31,16 +33,16 @@ def fit(batch: dict[str, np.ndarray], workdir: str, *, precision: str, **train) 
         **train,
     )
 
-    def model_fn():
-        model = BertForPreTraining(BertConfig(**timing.SIZES), dtype=config.precision)
-        model.build()
-        return model
-
+    length, predictions = (batch[name].shape[1] for name in ("input_word_ids", "masked_lm_ids"))
+    objective = MaskedLM(RecordLayout(max_seq_length=length, max_predictions_per_seq=predictions))
+    engine = engine_named(config.engine)(config)
+    engine.start()
     trainer = Trainer(
-        model_fn,
+        engine,
+        lambda: objective.make_model(BertConfig(**timing.SIZES), config.precision),
+        objective,
         train=config,
-        optimizer_config=OptimizerConfig(learning_rate=timing.LEARNING_RATE, warmup_steps=0),
-        strategy=strategy.create("single"),
+        training=Training(OptimizerConfig(learning_rate=timing.LEARNING_RATE, warmup_steps=0)),
         workdir=workdir,
     )
     dataset = tf.data.Dataset.from_tensors(batch).repeat()

@@ -1,4 +1,4 @@
-"""This project's step, timed."""
+"""Times this project's training step."""
 
 import tempfile
 
@@ -25,7 +25,7 @@ def main() -> None:
         )
         lines = read_metrics(workdir)
     rows = len(batch["input_word_ids"])
-    timing.tell([rows / line["examples_per_second"] for line in lines[2:]], [line["loss"] for line in lines])
+    timing.report([rows / line["examples_per_second"] for line in lines[2:]], [line["loss"] for line in lines])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where a step of this project spends its time: kernels by their type, from TensorFlow's own profiler."""
+"""Prints the time of a step of this project by kernel type, from TensorFlow's profiler."""
 
 import collections
 import glob
@@ -7,6 +7,15 @@ import tempfile
 from bert_tf.core import command
 
 _STEPS = 4
+_CONTAINERS = {
+    "Process",
+    "RunWithBorrowedArgs",
+    "While",
+    "PartitionedCall",
+    "StatefulPartitionedCall",
+    "_Recv",
+    "_Send",
+}
 
 
 def main(path: str, precision: str) -> None:
@@ -32,24 +41,14 @@ def main(path: str, precision: str) -> None:
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
-                metadata = plane.event_metadata[event.metadata_id]
-                name = metadata.name
-                # Kernels are named "node:Type"; others are calls that hold them.
+                name = plane.event_metadata[event.metadata_id].name
+                # Kernels are named "node:Type"; the others are calls that contain them.
                 if "CPU" in plane.name and ":" in name and not name.startswith(("tf", "Ker")):
                     kind = name.rpartition(":")[2]
                     seconds[kind] += event.duration_ps / 1e12
                     count[kind] += 1
-    containers = {
-        "Process",
-        "RunWithBorrowedArgs",
-        "While",
-        "PartitionedCall",
-        "StatefulPartitionedCall",
-        "_Recv",
-        "_Send",
-    }
-    total = sum(value for kind, value in seconds.items() if kind not in containers and not kind.startswith("__"))
+    total = sum(value for kind, value in seconds.items() if kind not in _CONTAINERS and not kind.startswith("__"))
     print(f"kernels of a step, both cores together: {total / _STEPS * 1e3:.0f} ms")
     for kind, value in seconds.most_common(24):
-        if kind not in containers and not kind.startswith("__inference"):
+        if kind not in _CONTAINERS and not kind.startswith("__inference"):
             print(f"  {kind:<40}{value / _STEPS * 1e3:>8.1f} ms{value / total:>7.1%}{count[kind] // _STEPS:>6} calls")

@@ -1,8 +1,8 @@
-"""Answers of a text classifier, timed, in a process of its own; benchmarks/serving.py starts it.
+"""Times the answers of a text classifier; benchmarks/serving.py starts it.
 
 python -m benchmarks.peers.serving_peer NAME MODEL POINTS.json     NAME: ours, torch or onnx
 
-It reads lines "POINT CALLS" from standard input and writes for each the seconds of so many calls, as JSON.
+Reads lines "POINT CALLS" from standard input, and writes the seconds of each of the calls as JSON.
 """
 
 import json
@@ -72,7 +72,7 @@ def main(name: str, model: str, points: str) -> None:
         texts = [point["texts"] for point in json.load(file)]
     for line in sys.stdin:
         point, calls = map(int, line.split())
-        answer(texts[point][:1])  # awake again
+        answer(texts[point][:1])  # untimed: caches are cold after the turns of the others
         seconds = []
         for _ in range(calls):
             begin = time.perf_counter()

@@ -1,4 +1,7 @@
-"""What every peer's script shares: the batch, the clock, and one line of JSON at the end. NumPy only."""
+"""Shared by the peers' scripts: sizes, flags, the batch, timing, and the result as one line of JSON.
+
+Imports NumPy only, since the peers' environments differ.
+"""
 
 import argparse
 import json
@@ -24,9 +27,21 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", required=True, help="Arrays of one batch, .npz.")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], required=True)
-    parser.add_argument("--xla", action="store_true")
+    parser.add_argument("--xla", action="store_true", help="Compile, with XLA or torch.compile.")
     parser.add_argument("--steps", type=int, default=8)
     return parser.parse_args()
+
+
+def loss_in_tensorflow(batch: dict, masked_lm_logits, next_sentence_logits):
+    """The mean loss of the predictions plus that of the pairs, in float32."""
+    import tensorflow as tf
+
+    def cross_entropy(labels, logits):
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+
+    weights = batch["masked_lm_weights"]
+    words = tf.reduce_sum(cross_entropy(batch["masked_lm_ids"], masked_lm_logits) * weights) / tf.reduce_sum(weights)
+    return words + tf.reduce_mean(cross_entropy(batch["next_sentence_labels"][:, 0], next_sentence_logits))
 
 
 def load(path: str) -> dict[str, np.ndarray]:
@@ -34,16 +49,16 @@ def load(path: str) -> dict[str, np.ndarray]:
         return dict(file)
 
 
-def report(step: Callable[[], float], steps: int) -> None:
-    """Times `step`, which runs one training step and returns its loss; the first two compile and warm up."""
+def time_steps(step: Callable[[], float], steps: int) -> None:
+    """Times `step`, which runs one training step and returns its loss, after two untimed calls."""
     losses, seconds = [step(), step()], []
     for _ in range(steps):
         began = time.perf_counter()
         losses.append(step())
         seconds.append(time.perf_counter() - began)
-    tell(seconds, losses)
+    report(seconds, losses)
 
 
-def tell(seconds: list[float], losses: list[float]) -> None:
+def report(seconds: list[float], losses: list[float]) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(json.dumps({"seconds": seconds, "losses": losses, "peak_gigabytes": peak}), flush=True)

@@ -1,4 +1,4 @@
-"""Trains Hugging Face's BertForPreTraining on dumped batches; called by benchmarks/pretraining_curve.py."""
+"""Trains transformers' BertForPreTraining on batches from files; benchmarks/pretraining_curve.py runs it."""
 
 import json
 import sys
@@ -15,10 +15,9 @@ def main(folder: str, start: str, output: str, steps: int, every: int, rate: flo
     torch.manual_seed(0)
     training, validation = (dict(np.load(f"{folder}/{name}.npz")) for name in ("training", "validation"))
     model = transformers.BertForPreTraining.from_pretrained(start)
-    decayed, others = [], []
+    groups = [{"params": [], "weight_decay": decay} for decay in (0.01, 0.0)]
     for name, weight in model.named_parameters():
-        (others if name.endswith(_NO_DECAY) else decayed).append(weight)
-    groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+        groups[name.endswith(_NO_DECAY)]["params"].append(weight)
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.999), eps=1e-6, fused=True)
     began = time.time()
     with open(output, "w", encoding="utf-8") as file:
@@ -41,10 +40,8 @@ def main(folder: str, start: str, output: str, steps: int, every: int, rate: flo
 
 
 def _losses(model, batch):
-    """[(sum, weight)] of both losses, and hits of the masked words with their weight."""
-    x = {
-        name: torch.from_numpy(values.astype(np.int64)) for name, values in batch.items() if values.dtype != np.float32
-    }
+    """[(sum, weight)] of both losses, and the number of correct predictions with its weight."""
+    x = {name: torch.from_numpy(v.astype(np.int64)) for name, v in batch.items() if v.dtype != np.float32}
     weights = torch.from_numpy(batch["masked_lm_weights"])
     real = torch.from_numpy(batch["next_sentence_weights"])[:, 0]
     encoded = model.bert(x["input_word_ids"], x["input_mask"], x["input_type_ids"])
@@ -54,11 +51,8 @@ def _losses(model, batch):
     word_losses = torch.nn.functional.cross_entropy(words.transpose(1, 2), x["masked_lm_ids"], reduction="none")
     pair_losses = torch.nn.functional.cross_entropy(pairs, x["next_sentence_labels"][:, 0], reduction="none")
     hits = ((words.argmax(-1) == x["masked_lm_ids"]) * weights).sum()
-    return (
-        [((word_losses * weights).sum(), weights.sum()), ((pair_losses * real).sum(), real.sum())],
-        hits,
-        weights.sum(),
-    )
+    losses = [((word_losses * weights).sum(), weights.sum()), ((pair_losses * real).sum(), real.sum())]
+    return losses, hits, weights.sum()
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
-"""Hugging Face's BertForPreTraining on PyTorch, with the fused AdamW and autocast."""
+"""Times transformers' BertForPreTraining on PyTorch, with the fused AdamW and autocast."""
 
-import numpy as np
 import torch
 import transformers
 
@@ -14,7 +13,7 @@ def main() -> None:
         **timing.SIZES, hidden_dropout_prob=timing.DROPOUT, attention_probs_dropout_prob=timing.DROPOUT
     )
     model = transformers.BertForPreTraining(config).train()
-    # It takes labels at every position, and -100 where there is none.
+    # Its labels cover every position: -100 where there is no prediction.
     labels = torch.full(batch["input_word_ids"].shape, -100)
     real = batch["masked_lm_weights"] > 0
     rows = torch.arange(len(labels))[:, None].expand_as(real)
@@ -39,9 +38,9 @@ def main() -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), timing.CLIP_NORM)
         optimizer.step()
-        return float(np.float64(loss.item()))
+        return loss.item()
 
-    timing.report(step, arguments.steps)
+    timing.time_steps(step, arguments.steps)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ def run(source: str, output: str, adapter: str | None = None) -> str:
     """
     huggingface.check_output(output, "--output")
     opened = open_source(source, "--input")
-    told = _told(opened) if adapter is None else _told_by_adapter(adapter)
+    told = told_by(opened) if adapter is None else _told_by_adapter(adapter)
     architecture = told.pop("architecture")
-    model = _model(opened, architecture, told)
+    model = model_of(opened, architecture, told)
     report = opened.load_weights(model)
     fresh = report.fresh
     if adapter is not None:
@@ -53,7 +53,7 @@ def run(source: str, output: str, adapter: str | None = None) -> str:
     return str(report)
 
 
-def _told(opened: Source) -> dict[str, Any]:
+def told_by(opened: Source) -> dict[str, Any]:
     """What the model directory is to say beside its weights: what the source says."""
     if opened.directory is None:
         architectures = family_of(opened.config.model_type).architectures
@@ -85,8 +85,8 @@ def _told_by_adapter(path: str) -> dict[str, Any]:
     return dict(told)
 
 
-def _model(opened: Source, architecture: str, told: dict) -> Model:
-    """The built model of an architecture.
+def model_of(opened: Source, architecture: str, told: dict) -> Model:
+    """The built model of an architecture, with fresh weights.
 
     Raises:
       InputError: the family does not have it.

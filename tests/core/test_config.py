@@ -3,11 +3,11 @@ import pathlib
 from typing import Literal
 
 import pytest
+from bert_tf.core.config_finetune import FinetuneConfig
 
 from bert_tf.core import config_io
-from bert_tf.models.bert.config import BertConfig, PretrainConfig, preset
-from bert_tf.core.config_finetune import FinetuneConfig
 from bert_tf.core.errors import InputError
+from bert_tf.models.bert.config import BertConfig, PretrainConfig, preset
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 _CONFIG = """

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from bert_tf.models.bert.config import BertConfig
 from bert_tf.interop import huggingface
 from bert_tf.models import heads
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.objectives.masked_lm import BertForPreTraining
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary

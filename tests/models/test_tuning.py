@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig, preset
 from bert_tf.core.config_finetune import FinetuneConfig, TuningConfig
+
 from bert_tf.core.errors import InputError
 from bert_tf.interop import adapters
 from bert_tf.models import tuning
+from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig, preset
 from bert_tf.models.heads import BertForSequenceClassification, BertForTokenClassification
 from bert_tf.runs.finetuning import _weighed
 from bert_tf.training.step import Step, frozen_variables

@@ -5,10 +5,10 @@ import types
 
 import numpy as np
 import pytest
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 
 from bert_tf.core import records
 from bert_tf.core.config import PretrainDataConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 from bert_tf.core.errors import InputError
 from bert_tf.preflight import step_inputs as runs
 from tests.support.tiny_step import TINY

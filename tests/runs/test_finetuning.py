@@ -7,14 +7,14 @@ import shutil
 import keras
 import numpy as np
 import pytest
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from safetensors.numpy import load_file, save_file
 
 from bert_tf import predict
-from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from bert_tf.core.errors import InputError
 from bert_tf.core.metrics_file import read_metrics
 from bert_tf.interop import huggingface
+from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig
 from bert_tf.objectives.masked_lm import BertForPreTraining
 from bert_tf.runs import evaluation, finetuning
 from bert_tf.serving import loading

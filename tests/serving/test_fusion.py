@@ -3,6 +3,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from bert_tf.serving.export.layout import lay_out
 
 from bert_tf.models.bert.config import BertConfig
 from bert_tf.models.heads import (
@@ -12,7 +13,6 @@ from bert_tf.models.heads import (
     BertForTokenClassification,
 )
 from bert_tf.objectives.masked_lm import BertForNextSentencePrediction
-from bert_tf.serving.export.layout import lay_out
 
 CONFIG = BertConfig(
     vocab_size=50, hidden_size=24, num_hidden_layers=3, num_attention_heads=4, intermediate_size=40, hidden_act="gelu"

@@ -5,8 +5,8 @@ import os
 import numpy as np
 
 from bert_tf.interop import huggingface
-from bert_tf.models import heads
-from bert_tf.objectives import masked_lm as pretraining
+from bert_tf.interop.source import open_source
+from bert_tf.runs import conversion
 
 _NAMES = {"input_ids": "input_word_ids", "attention_mask": "input_mask", "token_type_ids": "input_type_ids"}
 # Their outputs -> ours, by head.
@@ -27,12 +27,10 @@ def compared(path: str) -> float:
 
     A folder holds a model as transformers saved it, and expected.npz: its inputs, hidden_0, hidden_1, ... and outputs.
     """
-    directory = huggingface.open_directory(path, "--model")
-    name = directory.architecture
-    model_class = getattr(heads, name, None) or getattr(pretraining, name)
-    labelled = name in ("BertForSequenceClassification", "BertForTokenClassification")
-    model = model_class(directory.config, **({"num_labels": len(directory.labels)} if labelled else {}))
-    model.build()
+    source = open_source(path, "--model")
+    told = conversion.told_by(source)
+    name = told["architecture"]
+    model = conversion.model_of(source, name, told)
     huggingface.load_all_weights(path, model)
     with np.load(os.path.join(path, "expected.npz")) as expected:
         batch = {ours: expected[theirs].astype(np.int32) for theirs, ours in _NAMES.items()}

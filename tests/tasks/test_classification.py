@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from bert_tf.core.config_finetune import FinetuneDataConfig
+
 from bert_tf.core.errors import InputError
 from bert_tf.serving.export.signatures import signatures
 from bert_tf.tasks import TASKS, name_for, task_named

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from bert_tf.training.evaluator import Evaluator
 from conftest import make_pretraining_batch
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
@@ -15,7 +16,6 @@ from bert_tf.objectives.masked_lm import BertForPreTraining
 from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines import strategy
-from bert_tf.training.evaluator import Evaluator
 from bert_tf.training.trainer import Trainer
 
 TRAIN = TrainConfig(
