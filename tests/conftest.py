@@ -6,12 +6,12 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from bert_tf.models.bert.config import BertConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from tests.support.batches import make_pretraining_batch
 
 # Two logical CPU devices, so that MirroredStrategy has two replicas; everything else runs on the first.
 tf.config.set_logical_device_configuration(
@@ -64,23 +64,6 @@ def small_config() -> BertConfig:
 def pretraining_batch(small_config):
     """Eight rows of random features with padding, as the trainer sees them."""
     return make_pretraining_batch(small_config, rows=8)
-
-
-def make_pretraining_batch(config: BertConfig, *, rows: int, length: int = 16, predictions: int = 4, seed: int = 0):
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(length // 2, length + 1, rows)
-    mask = (np.arange(length) < lengths[:, None]).astype(np.int32)
-    weights = (np.arange(predictions) < rng.integers(1, predictions + 1, rows)[:, None]).astype(np.float32)
-    return {
-        "input_word_ids": (rng.integers(5, config.vocab_size, (rows, length)) * mask).astype(np.int32),
-        "input_mask": mask,
-        "input_type_ids": ((np.arange(length) >= 5) * mask).astype(np.int32),
-        "masked_lm_positions": np.sort(rng.integers(1, length // 2, (rows, predictions)), axis=1).astype(np.int32),
-        "masked_lm_ids": rng.integers(5, config.vocab_size, (rows, predictions)).astype(np.int32),
-        "masked_lm_weights": weights,
-        "next_sentence_labels": rng.integers(0, 2, (rows, 1)).astype(np.int32),
-        "next_sentence_weights": np.ones((rows, 1), np.float32),
-    }
 
 
 @pytest.fixture(scope="session")

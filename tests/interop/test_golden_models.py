@@ -9,10 +9,10 @@ import shutil
 
 import numpy as np
 import pytest
-from golden_models import compared
 from safetensors.numpy import load_file
 
-from bert_tf import convert
+from bert_tf.runs import conversion
+from tests.support.golden_models import compared
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 MODELS = sorted(path.name for path in GOLDEN.glob("golden-*"))
@@ -29,7 +29,7 @@ def test_outputs_are_theirs(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_converted_has_their_bits_and_names(name, tmp_path):
-    convert.run(str(GOLDEN / name), str(tmp_path / "ours"))
+    conversion.run(str(GOLDEN / name), str(tmp_path / "ours"))
     theirs, ours = (load_file(folder / "model.safetensors") for folder in (GOLDEN / name, tmp_path / "ours"))
     assert set(ours) == {key for key in theirs if key != "bert.embeddings.position_ids"}
     for key, value in ours.items():

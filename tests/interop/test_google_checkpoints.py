@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from bert_tf import convert
 from bert_tf.core.errors import InputError
 from bert_tf.interop import google, huggingface
 from bert_tf.interop.weights import weight_names
 from bert_tf.objectives.masked_lm import BertForPreTraining
+from bert_tf.runs import conversion
 from tests.interop.test_interop import built, weights_of
 from tests.support.google_checkpoint import VOCABULARY, write_google_checkpoint
 
@@ -16,7 +16,7 @@ def test_google_checkpoint_converts_to_the_same_numbers(small_config, tmp_path):
     model = built(small_config)
     (tmp_path / "google").mkdir()
     write_google_checkpoint(tmp_path / "google", small_config, model)
-    assert convert.run(str(tmp_path / "google"), str(tmp_path / "ours")) == "46 weights loaded"
+    assert conversion.run(str(tmp_path / "google"), str(tmp_path / "ours")) == "46 weights loaded"
     directory = huggingface.open_directory(str(tmp_path / "ours"), "--model")
     # Google computes "gelu" in its tanh form.
     assert directory.config.hidden_act == "gelu_new"

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from bert_tf import convert
 from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface, sentence_transformers
 from bert_tf.interop.source import open_source
 from bert_tf.models import heads
 from bert_tf.objectives import masked_lm as pretraining
 from bert_tf.objectives.masked_lm import BertForPreTraining
+from bert_tf.runs import conversion
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from tests.support.google_checkpoint import VOCABULARY, write_google_checkpoint
 
@@ -129,7 +129,7 @@ def test_the_tokenizers_settings_come_along(small_config, tmp_path):
     )
     path = saved(tmp_path / "model", built(small_config), tokenizer=settings)
     assert huggingface.open_directory(path, "--model").tokenizer == settings
-    convert.run(path, str(tmp_path / "copy"))
+    conversion.run(path, str(tmp_path / "copy"))
     assert huggingface.open_directory(str(tmp_path / "copy"), "--model").tokenizer == settings
     # What transformers writes, which knows no other rules than its own.
     file = tmp_path / "model/tokenizer_config.json"
@@ -226,7 +226,7 @@ def test_every_head_converts_to_the_same_bits(small_config, tmp_path, architectu
     model.build()
     settings = {"adapter_size": arguments["adapter_size"]} if "adapter_size" in arguments else None
     path = saved(tmp_path / "theirs", model, architecture=architecture, labels=labels, task_settings=settings)
-    convert.run(path, str(tmp_path / "ours"))
+    conversion.run(path, str(tmp_path / "ours"))
     theirs, ours = (load_file(str(tmp_path / name / "model.safetensors")) for name in ("theirs", "ours"))
     assert theirs.keys() == ours.keys()
     assert any(name.startswith("bert.") for name in theirs) == (architecture != "BertModel")
@@ -240,7 +240,7 @@ def test_every_head_converts_to_the_same_bits(small_config, tmp_path, architectu
 def test_an_unknown_head_is_not_converted(small_config, tmp_path):
     path = saved(tmp_path / "theirs", built(small_config), architecture="BertLMHeadModel")
     with pytest.raises(InputError, match="expected one of BertForSequence.* Received: BertLMHeadModel."):
-        convert.run(path, str(tmp_path / "ours"))
+        conversion.run(path, str(tmp_path / "ours"))
 
 
 def test_vocabulary_of_tokenizer_json_is_read(small_config, tmp_path):
@@ -286,7 +286,7 @@ def test_an_adapter_that_does_not_say_what_it_is(small_config, tmp_path, changes
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter/adapter_config.json").write_text(json.dumps(told))
     with pytest.raises(InputError) as error:
-        convert.run(path, str(tmp_path / "out"), str(tmp_path / "adapter"))
+        conversion.run(path, str(tmp_path / "out"), str(tmp_path / "adapter"))
     assert sentence in str(error.value) and f"{tmp_path}/adapter" in str(error.value)
 
 
@@ -313,13 +313,13 @@ def test_checkpoint_without_heads_is_not_converted(small_config, tmp_path):
     tensors = load_file(f"{path}/model.safetensors")
     save_file({n: x for n, x in tensors.items() if n.startswith("bert.")}, f"{path}/model.safetensors")
     with pytest.raises(InputError, match="with all weights of a BertForPreTraining. Received one without cls"):
-        convert.run(path, str(tmp_path / "out"))
+        conversion.run(path, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
 def test_hugging_face_folder_converts_to_itself(small_config, tmp_path):
     path = saved(tmp_path / "theirs", built(small_config))
-    convert.run(path, str(tmp_path / "ours"))
+    conversion.run(path, str(tmp_path / "ours"))
     theirs, ours = (load_file(str(tmp_path / name / "model.safetensors")) for name in ("theirs", "ours"))
     assert theirs.keys() == ours.keys()
     for name in theirs:

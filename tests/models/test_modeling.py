@@ -4,16 +4,17 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-import reference_bert
 import tensorflow as tf
 
-from bert_tf.core.config import OptimizerConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, TrainConfig
 from bert_tf.interop.weights import weight_names
+from bert_tf.models.bert.config import preset
 from bert_tf.models.bert.encoder import BertEncoder
 from bert_tf.models.compiled import compiled
 from bert_tf.objectives.losses import correct, cross_entropy
 from bert_tf.objectives.masked_lm import BertForPreTraining
 from bert_tf.training.step import Step
+from tests.support import reference_bert
 
 
 def built(config, seed: int = 0, **kwargs) -> BertForPreTraining:

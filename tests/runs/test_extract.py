@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from bert_tf import extract, neighbours, predict
 from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface
 from bert_tf.objectives.masked_lm import BertForPreTraining
+from bert_tf.runs import extraction, nearest, prediction
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.wordpiece import Tokenizer
 
@@ -37,7 +37,7 @@ def model(small_config, vocabulary, tmp_path):
 def test_layers_are_the_encoders(model, vocabulary, tmp_path, pooling):
     path = str(tmp_path / "features.parquet")
     arguments = {"layers": [0, -1], "pooling": pooling, "max_seq_length": None}
-    assert extract.run(str(tmp_path / "model"), iter(TEXTS), path, **arguments) == 4
+    assert extraction.run(str(tmp_path / "model"), iter(TEXTS), path, **arguments) == 4
     table = pq.read_table(path).to_pydict()
     assert list(table) == ["text", "tokens", "layer_0", "layer_2"]
     assert table["text"] == TEXTS
@@ -56,11 +56,11 @@ def test_layers_are_the_encoders(model, vocabulary, tmp_path, pooling):
 def test_wrong_use_leaves_no_file(model, tmp_path):
     arguments = {"pooling": "mean", "max_seq_length": None}
     with pytest.raises(InputError, match=r"--layers: expected numbers in -3 to 2. Received: \[3\]."):
-        extract.run(str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[3], **arguments)
+        extraction.run(str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[3], **arguments)
     with pytest.raises(InputError, match=r"--layers: expected different ones, of 2 blocks. Received: \[-1, 2\]."):
-        extract.run(str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[-1, 2], **arguments)
+        extraction.run(str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[-1, 2], **arguments)
     with pytest.raises(InputError, match="--max_seq_length 99: expected 3 to 16, the model's positions."):
-        extract.run(
+        extraction.run(
             str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[0], pooling="cls", max_seq_length=99
         )
     assert not list(tmp_path.glob("x.parquet*"))
@@ -68,15 +68,15 @@ def test_wrong_use_leaves_no_file(model, tmp_path):
 
 def test_a_text_that_cannot_be_read_leaves_no_file(model, tmp_path):
     (tmp_path / "texts").write_bytes(b"cat\n" * 3000 + b"\xff\n")
-    texts = predict.read_texts(str(tmp_path / "texts"))
+    texts = prediction.read_texts(str(tmp_path / "texts"))
     with pytest.raises(InputError, match="line 3001: expected UTF-8"):
-        extract.run(
+        extraction.run(
             str(tmp_path / "model"), texts, str(tmp_path / "x.parquet"), layers=[0], pooling="cls", max_seq_length=None
         )
     assert not list(tmp_path.glob("x.parquet*"))
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="file/x.parquet: expected a file that can be written. Received: Not a direct"):
-        extract.run(
+        extraction.run(
             str(tmp_path / "model"),
             TEXTS,
             str(tmp_path / "file/x.parquet"),
@@ -88,7 +88,7 @@ def test_a_text_that_cannot_be_read_leaves_no_file(model, tmp_path):
 
 def test_bytes_that_are_no_utf8_are_told_with_their_line(tmp_path):
     (tmp_path / "texts").write_bytes("eins\r\nzwölf\n".encode() * 5000 + b"\xff\n")
-    texts = predict.read_texts(str(tmp_path / "texts"), "--among")
+    texts = prediction.read_texts(str(tmp_path / "texts"), "--among")
     assert [next(texts), next(texts)] == ["eins", "zwölf"]
     with pytest.raises(InputError, match="--among .*texts: line 10001: expected UTF-8. Received other bytes."):
         list(texts)
@@ -96,11 +96,9 @@ def test_bytes_that_are_no_utf8_are_told_with_their_line(tmp_path):
 
 def test_a_text_is_its_own_nearest_neighbour(model, tmp_path):
     among = ["the cat sat on the mat", "dog ran", "cat"]
-    for answer, number in zip(
-        neighbours.run(str(tmp_path / "model"), among[::-1], among, top=2), (3, 2, 1), strict=True
-    ):
+    for answer, number in zip(nearest.run(str(tmp_path / "model"), among[::-1], among, top=2), (3, 2, 1), strict=True):
         assert [len(answer["neighbours"]), answer["neighbours"][0]["number"]] == [2, number]
         assert answer["neighbours"][0]["cosine"] == pytest.approx(1.0, abs=1e-5)
         assert answer["neighbours"][1]["cosine"] < answer["neighbours"][0]["cosine"]
     with pytest.raises(InputError, match="--among: expected at least one line of text. Received none."):
-        neighbours.run(str(tmp_path / "model"), among, [], top=2)
+        nearest.run(str(tmp_path / "model"), among, [], top=2)

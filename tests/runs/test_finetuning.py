@@ -10,13 +10,12 @@ import pytest
 from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from safetensors.numpy import load_file, save_file
 
-from bert_tf import predict
 from bert_tf.core.errors import InputError
 from bert_tf.core.metrics_file import read_metrics
 from bert_tf.interop import huggingface
 from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig
 from bert_tf.objectives.masked_lm import BertForPreTraining
-from bert_tf.runs import evaluation, finetuning
+from bert_tf.runs import evaluation, finetuning, prediction
 from bert_tf.serving import loading
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -158,9 +157,9 @@ def test_lora_run_is_resumed_and_keeps_the_adapter_alone(folder, tmp_path, monke
     # Without LoRA in the graph, the merged model answers the same.
     loaded = loading.load(str(tmp_path / "whole/model"))
     assert all("lora" not in v.path for v in loaded.model.variables)
-    from bert_tf import convert
+    from bert_tf.runs import conversion
 
-    convert.run(str(folder / "start"), str(tmp_path / "merged"), str(tmp_path / "whole/adapter"))
+    conversion.run(str(folder / "start"), str(tmp_path / "merged"), str(tmp_path / "whole/adapter"))
     examples = [{"place": "x", "text": text} for text in ("cat dog", "sun sea")]
     merged = loading.load(str(tmp_path / "merged"))
     assert merged.answers(examples) == loaded.answers(examples)
@@ -212,11 +211,11 @@ def test_a_model_is_not_asked_for_another_task(folder, tmp_path):
 
 
 def test_a_pretrained_model_fills_masks_and_judges_pairs(folder):
-    (answer,) = predict.run(str(folder / "start"), ["cat [MASK] sun"])
+    (answer,) = prediction.run(str(folder / "start"), ["cat [MASK] sun"])
     assert len(answer["masks"]) == 1
     assert all(candidate["token"] in (*SPECIAL_TOKENS, *WORDS) for candidate in answer["masks"][0])
     pair = {"place": "x", "text": "cat", "second_text": "dog"}
-    (answer,) = predict.run(str(folder / "start"), [pair], task="next_sentence")
+    (answer,) = prediction.run(str(folder / "start"), [pair], task="next_sentence")
     assert 0.0 < answer["probability"] < 1.0
 
 
@@ -230,9 +229,9 @@ def test_adapters_are_not_opened_as_if_they_were_not_there(folder, tmp_path):
     with pytest.raises(InputError, match="expected a model without adapters, or tuning.method=adapters"):
         finetuning.run(again, str(tmp_path / "again"))
     # The adapters alone, put into their base again, are the same model.
-    from bert_tf import convert
+    from bert_tf.runs import conversion
 
-    convert.run(str(folder / "start"), str(tmp_path / "put_together"), str(tmp_path / "run/adapter"))
+    conversion.run(str(folder / "start"), str(tmp_path / "put_together"), str(tmp_path / "run/adapter"))
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run/model", "put_together")]
     assert weights[0] == weights[1]
     examples = [{"place": "x", "text": text} for text in ("cat dog", "sun sea")]

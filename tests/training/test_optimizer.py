@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.core.config import OptimizerConfig, preset
+from bert_tf.core.config import OptimizerConfig
+from bert_tf.models.bert.config import preset
 from bert_tf.models.bert.encoder import BertEncoder
 from bert_tf.training import optimizer
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bert_tf.training.evaluator import Evaluator
-from conftest import make_pretraining_batch
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
 from bert_tf.core.errors import InputError, Preempted
@@ -17,6 +16,7 @@ from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines import strategy
 from bert_tf.training.trainer import Trainer
+from tests.support.batches import make_pretraining_batch
 
 TRAIN = TrainConfig(
     steps=6, global_batch_size=8, steps_per_loop=2, log_every=1, evaluate_every=6, checkpoint_every=3, seed=1

@@ -25,7 +25,8 @@ def requests(task: Task, made: dict[str, Signature]) -> list[tuple[str, dict[str
     found = []
     for name, signature in made.items():
         for texts in ([_SHORT], [long, _SHORT, "", long]):
-            columns = task.columns([_without_words(task.sample(text)) for text in texts])
+            given = task.columns([_without_words(task.sample(text)) for text in texts])
+            columns = {key: given[key] for key in task.inputs()}
             if signature.method != "predict":
                 columns = {"inputs": _serialized(columns)}
             elif name == TOKENS:

@@ -177,7 +177,7 @@ class TensorFlowEngine:
             batch=batch,
             number=number,
             replica=context.replica_id_in_sync_group,
-            stop=stop,
+            stop=tf.identity(stop),  # sums take tensors of one graph only
         )
         variables = [*self._weights, *self._slots.first, *self._slots.second, self._slots.scale]
         values = [*result.weights, *result.slots.first, *result.slots.second, result.slots.scale]
