@@ -3,12 +3,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test sweep lint format quickstart bench plots tpu-env tpu-test lock
+.PHONY: help env test test-slow sweep lint format quickstart bench plots tpu-env tpu-test lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
 	@echo "make quickstart  raw text to a served BERT on this machine, in five to nine minutes (FRESH=1 starts over)"
-	@echo "make test        build the environment and run all tests"
+	@echo "make test        build the environment and run the tests (10 minutes)"
+	@echo "make test-slow   whole walks through the product and long trials (15 minutes)"
 	@echo "make sweep       compare the tokenizer with its reference: every code point, random strings, real text (15 minutes)"
 	@echo "make lint        check with ruff (rules and format) and mypy (type hints)"
 	@echo "make format      fix rules and format with ruff"
@@ -30,6 +31,9 @@ $(BIN)/.complete: requirements/cpu.txt pyproject.toml
 
 test: env
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-slow: env
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
 sweep: env
 	$(BIN)/python -m pytest -m sweep -s

@@ -9,32 +9,21 @@ negative numbers count from the end. --pooling mean (the default) or cls gives a
 from absl import flags
 
 from bert_tf.core import command
-from bert_tf.core.errors import InputError
 
 
 def main(_) -> None:
     from bert_tf.runs import extraction
-    from bert_tf.runs.prediction import read_texts
-    from bert_tf.tasks.rows_of_files import read_rows, text_of
 
-    path, column = flags.FLAGS.input, flags.FLAGS.text_field
-    if path.endswith((".jsonl", ".csv", ".tsv")) or path.startswith("tfds:"):
-        texts = [text_of(row, column, place) for place, row in read_rows(path, "--input")]
-    else:
-        texts = read_texts(path)
-    try:
-        layers = [int(layer) for layer in flags.FLAGS.layers]
-    except ValueError:
-        raise InputError(f"--layers {','.join(flags.FLAGS.layers)}: expected whole numbers.") from None
+    values = flags.FLAGS
     count = extraction.run(
-        flags.FLAGS.model,
-        texts,
-        flags.FLAGS.output,
-        layers=layers,
-        pooling=flags.FLAGS.pooling,
-        max_seq_length=flags.FLAGS.max_seq_length,
+        values.model,
+        extraction.texts_of(values.input, values.text_field),
+        values.output,
+        layers=extraction.numbers_of(values.layers),
+        pooling=values.pooling,
+        max_seq_length=values.max_seq_length,
     )
-    print(f"features of {count:,} texts in {flags.FLAGS.output}")
+    print(f"features of {count:,} texts in {values.output}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -93,64 +94,75 @@ def classifier(tmp_path_factory) -> str:
     return path
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
+    """A folder that `make` fills, made once for all test processes; not to be written to."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / name).exists():
+            unfinished = root / f"unfinished-{name}"
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(root / name)
+    return root / name
+
+
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory) -> pathlib.Path:
-    """models/TASK and served/TASK/1 of every task, made once for all test processes; not to be written to."""
+    """models/TASK and served/TASK/1 of every task."""
     from bert_tf.serving.export import saved_model
     from tests.support import served_models
 
-    root = tmp_path_factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    with open(root / "exported.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (root / "exported").exists():
-            for name in served_models.TASKS:
-                served_models.write(str(root / "being_exported/models" / name), name)
-                saved_model.export(
-                    str(root / "being_exported/models" / name), str(root / "being_exported/served" / name)
-                )
-            (root / "being_exported").rename(root / "exported")
-    return root / "exported"
+    def make(folder: pathlib.Path) -> None:
+        for name in served_models.TASKS:
+            served_models.write(str(folder / "models" / name), name)
+            saved_model.export(str(folder / "models" / name), str(folder / "served" / name))
+
+    return once(tmp_path_factory, "exported", make)
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory):
+def corpus(tmp_path_factory) -> pathlib.Path:
     """Real English, half a megabyte: the topics of Python's own help, one document each, in three text files."""
     import pydoc_data.topics
 
-    folder = tmp_path_factory.mktemp("corpus")
-    texts = [text.replace("\n\n", "\n") for _, text in sorted(pydoc_data.topics.topics.items())]
-    for index in range(3):
-        (folder / f"{index}.txt").write_text("\n\n".join(texts[index::3]))
-    return folder
+    def make(folder: pathlib.Path) -> None:
+        texts = [text.replace("\n\n", "\n") for _, text in sorted(pydoc_data.topics.topics.items())]
+        for index in range(3):
+            (folder / f"{index}.txt").write_text("\n\n".join(texts[index::3]))
+
+    return once(tmp_path_factory, "corpus", make)
 
 
 @pytest.fixture(scope="session")
-def corpus_vocab(corpus):
+def corpus_vocab(corpus, tmp_path_factory) -> pathlib.Path:
     """A vocabulary of 1,000 tokens of the corpus."""
     from pipelines.jobs.vocabulary_learning import build_vocab
 
-    path = corpus / "vocab.txt"
-    build_vocab(input_patterns=[str(corpus / "[0-9].txt")], output=str(path), vocab_size=1000)
-    return path
+    def make(folder: pathlib.Path) -> None:
+        build_vocab(input_patterns=[str(corpus / "[0-9].txt")], output=str(folder / "vocab.txt"), vocab_size=1000)
+
+    return once(tmp_path_factory, "corpus_vocab", make) / "vocab.txt"
 
 
 @pytest.fixture(scope="session")
-def shards(corpus, corpus_vocab, tmp_path_factory):
+def shards(corpus, corpus_vocab, tmp_path_factory) -> pathlib.Path:
     """Three training shards and one of validation, length 64."""
     from pipelines.instances.pool import InstanceConfig
     from pipelines.jobs.job import JobConfig
     from pipelines.jobs.pretraining_data import create_pretraining_data
 
-    folder = tmp_path_factory.mktemp("shards") / "made"
-    create_pretraining_data(
-        input_patterns=[str(corpus / "[0-9].txt")],
-        vocab=str(corpus_vocab),
-        output_dir=str(folder),
-        config=JobConfig(
-            instances=InstanceConfig(max_seq_length=64, max_predictions_per_seq=10),
-            num_shards=3,
-            validation_fraction=0.05,
-        ),
-    )
-    return folder
+    def make(folder: pathlib.Path) -> None:
+        create_pretraining_data(
+            input_patterns=[str(corpus / "[0-9].txt")],
+            vocab=str(corpus_vocab),
+            output_dir=str(folder / "made"),
+            config=JobConfig(
+                instances=InstanceConfig(max_seq_length=64, max_predictions_per_seq=10),
+                num_shards=3,
+                validation_fraction=0.05,
+            ),
+        )
+
+    return once(tmp_path_factory, "shards", make) / "made"

@@ -8,60 +8,67 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-_BASE = {
-    "bert_tf.core.config",
-    "bert_tf.core.config_io",
-    "bert_tf.core.errors",
-    "bert_tf.core.records",
-    "bert_tf.text.vocabulary",
-} | {
-    "bert_tf.core.config_finetune",
-    "bert_tf.text.tokenizer_config",
-    "bert_tf.core.record_files",
-    "bert_tf.core.whole_file",
-}
-# The tokenizer's own modules, but for words, are nobody else's; serving works on tokens in the graph as it does.
-_SHARED = _BASE | {"bert_tf.text.wordpiece", "bert_tf.text.words", "bert_tf.core.command"}
-# What each room may import of bert_tf, beside itself. serving loads fine-tuned models, so it knows interop and tasks.
-_ALLOWED = {
-    "modeling": _BASE,
-    "training": _SHARED | {"bert_tf.modeling"},
-    "tasks": _SHARED | {"bert_tf.modeling"},
-    "interop": _SHARED | {"bert_tf.modeling"},
-    "serving": _SHARED | {"bert_tf.text.segments"} | {"bert_tf.modeling", "bert_tf.interop", "bert_tf.tasks"},
-    "tpu": _SHARED | {"bert_tf.modeling", "bert_tf.training", "bert_tf.tasks", "bert_tf.interop"},
-    "pipelines": _SHARED,
-    "configs": {"bert_tf.core.config", "bert_tf.core.config_finetune"},
-}
+# Rooms from the bottom up: each may import those below its floor, and itself.
+_FLOORS = (
+    ("core",),
+    ("text",),
+    ("models",),
+    ("objectives",),
+    ("training", "tasks", "interop"),
+    ("serving", "preflight"),
+    ("runs",),
+)
+_ROOMS = [room for floor in _FLOORS for room in floor]
+_MOST_FILES = 16
+
+
+def _below(room: str) -> set[str]:
+    floor = next(number for number, rooms in enumerate(_FLOORS) if room in rooms)
+    return {room, *(other for rooms in _FLOORS[:floor] for other in rooms)}
 
 
 def imported_names(path: pathlib.Path) -> set[str]:
-    """Modules that a file imports anywhere, functions included; `from bert_tf import x` counts as bert_tf.x."""
+    """Modules that a file imports anywhere, functions included; `from a.b import x` counts as a.b.x."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            whole = {"bert_tf", "pipelines", "bert_tf.training", "bert_tf.interop", "bert_tf.serving"}
-            names |= {f"{node.module}.{a.name}" for a in node.names} if node.module in whole else {node.module}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-@pytest.mark.parametrize("room", _ALLOWED)
-def test_room_imports_only_what_lies_below(room):
-    folder = ROOT / room if room in ("pipelines", "configs") else ROOT / "bert_tf" / room
-    own = room if room in ("pipelines", "configs") else f"bert_tf.{room}"
-    files = sorted(folder.rglob("*.py"))
+def rooms_of(names: set[str]) -> set[str]:
+    """The rooms of bert_tf among modules; a command counts by its own name."""
+    return {name.split(".")[1] for name in names if name.startswith("bert_tf.")}
+
+
+@pytest.mark.parametrize("room", _ROOMS)
+def test_a_room_imports_only_what_lies_below(room):
+    files = sorted((ROOT / "bert_tf" / room).rglob("*.py"))
     assert files
     for path in files:
-        for name in imported_names(path):
-            if name.split(".")[0] not in ("bert_tf", "pipelines", "configs", "quickstart"):
-                continue
-            allowed = {own} | _ALLOWED[room]
-            assert any(name == a or name.startswith(a + ".") for a in allowed), (
-                f"{path.relative_to(ROOT)} imports {name}"
-            )
+        outside = rooms_of(imported_names(path)) - _below(room)
+        assert not outside, f"{path.relative_to(ROOT)} imports {', '.join(sorted(outside))}"
+
+
+def test_every_room_is_on_a_floor():
+    folders = {path.parent.name for path in (ROOT / "bert_tf").glob("*/__init__.py")}
+    assert folders == set(_ROOMS)
+
+
+def test_commands_import_no_other_command():
+    commands = {path.stem for path in (ROOT / "bert_tf").glob("*.py")} - {"__init__"}
+    for name in commands:
+        outside = rooms_of(imported_names(ROOT / "bert_tf" / f"{name}.py")) - {"core", "runs", "serving"}
+        assert not outside, f"{name}.py imports {', '.join(sorted(outside))}"
+
+
+def test_pipelines_import_only_core_and_text():
+    for path in (ROOT / "pipelines").rglob("*.py"):
+        outside = rooms_of(imported_names(path)) - {"core", "text"}
+        assert not outside, f"{path.relative_to(ROOT)} imports {', '.join(sorted(outside))}"
 
 
 def test_bert_tf_never_imports_pipelines_or_configs():
@@ -69,14 +76,53 @@ def test_bert_tf_never_imports_pipelines_or_configs():
         assert not {n for n in imported_names(path) if n.split(".")[0] in ("pipelines", "configs", "quickstart")}, path
 
 
-def test_foundations_need_the_standard_library_only():
-    for name in ("config", "config_finetune", "config_io", "errors", "tokenizer_config", "vocabulary", "whole_file"):
-        for module in imported_names(ROOT / "bert_tf" / f"{name}.py"):
-            assert module.split(".")[0] in sys.stdlib_module_names | {"bert_tf"}, f"{name}.py imports {module}"
+def test_configs_import_only_configs():
+    for path in (ROOT / "configs").glob("*.py"):
+        for name in imported_names(path):
+            assert name.rsplit(".", 1)[1].endswith("Config") or name.endswith(".preset"), f"{path.name}: {name}"
 
 
-def test_no_file_is_called_utils():
-    assert not [p for room in ("bert_tf", "pipelines", "tests") for p in (ROOT / room).rglob("utils.py")]
+def _cycle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one cycle of imports, [] if there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return way[way.index(name) :]
+        if name in done:
+            return []
+        done.add(name)
+        return next((found for other in sorted(graph[name]) if (found := visit(other, [*way, name]))), [])
+
+    return next((found for name in sorted(graph) if (found := visit(name, []))), [])
+
+
+@pytest.mark.parametrize("package", ["bert_tf", "pipelines"])
+def test_modules_import_one_another_without_cycles(package):
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / package).rglob("*.py")}
+    graph = {}
+    for name, path in modules.items():
+        found = {part for other in imported_names(path) for part in (other, other.rpartition(".")[0])}
+        graph[name] = (found & set(modules)) - {name}
+    assert not _cycle(graph)
+
+
+def test_names_of_weights_are_spelled_in_their_family_only():
+    """Other rooms read the records of weights; Google's names are mapped from BERT's."""
+    allowed = {ROOT / "bert_tf/interop/google.py", *(ROOT / "bert_tf/models/bert").glob("*.py")}
+    for path in (ROOT / "bert_tf").rglob("*.py"):
+        if path not in allowed:
+            text = path.read_text()
+            assert '"bert.' not in text and "attention.self" not in text, path
+
+
+@pytest.mark.parametrize("package", ["bert_tf", "pipelines", "tests", "benchmarks", "quickstart"])
+def test_no_room_is_crowded_and_no_file_is_called_utils(package):
+    folders = [ROOT / package, *(path for path in (ROOT / package).rglob("*") if path.is_dir())]
+    for folder in folders:
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= _MOST_FILES, f"{folder} has {len(files)} files"
+    assert not list((ROOT / package).rglob("utils.py"))
     assert (ROOT / "bert_tf" / "__init__.py").read_text() == ""
 
 
@@ -87,28 +133,30 @@ def loaded_after(statement: str) -> set[str]:
     return set(process.stdout.split())
 
 
+_HEAVY = {"tensorflow", "keras", "apache_beam"}
+_UPSTAIRS = {"bert_tf.models", "bert_tf.training", "bert_tf.tasks", "bert_tf.interop"}
+
+
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import bert_tf", {"numpy", "tensorflow", "keras", "absl"}),
-        ("import bert_tf.core.config, bert_tf.core.config_io", {"numpy", "tensorflow", "keras", "absl"}),
-        ("import bert_tf.core.records", {"tensorflow", "keras"}),
-        ("import pipelines.create_pretraining_data", {"tensorflow", "apache_beam"}),
-        ("import pipelines.build_vocab", {"tensorflow", "apache_beam"}),
-        ("import pipelines.jobs.pretraining_data", {"tensorflow", "keras", "bert_tf.training", "bert_tf.modeling"}),
-        ("import pipelines.jobs.vocabulary_learning", {"tensorflow", "keras", "bert_tf.training", "bert_tf.modeling"}),
-        (
-            "import pipelines.instances.pool",
-            {"bert_tf.training", "bert_tf.modeling", "bert_tf.tasks", "bert_tf.interop"},
-        ),
-        ("import bert_tf.pretrain, bert_tf.finetune, bert_tf.serve", {"tensorflow", "keras", "apache_beam"}),
+        ("import bert_tf", {"numpy", "absl", *_HEAVY}),
+        ("import bert_tf.core.config, bert_tf.core.config_io", {"numpy", "absl", *_HEAVY}),
+        ("import bert_tf.models.bert.config, bert_tf.text.tokenizer", {"numpy", *_HEAVY}),
+        ("import bert_tf.core.records", _HEAVY),
+        ("import pipelines.create_pretraining_data", _HEAVY),
+        ("import pipelines.build_vocab", _HEAVY),
+        ("import pipelines.jobs.pretraining_data", {"tensorflow", "keras", *_UPSTAIRS}),
+        ("import pipelines.instances.pool", _UPSTAIRS),
+        ("import bert_tf.pretrain, bert_tf.finetune, bert_tf.serve, bert_tf.preflight.__main__", _HEAVY),
     ],
 )
 def test_importing_does_not_drag_along(statement, absent):
     assert not loaded_after(statement) & absent
 
 
-def test_modeling_uses_keras_and_no_other_library():
-    for path in (ROOT / "bert_tf" / "modeling").glob("*.py"):
+@pytest.mark.parametrize("room", ["models", "objectives"])
+def test_networks_and_objectives_use_keras_and_no_other_library(room):
+    for path in (ROOT / "bert_tf" / room).rglob("*.py"):
         outside = {n.split(".")[0] for n in imported_names(path)} - {"bert_tf", "keras"} - sys.stdlib_module_names
         assert not outside, f"{path.name} imports {outside}"

@@ -158,13 +158,13 @@ def lower(run: StepInputs, topology: str, global_batch_size: int) -> Lowered:
     devices = devices_of(topology)
     rows = examples_of_a_core(run, len(devices), global_batch_size)
     try:
-        step = _lowered(run, devices, global_batch_size)
+        step = lowered_step(run, devices, global_batch_size)
     except Exception as error:
         raise _refusal(error, topology) from None
     return Lowered(topology, len(devices), rows, run.train.microbatches, step)
 
 
-def _lowered(run: StepInputs, devices: list, batch_size: int):
+def lowered_step(run: StepInputs, devices: list, batch_size: int):
     """JAX's lowered step, the function that the engine runs on every replica; its compile() runs the compiler."""
     import jax
     from jax.experimental.jax2tf import call_tf

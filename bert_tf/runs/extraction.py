@@ -11,7 +11,8 @@ from bert_tf.core import whole_file
 from bert_tf.core.errors import InputError
 from bert_tf.interop.source import Source, open_source
 from bert_tf.models.model import Model, make_model
-from bert_tf.runs.prediction import chunks
+from bert_tf.runs.prediction import chunks, read_texts
+from bert_tf.tasks.rows_of_files import read_rows, text_of
 
 _AT_ONCE = 256
 
@@ -63,6 +64,25 @@ def run(
             writer.write_table(pa.table(table, schema=schema))
             written += len(chunk)
     return written
+
+
+def texts_of(path: str, column: str) -> Iterable[str]:
+    """The texts of a file: one a line, or a column of .jsonl, .csv, .tsv or tfds:NAME."""
+    if path.endswith((".jsonl", ".csv", ".tsv")) or path.startswith("tfds:"):
+        return [text_of(row, column, place) for place, row in read_rows(path, "--input")]
+    return read_texts(path)
+
+
+def numbers_of(layers: Sequence[str]) -> list[int]:
+    """--layers as numbers.
+
+    Raises:
+      InputError: one that is none.
+    """
+    try:
+        return [int(layer) for layer in layers]
+    except ValueError:
+        raise InputError(f"--layers {','.join(layers)}: expected whole numbers.") from None
 
 
 def _chosen(layers: Sequence[int], count: int) -> list[int]:

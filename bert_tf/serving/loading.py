@@ -1,5 +1,6 @@
 """A model directory -> what answers."""
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 
@@ -30,11 +31,17 @@ class Loaded:
         return self.graph.task
 
     def answers(self, examples: Sequence[dict]) -> list[dict]:
-        """One answer an example; see the task."""
-        if not examples:
-            return []
-        rows = self.graph.rows(examples, labelled=False)
-        return self.graph.answers(examples, rows, outputs_of(self.task, self.call, rows.arrays))
+        """One answer an example, in their order; see the task. Examples of different kinds may be mixed."""
+        numbers_of_kinds = collections.defaultdict(list)
+        for number, example in enumerate(examples):
+            numbers_of_kinds[self.task.kind_of(example)].append(number)
+        answers: dict[int, dict] = {}
+        for numbers in numbers_of_kinds.values():
+            same = [examples[number] for number in numbers]
+            rows = self.graph.rows(same, labelled=False)
+            found = self.graph.answers(same, rows, outputs_of(self.task, self.call, rows.arrays))
+            answers.update(zip(numbers, found, strict=True))
+        return [answers[number] for number in range(len(examples))]
 
 
 def load(path: str, field: str = "--model", task: str | None = None, dtype: str = "float32", **columns) -> Loaded:

@@ -1,6 +1,7 @@
 """A task with a tokenizer: examples -> rows -> a model's outputs -> answers, by the two functions of the task."""
 
 import collections
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -116,7 +117,13 @@ def task_model(task: Task, config, *, dropout: float = 0.1, **kwargs) -> Model:
 
 def caller(model: keras.Model) -> Call:
     """The model as a graph that gives what it gives outside training; to be kept, since it is traced once."""
-    return tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+
+    # One graph for single texts and another for pairs: with shapes of both, one graph would not know their rank.
+    @functools.cache
+    def of_rank(rank: int) -> Call:
+        return tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+
+    return lambda batch: of_rank(len(batch["input_word_ids"].shape))(batch)
 
 
 def outputs_of(task: Task, call: Call, arrays: Arrays, *, batch_size: int = _ROWS_AT_ONCE) -> Arrays:

@@ -1,6 +1,7 @@
 """A pretraining run whose step compiles in seconds."""
 
-from bert_tf.models.bert.config import BertConfig, OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.models.bert.config import BertConfig
 
 TINY = PretrainConfig(
     model=BertConfig(

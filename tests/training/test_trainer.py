@@ -5,43 +5,26 @@ import signal
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from bert_tf.training.evaluator import Evaluator
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
-from bert_tf.core.config import OptimizerConfig, TrainConfig
 from bert_tf.core.errors import InputError, Preempted
 from bert_tf.core.metrics_file import read_metrics
-from bert_tf.objectives.masked_lm import BertForPreTraining
 from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
-from bert_tf.training.engines import strategy
-from bert_tf.training.trainer import Trainer
+from bert_tf.training.engines.engine import ENGINES, Engine, engine_named
+from bert_tf.training.trainer import evaluate
 from tests.support.batches import make_pretraining_batch
-
-TRAIN = TrainConfig(
-    steps=6, global_batch_size=8, steps_per_loop=2, log_every=1, evaluate_every=6, checkpoint_every=3, seed=1
-)
-OPTIMIZER = OptimizerConfig(learning_rate=0.01, warmup_steps=2)
+from tests.support.training import TRAIN, OneStep, engine, masked_lm, trainer
 
 
 class Run:
     """A trainer on 20 fixed rows, which is no multiple of the batch."""
 
-    def __init__(self, config, workdir, strategy_name="single", **changes):
-        def model_fn():
-            model = BertForPreTraining(config)
-            model.build()
-            return model
-
+    def __init__(self, config, workdir, strategy_name="single", *, objective=None, **changes):
         self.train = dataclasses.replace(TRAIN, **changes)
         self.workdir = str(workdir)
-        self.trainer = Trainer(
-            model_fn,
-            train=self.train,
-            optimizer_config=OPTIMIZER,
-            strategy=strategy.create(strategy_name),
-            workdir=self.workdir,
-        )
+        self.trainer = trainer(config, workdir, strategy=strategy_name, objective=objective, **changes)
         self.rows = make_pretraining_batch(config, rows=20)
 
     def fit(self, validation=None):
@@ -102,7 +85,7 @@ def small_config_module():
 
 def test_two_mirrored_replicas_compute_the_same_steps(undisturbed, small_config_module, tmp_path):
     mirrored = Run(small_config_module, tmp_path, "mirrored")
-    assert mirrored.trainer._strategy.num_replicas_in_sync == 2
+    assert mirrored.trainer._engine.replicas == 2
     assert_close(undisturbed, mirrored.fit(), rtol=1e-5)
 
 
@@ -172,42 +155,64 @@ def test_sigterm_ends_the_evaluation_of_a_finished_run(small_config_module, tmp_
         os.kill(os.getpid(), signal.SIGTERM)
         return example_input.validation_batches(again.rows, worker, global_batch_size=8)
 
-    with pytest.raises(Preempted, match="SIGTERM: step 6 of 6 was saved. Give the same command to go on."):
+    with pytest.raises(Preempted, match="SIGTERM: step 6 of 6 is saved. Give the same command to go on."):
         again.fit(validation)
 
 
-def test_dropout_differs_between_steps_and_microbatches(small_config_module, tmp_path):
+def test_dropout_differs_between_steps_replicas_and_microbatches(small_config_module):
     config = dataclasses.replace(small_config_module, hidden_dropout_prob=0.5)
-    run = Run(config, tmp_path / "whole")
-    batch = {name: tf.constant(x[:8]) for name, x in run.rows.items()}
-    weights = [tf.convert_to_tensor(v) for v in run.trainer.model.trainable_variables]
+    objective = masked_lm()
+    model = objective.make_model(config, "float32")
+    rows = {name: x[:8] for name, x in make_pretraining_batch(config, rows=20).items()}
 
-    def loss(step, replica):
-        totals = run.trainer.model.loss_weights(batch)
-        sums = run.trainer._device_loop.step.gradients(
-            weights, batch, totals, tf.constant(step, tf.int64), tf.constant(replica)
-        )[1]
-        return float(sums[0, 0])
+    def loss(batch, step=0, replica=0, **train):
+        return OneStep(model, objective, **train).gradients(batch, step, replica)[1][0, 0]
 
-    assert loss(0, 0) == loss(0, 0)
-    assert len({loss(0, 0), loss(1, 0), loss(0, 1), loss(1, 1)}) == 4
+    assert loss(rows) == loss(rows)
+    assert len({loss(rows), loss(rows, 1), loss(rows, 0, 1), loss(rows, 1, 1)}) == 4
     # Two microbatches with the same rows: drew they alike, the sum would be twice that of one of them.
-    half = {name: x[:4] for name, x in batch.items()}
-    batch = half
-    alone = loss(0, 0)
-    batch = {name: tf.concat([x, x], axis=0) for name, x in half.items()}
-    run = Run(config, tmp_path / "parts", microbatches=2)
-    assert loss(0, 0) != pytest.approx(2 * alone, rel=1e-4)
+    half = {name: x[:4] for name, x in rows.items()}
+    twice = {name: np.concatenate([x, x]) for name, x in half.items()}
+    for step in range(3):
+        # A microbatch's seed follows from its number, so neither is the seed of a batch that is one piece.
+        assert loss(twice, step, microbatches=2) != pytest.approx(2 * loss(half, step), rel=1e-4)
 
 
-def test_evaluation_weighs_every_row_once(small_config_module, tmp_path):
-    run = Run(small_config_module, tmp_path)
-    evaluator = Evaluator(run.trainer.model, strategy.create("single"))
+def test_evaluation_weighs_every_row_once(small_config_module):
+    rows, objective, evaluating = make_pretraining_batch(small_config_module, rows=20), masked_lm(), engine()
+    evaluating.place(lambda: objective.make_model(small_config_module, "float32"), objective)
     padded, whole = (
-        evaluator.evaluate(lambda _, size=size: example_input.validation_batches(run.rows, global_batch_size=size))
+        evaluate(
+            evaluating,
+            objective,
+            lambda worker, size=size: example_input.validation_batches(rows, worker, global_batch_size=size),
+        )
         for size in (8, 20)
     )
+    assert set(whole) == {"loss", "perplexity", *objective.metrics}
     assert padded == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("strategy_name", ["single", "mirrored"])
+def test_evaluation_gives_the_outputs_of_all_rows_in_order(small_config_module, strategy_name):
+    rows, objective, evaluating = (
+        make_pretraining_batch(small_config_module, rows=20),
+        masked_lm(),
+        engine(strategy_name),
+    )
+    model = evaluating.place(lambda: objective.make_model(small_config_module, "float32"), objective)
+    scored = {}
+
+    def score(outputs):
+        scored.update(outputs)
+        return {"rows": len(outputs["next_sentence_logits"])}
+
+    found = evaluate(
+        evaluating, objective, lambda worker: example_input.validation_batches(rows, worker, global_batch_size=8), score
+    )
+    assert found["rows"] == 24  # the last batch is filled up
+    for name, expected in model(rows).items():
+        np.testing.assert_allclose(scored[name][:20], expected, atol=1e-5, err_msg=name)
 
 
 def test_batch_that_does_not_divide_is_refused(small_config_module, tmp_path):
@@ -221,7 +226,11 @@ def test_metrics_lines_are_json_with_the_promised_names(undisturbed):
     train = [line for line in lines if line["split"] == "train"]
     assert [line["step"] for line in train] == [1, 2, 3, 4, 5, 6]
     names = {"loss", "masked_lm_loss", "next_sentence_loss", "masked_lm_accuracy", "next_sentence_accuracy"}
-    assert names | {"learning_rate", "gradient_norm", "examples_per_second"} <= set(train[0])
+    assert names | {"learning_rate", "gradient_norm", "examples_per_second", "tokens_per_second"} <= set(train[0])
+    # Measured, so it is not what the chip's maker publishes, which nobody does for this processor.
+    assert train[0]["matmul_utilization"] > 0
+    assert "model_flops_utilization" not in train[0]
+    assert "tokens" not in train[0] and "stop" not in train[0]
     assert [line["step"] for line in lines if line["split"] == "validation"] == [0, 6]
     assert train[0]["learning_rate"] == 0.0
     assert train[1]["learning_rate"] == pytest.approx(0.005)
@@ -255,13 +264,27 @@ def test_profile_of_chosen_steps(small_config_module, tmp_path):
     assert len(run.losses) == 6
 
 
-def test_pairless_data_has_no_next_sentence_metrics(small_config_module, tmp_path):
+def test_data_whose_pairs_have_no_weight_has_no_next_sentence_metrics(small_config_module, tmp_path):
     run = Run(small_config_module, tmp_path)
     run.rows["next_sentence_weights"] = np.zeros_like(run.rows["next_sentence_weights"])
     run.fit()
     for line in read_metrics(run.workdir):
         assert "next_sentence_accuracy" not in line
         assert line["loss"] == line["masked_lm_loss"]
+
+
+def test_pairless_data_has_neither_pooler_nor_pair_head_nor_their_metrics(small_config_module, tmp_path):
+    run = Run(small_config_module, tmp_path, objective=masked_lm(has_pairs=False))
+    run.rows = {name: x for name, x in run.rows.items() if not name.startswith("next_sentence")}
+    run.fit()
+    lines = read_metrics(run.workdir)
+    assert len(lines) == 8
+    for line in lines:
+        assert not any("next_sentence" in name for name in line)
+        assert line["loss"] == line["masked_lm_loss"]
+    assert run.losses[-1] < run.losses[0]
+    with safe_open(f"{run.workdir}/checkpoints/step-0000000006.safetensors", framework="numpy") as file:
+        assert not [name for name in file.keys() if "pooler" in name or "next_sentence" in name]  # noqa: SIM118
 
 
 def test_a_log_line_covers_its_steps_across_a_restart(small_config_module, tmp_path):
@@ -307,3 +330,108 @@ def test_sigterm_in_an_evaluation_gives_it_up_and_makes_it_later(small_config_mo
     assert sorted(told[0]) == sorted(told[1])
     for a, b in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# Weights of a checkpoint of version 0.1 for the network of these tests, in its order.
+_WEIGHTS_OF_0_1 = [
+    "bert/embeddings/word_embeddings",
+    "bert/embeddings/position_embeddings",
+    "bert/embeddings/token_type_embeddings",
+    "bert/embeddings/layer_norm/gamma",
+    "bert/embeddings/layer_norm/beta",
+    "bert/layer_0/attention/query/kernel",
+    "bert/layer_0/attention/query/bias",
+    "bert/layer_0/attention/key/kernel",
+    "bert/layer_0/attention/key/bias",
+    "bert/layer_0/attention/value/kernel",
+    "bert/layer_0/attention/value/bias",
+    "bert/layer_0/attention/output/kernel",
+    "bert/layer_0/attention/output/bias",
+    "bert/layer_0/attention_norm/gamma",
+    "bert/layer_0/attention_norm/beta",
+    "bert/layer_0/intermediate/kernel",
+    "bert/layer_0/intermediate/bias",
+    "bert/layer_0/output/kernel",
+    "bert/layer_0/output/bias",
+    "bert/layer_0/output_norm/gamma",
+    "bert/layer_0/output_norm/beta",
+    "bert/pooler/kernel",
+    "bert/pooler/bias",
+    "masked_lm/output_bias",
+    "masked_lm/transform/kernel",
+    "masked_lm/transform/bias",
+    "masked_lm/transform_norm/gamma",
+    "masked_lm/transform_norm/beta",
+    "next_sentence/kernel",
+    "next_sentence/bias",
+]
+
+
+def as_0_1_wrote_it(workdir, step: int) -> None:
+    """Rewrites a checkpoint: version 0.1 kept the rows "tokens" and "stop" behind the model's four metrics."""
+    path = f"{workdir}/checkpoints/step-{step:010d}.safetensors"
+    tensors = load_file(path)
+    kinds = ("weights", "first", "second")
+    assert set(tensors) == {f"{kind}/{name}" for kind in kinds for name in _WEIGHTS_OF_0_1} | {
+        "loss_scale",
+        "pending_metrics",
+    }
+    now = tensors["pending_metrics"]
+    assert now.shape[1] == 4 + 3  # those of the objective; rate, norm and scale
+    tokens, stop = np.full((len(now), 1, 2), (77.0, 1.0)), np.full((len(now), 1, 2), (0.0, 1.0))
+    before = np.concatenate([now[:, :4], tokens, stop, now[:, 4:]], axis=1).astype(np.float32)
+    metadata = {"step": str(step), "skipped": "0", "owes_evaluation": "0"}
+    save_file({**tensors, "pending_metrics": before}, path, metadata)
+
+
+def stopped_at(config, workdir, step: int, **changes) -> Run:
+    """A run that is killed behind its checkpoint of a step."""
+    killed = Run(config, workdir, log_every=6, checkpoint_every=step, **changes)
+    checkpoints, save = killed.trainer._checkpoints, killed.trainer._checkpoints.save
+
+    def save_then_die(state):
+        save(state)
+        checkpoints.wait()
+        raise KeyboardInterrupt
+
+    checkpoints.save = save_then_die
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit()
+    return killed
+
+
+def test_a_checkpoint_of_version_0_1_with_metrics_not_logged_yet_goes_on(small_config_module, tmp_path):
+    whole = Run(small_config_module, tmp_path / "whole", log_every=6, checkpoint_every=4).fit()
+    stopped_at(small_config_module, tmp_path / "old", 4)
+    as_0_1_wrote_it(tmp_path / "old", 4)
+    resumed = Run(small_config_module, tmp_path / "old", log_every=6, checkpoint_every=4).fit()
+    (line,) = (x for x in read_metrics(resumed.workdir) if x["split"] == "train")
+    (expected,) = (x for x in read_metrics(whole.workdir) if x["split"] == "train")
+    assert line["step"] == 6
+    for name in (*masked_lm().metrics, "loss", "learning_rate", "gradient_norm"):
+        assert line[name] == expected[name], name
+    for a, b in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_table_of_engines_names_what_is_asked_for():
+    assert engine_named("tensorflow") is type(engine())
+    with pytest.raises(InputError, match=r"train.engine=torch: expected one of tensorflow"):
+        engine_named("torch")
+    members = [name for name in vars(Engine) if not name.startswith("_")]
+    assert {"place", "run", "evaluate", "read_state", "write_state"} <= set(members)
+    for name in ENGINES:
+        assert all(hasattr(engine_named(name), member) for member in members), name
+
+
+def test_what_an_engine_reads_it_writes_back(small_config_module, tmp_path):
+    run = Run(small_config_module, tmp_path).fit()
+    other = Run(dataclasses.replace(small_config_module), tmp_path / "other", seed=2)
+    state = run.trainer._engine.read_state()
+    assert {name: x.shape for name, x in state.items()} == run.trainer._engine.state_shapes()
+    assert any((a != b).any() for a, b in zip(run.weights, other.weights, strict=True))
+    other.trainer._engine.write_state(state)
+    for a, b in zip(run.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name, value in other.trainer._engine.read_state().items():
+        np.testing.assert_array_equal(value, state[name], err_msg=name)

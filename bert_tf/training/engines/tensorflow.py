@@ -114,7 +114,6 @@ class TensorFlowEngine:
             self._frozen = [variable.value for variable in self._step.frozen]
             if training is not None:
                 self._make_slots()
-        self._with_outputs = False
         self.metrics = [*objective.metrics, *optimizer.REPORTED]
         if training is None:
             return model
@@ -194,10 +193,9 @@ class TensorFlowEngine:
     def evaluate(self, batches: WorkerBatches, is_stopped: Callable[[], bool], *, with_outputs: bool):
         totals = np.zeros((len(self._step.objective.metrics), 2))
         gathered: list[dict[str, np.ndarray]] = []
-        self._with_outputs = with_outputs
         dataset, _ = strategies.distributed(self._strategy, batches)
         for batch in dataset:
-            metrics, stops, outputs = self._evaluate_batch(batch, tf.constant(float(is_stopped())))
+            metrics, stops, outputs = self._evaluate_batch(batch, tf.constant(float(is_stopped())), with_outputs)
             if stops.numpy():
                 return None
             totals += metrics.numpy()  # float64: thousands of batches are added up
@@ -206,15 +204,16 @@ class TensorFlowEngine:
         return totals, {name: np.concatenate([part[name] for part in gathered]) for name in names}
 
     @tf.function
-    def _evaluate_batch(self, batch, stop):
+    def _evaluate_batch(self, batch, stop, with_outputs):
         def replica(batch, stop):
             weights, frozen = ([tf.convert_to_tensor(v) for v in part] for part in (self._weights, self._frozen))
             seed = tf.zeros([2], tf.int64)
             sums, outputs = self._step.sums(self._step.values(weights, frozen), batch, seed, training=False)
-            return self._step.metrics(sums), stop, outputs
+            # A copy of each replica's own: what all of them share cannot be summed.
+            return self._step.metrics(sums), tf.identity(stop), outputs
 
         metrics, stops, outputs = self._strategy.run(replica, args=(batch, stop))
-        if not self._with_outputs:
+        if not with_outputs:
             outputs = {}
         # Replicas hold consecutive rows, so the gathered rows are in the order of the batch.
         gathered = {name: self._strategy.gather(x, axis=0) for name, x in outputs.items()}
