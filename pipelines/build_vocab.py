@@ -18,7 +18,7 @@ _INPUT = flags.DEFINE_multi_string(
 _OUTPUT = flags.DEFINE_string("output", None, "File to write, such as vocab.txt.", required=True)
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30_522, "Exact number of tokens, special tokens included.")
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased model).")
-_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field of JSON objects, Parquet or TFDS that holds the document.")
+_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field with the document in JSON, Parquet and TFDS.")
 _MAX_BAD_FRACTION = flags.DEFINE_float("max_bad_fraction", 0.01, "Largest share of records that may be bad.")
 _UNUSED_SLOTS = flags.DEFINE_integer(
     "unused_slots", 0, "Number of tokens [unused0], [unused1], ... to reserve for words added later."

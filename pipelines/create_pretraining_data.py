@@ -18,7 +18,10 @@ from bert_tf.core import command
 from pipelines.running.quiet import quiet_beam
 
 _INPUT = flags.DEFINE_multi_string(
-    "input", None, "Glob of files, or tfds:NAME[/CONFIG][:SPLIT], or tfds:FOLDER[:SPLIT]. May be repeated.", required=True
+    "input",
+    None,
+    "Glob, tfds:NAME[/CONFIG][:SPLIT] or tfds:FOLDER[:SPLIT]. May be repeated.",
+    required=True,
 )
 _VOCAB = flags.DEFINE_string("vocab", None, "vocab.txt, one token per line.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the shards.", required=True)
@@ -26,24 +29,26 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that was ma
 _SEED = flags.DEFINE_integer("seed", 12345, "The same input and seed make the same bytes.")
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased vocabulary).")
 
-_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field of JSON objects, Parquet or TFDS that holds the document.")
+_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field with the document in JSON, Parquet and TFDS.")
 _DOCUMENT_PER_FILE = flags.DEFINE_bool("document_per_file", False, "Each file of plain text is one document.")
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.01, "Largest share of records that may be bad; they are listed in dead_letter.jsonl."
 )
 
 _CLEAN = flags.DEFINE_bool(
-    "clean", True, "Normalize to Unicode form C; remove control and invisible characters, repeated spaces and empty lines."
+    "clean",
+    True,
+    "Unicode form C; no control or invisible characters, repeated spaces or empty lines.",
 )
 _MIN_CHARACTERS = flags.DEFINE_integer("min_document_characters", 0, "Drop shorter documents.")
 _DEDUPLICATE = flags.DEFINE_bool("deduplicate", True, "Drop repeated documents.")
-_DEDUPLICATE_PARAGRAPHS = flags.DEFINE_bool(
-    "deduplicate_paragraphs", False, "Drop lines that another document has."
-)
+_DEDUPLICATE_PARAGRAPHS = flags.DEFINE_bool("deduplicate_paragraphs", False, "Drop lines that another document has.")
 _NEAR_DUPLICATES = flags.DEFINE_float(
-    "near_duplicates", 0.0, "Drop documents whose 5-word shingles are at least this similar to another one's (try 0.8); 0 = off."
+    "near_duplicates",
+    0.0,
+    "Drop documents whose 5-word shingles are this similar to another one's (try 0.8); 0 = off.",
 )
-_QUALITY_RULES = flags.DEFINE_enum("quality_rules", "none", ["none", "c4"], "Drop lines and documents by the rules of C4.")
+_QUALITY_RULES = flags.DEFINE_enum("quality_rules", "none", ["none", "c4"], "Drop lines and documents by C4's rules.")
 
 _MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "Tokens per row, special tokens included.")
 _PAIRS = flags.DEFINE_enum(
@@ -54,12 +59,15 @@ _PAIRS = flags.DEFINE_enum(
 )
 _SHORT_SEQ_PROB = flags.DEFINE_float("short_seq_prob", 0.1, "Share of documents that make shorter instances.")
 _MASKING = flags.DEFINE_enum(
-    "masking", "wordpiece", ["wordpiece", "whole_word", "span", "none"], "What to mask; none = training draws the masks."
+    "masking",
+    "wordpiece",
+    ["wordpiece", "whole_word", "span", "none"],
+    "What to mask; none = masks drawn in training.",
 )
 _MASKED_LM_PROB = flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens to mask.")
 _MAX_PREDICTIONS = flags.DEFINE_integer("max_predictions_per_seq", 20, "Most masked tokens per row.")
 _DUPE_FACTOR = flags.DEFINE_integer("dupe_factor", 1, "Passes over the documents, each with new pairs and masks.")
-_PACKING = flags.DEFINE_bool("packing", False, "Put several instances into a row, without attention from one to another.")
+_PACKING = flags.DEFINE_bool("packing", False, "Several instances in a row, without attention between them.")
 _MAX_SEQUENCES_PER_ROW = flags.DEFINE_integer(
     "max_sequences_per_row", 0, "Most instances per packed row; 0 = one for every 16 positions."
 )
@@ -69,7 +77,9 @@ _VALIDATION_FRACTION = flags.DEFINE_float("validation_fraction", 0.02, "Share of
 _NUM_VALIDATION_SHARDS = flags.DEFINE_integer(
     "num_validation_shards", None, "Validation shards; default: one for every 100 MB."
 )
-_COMPRESSION = flags.DEFINE_enum("compression", "none", ["none", "gzip"], "Compression of the shards; TFDS opens only uncompressed ones.")
+_COMPRESSION = flags.DEFINE_enum(
+    "compression", "none", ["none", "gzip"], "Of the shards; TFDS opens only uncompressed ones."
+)
 
 
 def main(beam_arguments: list[str]) -> None:

@@ -18,6 +18,7 @@ _BASE = {
     "bert_tf.core.config_finetune",
     "bert_tf.text.tokenizer_config",
     "bert_tf.core.record_files",
+    "bert_tf.core.tfds_name",
     "bert_tf.core.whole_file",
 }
 # The tokenizer's own modules, but for words, are nobody else's; serving works on tokens in the graph as it does.
