@@ -16,14 +16,14 @@ from apache_beam.metrics import Metrics
 from bert_tf.core.errors import InputError
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.filtering.cleaning import DocumentConfig, prepare
-from pipelines.filtering.duplicates import FindLosses, losses_by_document, without_losses
+from pipelines.filtering.duplicates import FindDuplicates, duplicates_by_document, without_duplicates
 from pipelines.instances.pool import make_records
 from pipelines.jobs.job import JobConfig, WantedPools
 from pipelines.reading.documents import document_id
 from pipelines.running.bundles import at_bundle_end
 from pipelines.running.worker_errors import sent_to_launcher
 from pipelines.writing import output_folder, shards
-from pipelines.writing.exchange import Block, Losses, PoolInput, ToBlocks, read_blocks
+from pipelines.writing.exchange import Block, Duplicates, PoolInput, ToBlocks, read_blocks
 from pipelines.writing.report import shares
 
 
@@ -67,15 +67,15 @@ class MakeShards(beam.PTransform):
         remaining = sorted(set(config.shard_names()) - {info["name"] for info in self._kept})
         pools = WantedPools(config, frozenset(remaining))
         blocks = documents | "ToBlocks" >> beam.ParDo(ToBlocks(pools.of_text, self._exchange))
-        losses = (
+        duplicates = (
             documents
-            | "FindLosses" >> FindLosses(config.documents, pools.of_id, self._text_bytes)
-            | "AsLosses" >> beam.MapTuple(lambda name, data: (name, Losses(data)))
+            | "FindDuplicates" >> FindDuplicates(config.documents, pools.of_id, self._text_bytes)
+            | "AsDuplicates" >> beam.MapTuple(lambda name, data: (name, Duplicates(data)))
         )
         # An element without a block for each pool, so that exactly num_shards files are written.
         empty = root | "AllPools" >> beam.Create([(name, None) for name in remaining])
         made = (
-            (blocks, losses, empty)
+            (blocks, duplicates, empty)
             | "WithEmptyPools" >> beam.Flatten()
             | "GroupPools" >> beam.GroupByKey()
             | "MakeShard" >> beam.ParDo(MakeShard(self._output_dir, self._vocabulary, config))
@@ -122,15 +122,15 @@ def pool_documents(
     found: PoolInput, config: DocumentConfig, counts: collections.Counter
 ) -> Iterator[tuple[bytes, str]]:
     """Yields (order key, document) without duplicates. Empties `found`, to free its memory step by step."""
-    losses = losses_by_document(found.losses)
+    duplicates = duplicates_by_document(found.duplicates)
     while found.documents:
         key, text = found.documents.popitem()
         times = 1 + found.again[key]
         if config.deduplicate:
             counts["dropped_duplicates"] += times - 1
             times = 1
-        if losses and (lost := losses.get(document_id(text))):
-            text = without_losses(text, lost)
+        if duplicates and (lost := duplicates.get(document_id(text))):
+            text = without_duplicates(text, lost)
             if text is None:
                 counts["dropped_near_duplicates"] += times
                 continue

@@ -97,7 +97,7 @@ class CountWords(beam.DoFn):
         )
 
     def process(self, texts: list[str]) -> Iterator[tuple[str, int]]:
-        # As the pipeline cleans what it makes shards of, so that both see the same words.
+        # Cleaned as for shards, so that both see the same words.
         words = collections.Counter(self._split([clean(text) for text in texts]).numpy().tolist())
         for word, count in words.items():
             yield word.decode("utf-8"), count

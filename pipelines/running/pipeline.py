@@ -44,6 +44,7 @@ def _interruptible() -> Iterator[None]:
 
     def interrupt(*_):
         interrupted.set()
+        threading.excepthook = lambda _: None  # Beam's threads fail one by one as its workers end
         raise KeyboardInterrupt
 
     before = signal.getsignal(signal.SIGINT)

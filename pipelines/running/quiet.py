@@ -1,4 +1,4 @@
-"""Silences what Beam logs in the launcher and nobody needs. Does not import Beam, which already warns on import."""
+"""Silences useless log records of Beam in the launcher. Does not import Beam, which warns while it is imported."""
 
 import logging
 
@@ -6,9 +6,9 @@ _ALSO_RAISED = ("common", "worker", "portability.fn_api_runner", "portability.lo
 
 
 def quiet_beam() -> None:
-    """Sets levels of Beam's loggers whose errors also arrive as exceptions, and drops what it logs without a logger.
+    """Silences Beam's loggers whose errors also arrive as exceptions, and what Beam logs to the root logger.
 
-    The latter is a warning on import that BigQuery's client is missing.
+    The latter is a warning, during the import, that BigQuery's client is missing.
     """
     for name in _ALSO_RAISED:
         logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)

@@ -7,9 +7,11 @@ could stop them. An error of a step is logged, printed and sent to the launcher;
 import contextlib
 import logging
 import os
+import signal
 import sys
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends at once; the launcher reports the interruption
     handler = logging.StreamHandler()
     handler.setLevel(logging.CRITICAL)  # the handler's level: Beam's worker sets the root logger's
     logging.basicConfig(handlers=[handler])

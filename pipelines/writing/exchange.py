@@ -37,13 +37,13 @@ class Place(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Losses:
+class Duplicates:
     """What documents of the pool lose to duplicates in others; see duplicates.py."""
 
     data: bytes
 
 
-Block = bytes | Place | Losses
+Block = bytes | Place | Duplicates
 
 
 @dataclasses.dataclass
@@ -53,12 +53,12 @@ class PoolInput:
     Attributes:
       documents: by their keys.
       again: how often a key came again after its first time.
-      losses: what duplicates.losses_by_document takes.
+      duplicates: what duplicates.duplicates_by_document takes.
     """
 
     documents: dict[bytes, str] = dataclasses.field(default_factory=dict)
     again: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    losses: list[bytes] = dataclasses.field(default_factory=list)
+    duplicates: list[bytes] = dataclasses.field(default_factory=list)
 
 
 class ToBlocks(beam.DoFn):
@@ -115,8 +115,8 @@ def read_blocks(blocks: Iterable[Block]) -> PoolInput:
     """The content of a pool, from its blocks in any order."""
     found = PoolInput()
     for block in blocks:
-        if isinstance(block, Losses):
-            found.losses.append(block.data)
+        if isinstance(block, Duplicates):
+            found.duplicates.append(block.data)
             continue
         data = zstandard.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
         start = 0

@@ -4,7 +4,6 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-import reference_bert
 import tensorflow as tf
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig, preset
@@ -14,6 +13,7 @@ from bert_tf.models.compiled import compiled
 from bert_tf.objectives.losses import correct, cross_entropy
 from bert_tf.objectives.masked_lm import BertForPreTraining
 from bert_tf.training.step import Step
+from tests.support import reference_bert
 
 
 def built(config, seed: int = 0, **kwargs) -> BertForPreTraining:

@@ -6,7 +6,6 @@ import random
 import keras
 import numpy as np
 import pytest
-import reference_instances
 import tensorflow as tf
 from scipy import stats
 
@@ -19,6 +18,7 @@ from pipelines.jobs.pretraining_data import create_pretraining_data
 from pipelines.jobs.vocabulary_learning import build_vocab
 from pipelines.reading.documents import split_sentences
 from quickstart.corpus import docstrings_of, prose
+from tests.support import reference_instances
 
 # A document aims at a short length or not in each pass, and a few large ones weigh much: one pass says little.
 _PASSES = 16

@@ -3,7 +3,6 @@ import sys
 import unicodedata
 
 import pytest
-from reference_tokenizer import Reference
 
 from bert_tf.core.errors import InputError
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
@@ -11,6 +10,7 @@ from pipelines.filtering.cleaning import clean
 from pipelines.jobs.vocabulary_learning import build_vocab, learn_vocabulary
 from pipelines.reading.inputs import Part
 from pipelines.reading.readers import read_documents
+from tests.support.reference_tokenizer import Reference
 
 COUNTS = {"low": 5, "lower": 2, "newest": 6, "widest": 3, "n": 1}
 
