@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Duplicates:
-    """What documents of the pool lose to duplicates in others; see duplicates.py."""
+    """What documents of the pool drop because other documents have it; see duplicates.py."""
 
     data: bytes
 

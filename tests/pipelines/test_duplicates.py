@@ -74,7 +74,7 @@ def test_bands_find_what_is_above_the_threshold():
 
 
 @pytest.fixture
-def losses_of(tmp_path):
+def duplicates_of(tmp_path):
     """Runs FindDuplicates: what it tells each of three pools, where the last byte of an id chooses the pool."""
 
     def run(documents: list[str], **settings) -> dict[str, dict[bytes, set[int]]]:
@@ -100,10 +100,10 @@ def losses_of(tmp_path):
     return run
 
 
-def test_a_paragraph_stays_in_the_document_with_the_smallest_id(losses_of):
+def test_a_paragraph_stays_in_the_document_with_the_smallest_id(duplicates_of):
     documents = ["shared\nown one", "shared\nown two", "own three", "shared\nown four", "shared\nown one"]
     ids = sorted({document_id(text) for text in documents if "shared" in text})
-    found = losses_of(documents, deduplicate_paragraphs=True)
+    found = duplicates_of(documents, deduplicate_paragraphs=True)
     expected = {identity: {paragraph_key("shared")} for identity in ids[1:]}
     assert {i: lost for duplicates in found.values() for i, lost in duplicates.items()} == expected
     for pool, duplicates in found.items():
@@ -111,16 +111,16 @@ def test_a_paragraph_stays_in_the_document_with_the_smallest_id(losses_of):
     assert without_duplicates("shared\nown", {paragraph_key("shared")}) == "own"
 
 
-def test_of_near_duplicates_the_smallest_id_stays(losses_of):
+def test_of_near_duplicates_the_smallest_id_stays(duplicates_of):
     rng = random.Random(1)
     words = [f"w{rng.randrange(10**6)}" for _ in range(300)]
     near = [" ".join(words[:n] + ["changed"] + words[n + 1 :]) for n in (3, 150, 290)]
     far = " ".join(f"w{rng.randrange(10**6)}" for _ in range(300))
-    found = losses_of([*near, far], near_duplicates=0.7)
+    found = duplicates_of([*near, far], near_duplicates=0.7)
     losers = {i: lost for duplicates in found.values() for i, lost in duplicates.items()}
     assert losers == {identity: {WHOLE} for identity in sorted(map(document_id, near))[1:]}
     assert without_duplicates("anything", {WHOLE}) is None
 
 
-def test_without_options_nothing_is_duplicate(losses_of):
-    assert losses_of(["same", "same", "same"]) == {}
+def test_without_options_nothing_is_duplicate(duplicates_of):
+    assert duplicates_of(["same", "same", "same"]) == {}
