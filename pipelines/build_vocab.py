@@ -2,27 +2,31 @@
 
 python -m pipelines.build_vocab --input 'corpus/*.txt' --output vocab.txt --vocab_size 30522
 
-Plain text, JSON lines, Parquet, WikiExtractor's output and TFDS datasets are read as by
-pipelines.create_pretraining_data. Beam's own options follow, for example --direct_num_workers=4.
+Reads the same inputs as pipelines.create_pretraining_data: plain text, JSON lines, Parquet, WikiExtractor's output and
+TFDS datasets. Also takes Beam's own options, for example --direct_num_workers=4.
 """
 
 from absl import flags
 
 from bert_tf.core import command
 from bert_tf.core.errors import InputError
+from pipelines.running.quiet import quiet_beam
 
-_INPUT = flags.DEFINE_multi_string("input", None, "Glob of files, or tfds:NAME. May be repeated.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Where to write vocab.txt.", required=True)
+_INPUT = flags.DEFINE_multi_string(
+    "input", None, "Glob of files, or tfds:NAME[/CONFIG][:SPLIT]. May be repeated.", required=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "File to write, such as vocab.txt.", required=True)
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30_522, "Exact number of tokens, special tokens included.")
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased model).")
-_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field of JSON objects, Parquet and TFDS with the document.")
-_MAX_BAD_FRACTION = flags.DEFINE_float("max_bad_fraction", 0.01, "Share of records that may be unreadable.")
+_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field with the document in JSON, Parquet and TFDS.")
+_MAX_BAD_FRACTION = flags.DEFINE_float("max_bad_fraction", 0.01, "Largest share of records that may be bad.")
 _UNUSED_SLOTS = flags.DEFINE_integer(
-    "unused_slots", 0, "How many tokens [unused0], [unused1], ... to keep free, for words added later."
+    "unused_slots", 0, "Number of tokens [unused0], [unused1], ... to reserve for words added later."
 )
 
 
 def main(beam_arguments: list[str]) -> None:
+    quiet_beam()
     from pipelines.jobs.vocabulary_learning import build_vocab
     from pipelines.reading.readers import Format
 

@@ -3,75 +3,87 @@
 python -m pipelines.create_pretraining_data --input 'corpus/*.txt' --vocab vocab.txt --output_dir shards \
     --max_seq_length 128 --max_predictions_per_seq 20 --dupe_factor 1 --num_shards 8 --seed 12345
 
-Read are plain text with a blank line between documents (a line break always ends a sentence), JSON lines and Parquet
-with a field "text", WikiExtractor's output, and TFDS datasets (--input tfds:wikipedia/20230601.en); compression by
-gzip, bz2, xz and zstd is recognized. A job that was killed goes on when started again, with the shards it had
-finished. Look at what came out with python -m pipelines.inspect_shards DIR. docs/data.md tells more.
+Reads plain text with a blank line between documents (a line break always ends a sentence), JSON lines and Parquet
+with a field "text", WikiExtractor's output, and TFDS datasets (--input tfds:wikipedia/20230601.en); detects gzip, bz2,
+xz and zstd. The same command resumes a killed job and keeps its finished shards. python -m pipelines.inspect_shards DIR
+prints records. docs/data.md documents every option.
 
-Beam's own options follow, for example --direct_num_workers=4 for four local processes, or --runner=DataflowRunner and
-its options.
+Also takes Beam's own options, for example --direct_num_workers=4 for four local processes, or --runner=DataflowRunner
+and its options.
 """
 
 from absl import flags
 
 from bert_tf.core import command
+from pipelines.running.quiet import quiet_beam
 
 _INPUT = flags.DEFINE_multi_string(
-    "input", None, "Glob of files, or tfds:NAME or tfds:FOLDER with #SPLIT. May be repeated.", required=True
+    "input",
+    None,
+    "Glob, tfds:NAME[/CONFIG][:SPLIT] or tfds:FOLDER[:SPLIT]. May be repeated.",
+    required=True,
 )
-_VOCAB = flags.DEFINE_string("vocab", None, "vocab.txt, one token a line.", required=True)
+_VOCAB = flags.DEFINE_string("vocab", None, "vocab.txt, one token per line.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the shards.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that was made with other parameters.")
-_SEED = flags.DEFINE_integer("seed", 12345, "Same input and seed: same bytes.")
+_SEED = flags.DEFINE_integer("seed", 12345, "The same input and seed make the same bytes.")
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased vocabulary).")
 
-_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field of JSON objects, Parquet and TFDS with the document.")
-_DOCUMENT_PER_FILE = flags.DEFINE_bool("document_per_file", False, "A file of plain text is one document.")
+_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field with the document in JSON, Parquet and TFDS.")
+_DOCUMENT_PER_FILE = flags.DEFINE_bool("document_per_file", False, "Each file of plain text is one document.")
 _MAX_BAD_FRACTION = flags.DEFINE_float(
-    "max_bad_fraction", 0.01, "Share of records that may be unreadable; they are listed in dead_letter.jsonl."
+    "max_bad_fraction", 0.01, "Largest share of records that may be bad; they are listed in dead_letter.jsonl."
 )
 
 _CLEAN = flags.DEFINE_bool(
-    "clean", True, "Unicode form C, no control or invisible characters, single spaces, no empty lines."
+    "clean",
+    True,
+    "Unicode form C; no control or invisible characters, repeated spaces or empty lines.",
 )
 _MIN_CHARACTERS = flags.DEFINE_integer("min_document_characters", 0, "Drop shorter documents.")
-_DEDUPLICATE = flags.DEFINE_bool("deduplicate", True, "Take a document once, however often it is in the input.")
-_DEDUPLICATE_PARAGRAPHS = flags.DEFINE_bool(
-    "deduplicate_paragraphs", False, "Take a line once, in one of the documents that hold it."
-)
+_DEDUPLICATE = flags.DEFINE_bool("deduplicate", True, "Drop repeated documents.")
+_DEDUPLICATE_PARAGRAPHS = flags.DEFINE_bool("deduplicate_paragraphs", False, "Drop lines that another document has.")
 _NEAR_DUPLICATES = flags.DEFINE_float(
-    "near_duplicates", 0.0, "Take one of documents whose 5-word shingles are as similar as this (try 0.8); 0 = off."
+    "near_duplicates",
+    0.0,
+    "Drop documents whose 5-word shingles are this similar to another one's (try 0.8); 0 = off.",
 )
-_QUALITY_RULES = flags.DEFINE_enum("quality_rules", "none", ["none", "c4"], "Drop lines and documents as C4 does.")
+_QUALITY_RULES = flags.DEFINE_enum("quality_rules", "none", ["none", "c4"], "Drop lines and documents by C4's rules.")
 
-_MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "Tokens of a row, special tokens included.")
+_MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "Tokens per row, special tokens included.")
 _PAIRS = flags.DEFINE_enum(
     "pairs",
     "next_sentence",
     ["next_sentence", "sentence_order", "none"],
-    "BERT's next or random sentence, ALBERT's swapped or not, RoBERTa's full sentences without pairs.",
+    "next_sentence as in BERT, sentence_order as in ALBERT, none = RoBERTa's full sentences without pairs.",
 )
 _SHORT_SEQ_PROB = flags.DEFINE_float("short_seq_prob", 0.1, "Share of documents that make shorter instances.")
 _MASKING = flags.DEFINE_enum(
-    "masking", "wordpiece", ["wordpiece", "whole_word", "span", "none"], "What is masked; none = masks in training."
+    "masking",
+    "wordpiece",
+    ["wordpiece", "whole_word", "span", "none"],
+    "What to mask; none = masks drawn in training.",
 )
 _MASKED_LM_PROB = flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens to mask.")
-_MAX_PREDICTIONS = flags.DEFINE_integer("max_predictions_per_seq", 20, "Masked tokens of a row, at most.")
-_DUPE_FACTOR = flags.DEFINE_integer("dupe_factor", 1, "Passes over the documents, each with fresh pairs and masks.")
-_PACKING = flags.DEFINE_bool("packing", False, "Several instances in a row, without attention from one to another.")
+_MAX_PREDICTIONS = flags.DEFINE_integer("max_predictions_per_seq", 20, "Most masked tokens per row.")
+_DUPE_FACTOR = flags.DEFINE_integer("dupe_factor", 1, "Passes over the documents, each with new pairs and masks.")
+_PACKING = flags.DEFINE_bool("packing", False, "Several instances in a row, without attention between them.")
 _MAX_SEQUENCES_PER_ROW = flags.DEFINE_integer(
-    "max_sequences_per_row", 0, "Instances in a packed row, at most; 0 = one for every 16 positions."
+    "max_sequences_per_row", 0, "Most instances per packed row; 0 = one for every 16 positions."
 )
 
-_NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Training shards; left out: one for every 100 MB, at least 8.")
+_NUM_SHARDS = flags.DEFINE_integer("num_shards", None, "Training shards; default: one for every 100 MB, at least 8.")
 _VALIDATION_FRACTION = flags.DEFINE_float("validation_fraction", 0.02, "Share of documents held out.")
 _NUM_VALIDATION_SHARDS = flags.DEFINE_integer(
-    "num_validation_shards", None, "Validation shards; left out: one for every 100 MB."
+    "num_validation_shards", None, "Validation shards; default: one for every 100 MB."
 )
-_COMPRESSION = flags.DEFINE_enum("compression", "none", ["none", "gzip"], "Of the shards; TFDS opens them without.")
+_COMPRESSION = flags.DEFINE_enum(
+    "compression", "none", ["none", "gzip"], "Of the shards; TFDS opens only uncompressed ones."
+)
 
 
 def main(beam_arguments: list[str]) -> None:
+    quiet_beam()
     from pipelines.filtering.cleaning import DocumentConfig
     from pipelines.instances.pool import InstanceConfig
     from pipelines.jobs.job import JobConfig

@@ -17,7 +17,7 @@ import warnings
 
 from absl import flags
 
-from bert_tf.core import command
+from bert_tf.core import command, whole_file
 
 _MIN_CHARACTERS = 100
 _HELD_OUT = 0.06  # of the labelled packages' docstrings
@@ -120,7 +120,7 @@ def fraction(text: str) -> float:
 
 def write_lines(path: str, rows: list[dict]) -> None:
     """Writes a JSON object a line."""
-    with open(path, "w", encoding="utf-8") as file:
+    with whole_file.replacing(path) as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 

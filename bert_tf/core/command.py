@@ -1,7 +1,6 @@
 """What every main shares: flags, errors in one sentence, exit codes."""
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,11 +11,6 @@ from absl import app, flags, logging
 from bert_tf.core.errors import InputError, Preempted
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
-
-# A worker's exception reaches the launcher as text; the sentence stands behind the class name.
-_BEAM_NOISE = re.compile(r"apache_beam/(io/gcp/|runners/(common|worker/|portability/(fn_api_runner/|local_job)))")
-_BEAM_SUFFIX = re.compile(r" \[while running '[^']*'.*", re.DOTALL)
-_REMOTE_INPUT_ERROR = re.compile(r"(?:Input|Storage)Error: (.+?)(?: \[while running .*)?$", re.MULTILINE)
 
 
 flags.disclaim_key_flags()  # what is defined here is listed by --help of the main that asks for it
@@ -64,8 +58,6 @@ def run(
         signal.signal(signal.SIGTERM, lambda *_: os._exit(TRY_AGAIN))
     set_environment()
     logging.set_verbosity(logging.WARNING)
-    # Beam tells everyone who does not use BigQuery that its client is missing; its local runner logs what it raises.
-    logging.get_absl_handler().addFilter(lambda record: not _BEAM_NOISE.search(record.pathname))
 
     def guarded(argv: list[str]) -> None:
         try:
@@ -84,15 +76,8 @@ def run(
             sys.stdout.flush()
             # Not sys.exit: with another worker gone, TensorFlow's own shutdown waits for it.
             os._exit(TRY_AGAIN)
-        except Exception as error:
-            if isinstance(error, InputError):
-                fail(_BEAM_SUFFIX.sub("", str(error)))
-            if "KeyboardInterrupt" in str(error):
-                fail("interrupted. Give the same command to go on.", code=130)
-            sentence = _REMOTE_INPUT_ERROR.search(str(error))
-            if sentence is None:
-                raise
-            fail(sentence.group(1))
+        except InputError as error:
+            fail(str(error))
 
     def parse(argv: Sequence[str]) -> list[str]:
         if {"--help", "-h", "--helpfull", "--helpshort"} & set(argv):

@@ -5,17 +5,16 @@ import json
 import os
 from collections.abc import Callable, Iterator
 
+from bert_tf.core import tfds_name
 from bert_tf.core.errors import InputError
-
-TFDS = "tfds:"
 
 
 def read_rows(path: str, config_field: str) -> list[tuple[str, dict]]:
     """All rows of a file or data set.
 
     Args:
-      path: .jsonl (or .json, of JSON lines), .csv or .tsv (with a header), or tfds:NAME_OR_FOLDER[/CONFIG][:SPLIT];
-        the split is that which config_field ends in unless it is given.
+      path: .jsonl (or .json, of JSON lines), .csv or .tsv (with a header), or a TFDS dataset as in
+        tfds_name.py, whose split is the last word of config_field by default.
       config_field: the config field or flag that names the file, for errors.
 
     Returns:
@@ -24,7 +23,7 @@ def read_rows(path: str, config_field: str) -> list[tuple[str, dict]]:
     Raises:
       InputError: no such file, another ending, a broken line, or no line at all.
     """
-    if path.startswith(TFDS):
+    if path.startswith(tfds_name.PREFIX):
         rows = list(_tfds_rows(path, config_field))
     else:
         readers = {".jsonl": _jsonl_rows, ".json": _jsonl_rows, ".csv": _csv_rows, ".tsv": _tsv_rows}
@@ -42,7 +41,7 @@ def read_lines(path: str, config_field: str, readers: dict[str, Callable]) -> li
     """
     ending = os.path.splitext(path)[1]
     if ending not in readers:
-        *first, last = [*readers, f"{TFDS}NAME"]
+        *first, last = [*readers, f"{tfds_name.PREFIX}NAME"]
         raise InputError(f"{config_field}={path}: expected a file ending in {', '.join(first)} or {last}.")
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -138,8 +137,8 @@ def _by_column(header: list[str], cells: list[str], place: str) -> dict[str, str
 def _tfds_rows(path: str, config_field: str) -> Iterator[tuple[str, dict]]:
     import tensorflow_datasets as tfds
 
-    name, _, split = path.removeprefix(TFDS).partition(":")
-    split = split or config_field.rsplit(".", 1)[-1].lstrip("-")
+    default_split = config_field.rsplit(".", 1)[-1].lstrip("-")
+    name, split = tfds_name.parse(path, default_split=default_split, where=f"{config_field}=")
     expected = f"{config_field}={path}: expected the name of a TensorFlow data set, or a folder with one,"
     try:
         if os.path.isdir(name):

@@ -1,8 +1,8 @@
-"""Paragraphs and near duplicates that stand in many documents: who keeps them, and who is told to drop them.
+"""Paragraphs that many documents have, and near duplicates: which document keeps them, and which ones drop them.
 
-Every document announces keys: a hash for each paragraph, or one for each MinHash band. Of all documents that announce
-a key the one with the smallest id keeps it, whatever the order of the input. The others' losses go where the documents
-go: a pool is a function of the document's id, so the text itself is grouped only once.
+Every document has keys: a hash for each paragraph, or one for each MinHash band. Of all documents with the same key,
+the one with the smallest id keeps it, whatever the order of the input. For each other one a message goes to its pools,
+which are a function of its id, so the text itself is grouped only once.
 """
 
 import collections
@@ -29,13 +29,13 @@ def paragraph_key(paragraph: str) -> int:
     return int.from_bytes(digest) or 1
 
 
-class FindLosses(beam.PTransform):
-    """Lists of documents (str) -> (pool, losses): which documents of the pool lose what; see `losses_by_document`.
+class FindDuplicates(beam.PTransform):
+    """Lists of documents (str) -> (pool, bytes): what its documents drop; see `duplicates_by_document`.
 
     Args:
       config: which duplicates to look for.
       pools_of: the pools that a document of a given id goes to.
-      text_bytes: about how much text there is.
+      text_bytes: estimated bytes of text.
     """
 
     def __init__(self, config: DocumentConfig, pools_of: Callable[[bytes], Iterable[str]], text_bytes: float):
@@ -50,14 +50,14 @@ class FindLosses(beam.PTransform):
         if self._config.near_duplicates:
             threshold = self._config.near_duplicates
             found.append(self._find(documents, "NearDuplicates", lambda t: band_keys(t, threshold), whole=True))
-        return found | "Losses" >> beam.Flatten(pipeline=documents.pipeline)
+        return found | "Duplicates" >> beam.Flatten(pipeline=documents.pipeline)
 
     def _find(self, documents, name, keys_of, *, whole):
         return (
             documents
             | f"{name}Keys" >> beam.ParDo(_AnnounceKeys(keys_of, self._buckets))
             | f"{name}Group" >> beam.GroupByKey()
-            | f"{name}Losers" >> beam.ParDo(_FindLosers(self._pools_of, whole))
+            | f"{name}Choose" >> beam.ParDo(_ChooseDuplicates(self._pools_of, whole))
         )
 
 
@@ -66,7 +66,7 @@ def _paragraph_keys(text: str) -> list[int]:
 
 
 class _AnnounceKeys(beam.DoFn):
-    """Lists of documents -> (bucket, entries): many in one element, since the runner's own cost is by element."""
+    """Lists of documents -> (bucket, entries): many per element, since a runner has a cost for each element."""
 
     def __init__(self, keys_of, buckets: int):
         self._keys_of, self._buckets = keys_of, buckets
@@ -101,14 +101,14 @@ class _AnnounceKeys(beam.DoFn):
             yield number, entries[bucket == number].tobytes()
 
 
-class _FindLosers(beam.DoFn):
+class _ChooseDuplicates(beam.DoFn):
     def __init__(self, pools_of, whole: bool):
         self._pools_of, self._whole = pools_of, whole
 
     def process(self, element: tuple[int, Iterable[bytes]]) -> Iterator[tuple[str, bytes]]:
         entries = np.frombuffer(b"".join(element[1]), _ENTRY)
         entries = entries[np.lexsort((entries["low"], entries["high"], entries["key"]))]
-        lost = entries[_is_lost(entries)].copy()
+        lost = entries[_is_duplicate(entries)].copy()
         if self._whole:
             lost["key"] = WHOLE
         by_pool = collections.defaultdict(list)
@@ -119,8 +119,8 @@ class _FindLosers(beam.DoFn):
             yield pool, b"".join(parts)
 
 
-def _is_lost(entries: np.ndarray) -> np.ndarray:
-    """Of entries sorted by key and id: those whose key has a smaller id."""
+def _is_duplicate(entries: np.ndarray) -> np.ndarray:
+    """A mask over entries sorted by key and id: True where another entry of the key has a smaller id."""
     begins = np.ones(len(entries), bool)
     begins[1:] = entries["key"][1:] != entries["key"][:-1]
     winner = np.maximum.accumulate(np.where(begins, np.arange(len(entries)), 0))
@@ -137,14 +137,14 @@ def _by_document(entries: np.ndarray) -> Iterator[tuple[bytes, np.ndarray]]:
             yield ids[start].tobytes(), of_document
 
 
-def losses_by_document(losses: Iterable[bytes]) -> dict[bytes, set[int]]:
-    """Document id -> keys of the paragraphs that it loses, or WHOLE."""
-    entries = np.frombuffer(b"".join(losses), _ENTRY)
+def duplicates_by_document(duplicates: Iterable[bytes]) -> dict[bytes, set[int]]:
+    """Document id -> keys of the paragraphs that it drops, or WHOLE."""
+    entries = np.frombuffer(b"".join(duplicates), _ENTRY)
     return {identity: set(of_document["key"].tolist()) for identity, of_document in _by_document(entries)}
 
 
-def without_losses(text: str, lost: set[int]) -> str | None:
-    """What is left of a document, or None."""
+def without_duplicates(text: str, lost: set[int]) -> str | None:
+    """The document without its duplicates, or None if it is one as a whole."""
     if WHOLE in lost:
         return None
     return "\n".join(line for line in text.split("\n") if paragraph_key(line) not in lost)

@@ -1,4 +1,4 @@
-"""Records of a folder of shards as a person reads them."""
+"""Prints the records of a folder of shards as text."""
 
 import gzip
 import io
@@ -13,7 +13,8 @@ from bert_tf.core import record_files, records
 from bert_tf.core.errors import InputError
 from bert_tf.core.records import RecordLayout
 from bert_tf.text.vocabulary import Vocabulary
-from pipelines.writing import output_folder, shards
+from pipelines.running import files
+from pipelines.writing import output_folder
 
 _LABELS = {
     "next_sentence": ("the next sentence", "a random sentence"),
@@ -22,7 +23,7 @@ _LABELS = {
 
 
 def describe(folder: str, *, split: str, shard: int, number: int) -> Iterator[str]:
-    """The first `number` records of a shard, one string each, and a last line that says how many there are.
+    """The first `number` records of a shard, one string each, and a last line with the number of records.
 
     Raises:
       InputError: no finished folder, no such shard, or a broken one.
@@ -38,8 +39,8 @@ def describe(folder: str, *, split: str, shard: int, number: int) -> Iterator[st
         batch = {name: values.numpy() for name, values in records.parse(serialized, layout).items()}
         for index in range(len(serialized)):
             record = {name: values[index] for name, values in batch.items()}
-            told = show(record, vocabulary, layout, parameters["instances"]["pairs"])
-            yield f"{info['name']}, record {index}: {told}\n"
+            shown = show(record, vocabulary, layout, parameters["instances"]["pairs"])
+            yield f"{info['name']}, record {index}: {shown}\n"
     yield f"{len(serialized)} of {info['examples']:,} records of this shard, one of {len(of_split)} for {split}."
 
 
@@ -59,7 +60,7 @@ def show(record: dict[str, np.ndarray], vocabulary: Vocabulary, layout: RecordLa
         masked = int(record["masked_lm_weights"].sum())
         for position, hidden in zip(record["masked_lm_positions"], record["masked_lm_ids"][:masked], strict=False):
             words[position] = f"[{vocabulary.tokens[hidden]}→{words[position].strip('[]')}]"
-    told = [f"{used} of {layout.max_seq_length} positions used, {masked} masked"]
+    lines = [f"{used} of {layout.max_seq_length} positions used, {masked} masked"]
     sequence_ids = record.get("sequence_ids", record["input_mask"])
     for number in range(1, int(sequence_ids.max(initial=0)) + 1):
         places = np.flatnonzero(sequence_ids == number)
@@ -67,15 +68,15 @@ def show(record: dict[str, np.ndarray], vocabulary: Vocabulary, layout: RecordLa
         for segment in (0, 1):
             here = [words[place] for place in places[kinds == segment]]
             if here:
-                told.append(f"  {number if segment == 0 else ' ':>3} {'AB'[segment]}  {' '.join(here)}")
+                lines.append(f"  {number if segment == 0 else ' ':>3} {'AB'[segment]}  {' '.join(here)}")
         if layout.has_pairs:
-            told.append(f"         B is {_LABELS[pairs][int(record['next_sentence_labels'][number - 1])]}")
-    return "\n".join(told)
+            lines.append(f"         B is {_LABELS[pairs][int(record['next_sentence_labels'][number - 1])]}")
+    return "\n".join(lines)
 
 
 def read_shard(folder: str, info: dict, compression: str) -> Iterator[bytes]:
     """The serialized records of a shard."""
-    data = shards.read_bytes(FileSystems.join(folder, info["name"]))
+    data = files.read_bytes(FileSystems.join(folder, info["name"]))
     if data is None:
         raise InputError(f"{folder}: expected the shard {info['name']}. Received no such file.")
     try:
@@ -93,7 +94,7 @@ def open_folder(folder: str) -> tuple[dict, Vocabulary]:
     if "layout" not in manifest:
         raise InputError(f"{folder}: expected shards of format 3 or later. Received format {manifest.get('format')}.")
     path = FileSystems.join(folder, records.VOCABULARY)
-    vocabulary = Vocabulary.parse(shards.read_bytes(path) or b"", path)
+    vocabulary = Vocabulary.parse(files.read_bytes(path) or b"", path)
     made_with = manifest["vocabulary"]["sha256"]
     if vocabulary.sha256 != made_with:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a job makes, and which document goes to which pool: functions of the input and the seed alone."""
+"""The configuration of a job, and the pools of each document: functions of the input and the seed alone."""
 
 import dataclasses
 import hashlib
@@ -21,7 +21,7 @@ _TOO_LARGE = 2  # times _POOL_BYTES, before --num_shards is called too few
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JobConfig:
-    """Everything that decides the bytes of the shards, beside the input and the vocabulary.
+    """Everything that the bytes of the shards depend on, except the input and the vocabulary.
 
     Attributes:
       num_shards, num_validation_shards: None = by the size of the input; see `settle_shards`.
@@ -51,7 +51,7 @@ class JobConfig:
         )
 
     def shard_names(self) -> list[str]:
-        """All shards that the job makes; the numbers are settled."""
+        """The names of all shards of the job, whose numbers must be settled."""
         count = _settled(self.num_shards)
         names = [records.shard_name("train", i, count) for i in range(count)]
         if self.validation_fraction:
@@ -67,7 +67,7 @@ def _settled(count: int | None) -> int:
 
 
 def settle_shards(config: JobConfig, text_bytes: float) -> tuple[JobConfig, str | None]:
-    """Chooses the numbers of shards that are left open, so that a pool has some 100 MB of text.
+    """Chooses the numbers of shards that are None, so that a pool has some 100 MB of text.
 
     Returns:
       The config with both numbers, and a warning if a given number makes pools too large.
@@ -118,7 +118,7 @@ def _fraction(data: bytes) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class WantedPools:
-    """Which of the shards still to be made a document goes to."""
+    """The pools of a document among those whose shards are not finished."""
 
     config: JobConfig
     wanted: frozenset[str]

@@ -11,9 +11,10 @@ from pipelines.filtering.cleaning import clean
 from pipelines.reading.inputs import match_files
 from pipelines.reading.readers import DEFAULT_FORMAT, Format
 from pipelines.reading.reading import ReadDocuments
+from pipelines.running import files
 from pipelines.running.options import local_options
-from pipelines.running.quiet import quiet_workers
-from pipelines.writing import shards
+from pipelines.running.pipeline import running
+from pipelines.running.worker_errors import sent_to_launcher
 
 _MAX_WORD_LENGTH = 100  # characters; longer words are [UNK] to the tokenizer
 _MAX_CHARACTERS = 1000  # keeps rare scripts from filling a vocabulary with single characters
@@ -96,7 +97,7 @@ class CountWords(beam.DoFn):
         )
 
     def process(self, texts: list[str]) -> Iterator[tuple[str, int]]:
-        # As the pipeline cleans what it makes shards of, so that both see the same words.
+        # Cleaned as for shards, so that both see the same words.
         words = collections.Counter(self._split([clean(text) for text in texts]).numpy().tolist())
         for word, count in words.items():
             yield word.decode("utf-8"), count
@@ -119,11 +120,11 @@ def build_vocab(
       InputError: wrong options, too little text, or more bad records than `max_bad_fraction` of all.
     """
     options = local_options(beam_arguments or [])
-    files = match_files(input_patterns)
-    shards.check_writable(output)
-    with quiet_workers(), beam.Pipeline(options=options) as root:
+    inputs = match_files(input_patterns)
+    files.check_writable(output)
+    with running(options) as root:
         documents, reading = root | "ReadDocuments" >> ReadDocuments(
-            [part for file in files for part in file.parts()], file_format, max_bad_fraction=max_bad_fraction
+            [part for file in inputs for part in file.parts()], file_format, max_bad_fraction=max_bad_fraction
         )
         _ = (
             documents
@@ -133,13 +134,14 @@ def build_vocab(
             | "WriteVocabulary"
             >> beam.Map(_write_vocabulary, beam.pvalue.AsSingleton(reading), vocab_size, unused_slots, output)
         )
-    return Vocabulary.parse(shards.read_bytes(output) or b"", output)
+    return Vocabulary.parse(files.read_bytes(output) or b"", output)
 
 
+@sent_to_launcher()
 def _write_vocabulary(
     word_counts: dict[str, int], reading: dict[str, int], vocab_size: int, unused_slots: int, output: str
 ) -> None:
-    """`reading` is there so that nothing is written before the input is found to be good enough."""
+    """The step waits for `reading`, so that nothing is written if too many records are bad."""
     if not word_counts:
         raise InputError("--input: expected text. Received files without a single word.")
-    shards.write_bytes(output, learn_vocabulary(word_counts, vocab_size, unused_slots=unused_slots).serialize())
+    files.write_bytes(output, learn_vocabulary(word_counts, vocab_size, unused_slots=unused_slots).serialize())

@@ -1,4 +1,4 @@
-"""What --input names -> parts of files, each of which one worker reads."""
+"""The values of --input -> parts of files, each of which one worker reads."""
 
 import os
 from collections.abc import Iterable
@@ -7,10 +7,10 @@ from typing import NamedTuple
 from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
+from bert_tf.core import tfds_name
 from bert_tf.core.errors import InputError
 
 PART_BYTES = 64 << 20
-_TFDS = "tfds:"
 # Text in a compressed file, as a multiple of the file's size. For an estimate only.
 _EXPANSION = {".gz": 3.5, ".bz2": 4.5, ".xz": 4.5, ".zst": 3.5, ".parquet": 2.0}
 
@@ -31,14 +31,14 @@ class Part(NamedTuple):
 
 
 class BadRecord(NamedTuple):
-    """Something that is no document.
+    """A record without a document.
 
     Attributes:
       path: the file.
-      unit: what the position counts: "line", "row" or "record", from 1; or "byte", from 0, where a line begins, behind
-        the first part of a file that several workers read.
-      position: where it stands.
-      reason: what is wrong with it.
+      unit: what the position counts: "line", "row" or "record", from 1; or "byte", from 0, for the beginning of a line
+        in all but the first part of a file that several workers read.
+      position: of the record.
+      reason: why it is bad.
     """
 
     path: str
@@ -72,18 +72,17 @@ class InputFile(NamedTuple):
 
 
 def match_files(patterns: list[str]) -> list[InputFile]:
-    """The files that globs and names of TFDS datasets stand for, each once, sorted by path.
+    """The files of globs and TFDS datasets, each once, sorted by path.
 
     Args:
-      patterns: globs; or "tfds:NAME" or "tfds:FOLDER" of a prepared dataset, with "#SPLIT" behind it unless the split
-        is "train".
+      patterns: globs; or prepared datasets as in tfds_name.py, whose split is "train" by default.
 
     Raises:
-      InputError: a glob matches nothing, or a dataset is not there.
+      InputError: a glob matches nothing, or a dataset does not exist.
     """
     files: dict[str, InputFile] = {}
     for pattern in patterns:
-        found = _dataset_files(pattern) if pattern.startswith(_TFDS) else _matched(pattern)
+        found = _dataset_files(pattern) if pattern.startswith(tfds_name.PREFIX) else _matched(pattern)
         files.update((file.path, file) for file in found)
     return [files[path] for path in sorted(files)]
 
@@ -103,8 +102,7 @@ def _matched(pattern: str) -> list[InputFile]:
 def _dataset_files(pattern: str) -> list[InputFile]:
     import tensorflow_datasets as tfds
 
-    name, _, split = pattern.removeprefix(_TFDS).partition("#")
-    split = split or "train"
+    name, split = tfds_name.parse(pattern, default_split="train", where="--input ")
     try:
         is_folder = FileSystems.exists(FileSystems.join(name, "dataset_info.json"))
         builder = tfds.builder_from_directory(name) if is_folder else tfds.builder(name)

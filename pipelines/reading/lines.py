@@ -1,4 +1,4 @@
-"""Files -> lines, whatever their compression; and whole documents at once where nothing is unusual."""
+"""Files of any compression -> lines; or whole documents at once from ordinary plain text."""
 
 import bz2
 import contextlib
@@ -17,7 +17,7 @@ _LINE_AT_ONCE = 1 << 20
 _DECOMPRESSED_AT_ONCE = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANK_WITH_SPACES = re.compile(rb"\n[ \t\x0b\x0c]+\n")
-# By their first bytes. Beam's own readers take a truncated file for a whole one; these do not.
+# By their first bytes. Beam's own readers do not notice that a file is truncated; these do.
 _DECOMPRESSORS = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -36,7 +36,7 @@ class Line(NamedTuple):
 
 
 class Lines:
-    """The lines of a part: those that begin in it, and on until the reader has had enough."""
+    """The lines that begin in a part, and those behind it until the reader stops."""
 
     def __init__(self, part: Part, file: io.BufferedReader, max_bytes: int):
         self.part, self.max_bytes = part, max_bytes
@@ -45,7 +45,7 @@ class Lines:
         self._unusual_until = 0
 
     def __iter__(self) -> Iterator[Line]:
-        """Lines without their ends and byte order mark: a document is the same wherever it stands."""
+        """Lines without line ends and byte order mark: a document does not depend on its place in a file."""
         if self.part.start:
             self.file.seek(self._offset - 1)
             self._offset += self._skip_line(self._offset) - 1
@@ -61,14 +61,14 @@ class Lines:
             yield Line(self._number, first, data.rstrip(b"\r\n"), is_whole)
             if not is_whole:
                 self._offset += self._skip_line(self._offset)
-                # What begins behind it is another part's, and the rest of it may be as large as the file.
+                # The next line may belong to another part, and this one may be as large as the file.
                 if self.is_past(self._offset):
                     return
 
     def plain_documents(self) -> list[str]:
-        """Whole documents of plain text that lie in the buffer, from a document's begin on, if all is as usual there.
+        """Whole documents from the buffer, where a document begins, if the text has no special cases.
 
-        What they would be if they were read line by line, many times as fast. [] says nothing about the text.
+        The same documents as line by line, many times as fast. [] means: read line by line.
         """
         if self._offset < self._unusual_until:
             return []
@@ -90,7 +90,7 @@ class Lines:
         return [document for part in text.split("\n\n") if (document := part.strip("\n"))]
 
     def here(self) -> Line:
-        """A line that tells how far the file is read."""
+        """An empty line at the current position."""
         return Line(self._number, self._offset, b"", True)
 
     def _skip_line(self, offset: int) -> int:
@@ -102,11 +102,11 @@ class Lines:
         return skipped
 
     def is_past(self, offset: int) -> bool:
-        """Whether what begins there belongs to another part."""
+        """Whether a document that begins at the offset belongs to another part."""
         return self.part.end is not None and offset >= self.part.end
 
     def bad(self, line: Line, reason: str) -> BadRecord:
-        """A record that begins at the line and is none."""
+        """The BadRecord that begins at the line."""
         if self.part.start:
             return BadRecord(self.part.path, "byte", line.offset, reason)
         return BadRecord(self.part.path, "line", line.number, reason)
@@ -127,7 +127,7 @@ def decompressed(raw: io.BufferedReader, decompress) -> Iterator[io.BufferedRead
 
 
 class _Piecewise(io.RawIOBase):
-    """Hands on what there is, so that an error comes behind everything that could be read before it."""
+    """Returns the bytes available so far, so that an error comes only after all readable bytes."""
 
     def __init__(self, file):
         self._read = getattr(file, "read1", file.read)

@@ -1,7 +1,7 @@
 """Files -> documents. Everything is opened through Beam's FileSystems, so gs:// and s3:// read like a local path.
 
-What holds no document does not end the job: it becomes a BadRecord, which names the file, the place and the reason. A
-file that cannot be read at all, for no fault of its own, does: a StorageError.
+Data that is no document becomes a BadRecord, which names the file, the place and the reason, and the job continues. A
+file that the storage cannot deliver raises a StorageError, which ends the job.
 """
 
 import dataclasses
@@ -17,14 +17,13 @@ from collections.abc import Iterator
 import pyarrow
 import pyarrow.parquet
 import zstandard
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.filesystem import BeamIOError
 
 from bert_tf.core import record_files
 from bert_tf.core.errors import StorageError
 from pipelines.reading.inputs import BadRecord, Part
 from pipelines.reading.lines import Line, Lines, decompressed, decompressor
-from pipelines.writing.shards import reason_of
+from pipelines.running import files
 
 MAX_DOCUMENT_BYTES = 10_000_000
 _BYTES_AT_ONCE = 1 << 20
@@ -50,7 +49,7 @@ DEFAULT_FORMAT = Format()
 def read_documents(
     part: Part, file_format: Format = DEFAULT_FORMAT, *, max_bytes: int = MAX_DOCUMENT_BYTES
 ) -> Iterator[str | BadRecord]:
-    """Yields the documents of one part of a file, and what is wrong with the others.
+    """Yields the documents of one part of a file, and a BadRecord for each record that is none.
 
     A Parquet file, a record file of a TFDS dataset and a file of JSON objects hold one document a row, in a field.
     WikiExtractor's output holds one in each <doc>. Any other file is plain text, where a blank line ends a document.
@@ -62,7 +61,7 @@ def read_documents(
         return
     last = BadRecord(part.path, "byte", part.start, "")
     try:
-        with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as opened:
+        with files.open_to_read(part.path) as opened:
             raw: io.BufferedReader = io.BufferedReader(opened, _BYTES_AT_ONCE)  # type: ignore[arg-type]
             decompress = decompressor(raw)
             if decompress and part.start:
@@ -77,18 +76,18 @@ def read_documents(
                     last = lines.bad(line, "")
                     yield found
     except _READ_ERRORS as error:
-        _raise_if_of_the_disk(part.path, error)
+        _raise_if_storage_failed(part.path, error)
         yield last._replace(reason=f"the file cannot be read on from about here: {error}")
 
 
-def _raise_if_of_the_disk(path: str, error: Exception) -> None:
-    """Nothing is wrong with a file that may not be read, is gone or lies on a failing disk: no record of it is bad.
+def _raise_if_storage_failed(path: str, error: Exception) -> None:
+    """A file without permission, a missing file and a failing disk are no fault of the data: no record is bad.
 
     Raises:
-      StorageError: naming it. Errors of what a file holds have no number of the operating system.
+      StorageError: with the file's name. Errors of a file's content have no errno.
     """
     if isinstance(error, BeamIOError) or getattr(error, "errno", None):
-        raise StorageError(f"{path}: expected a file that can be read. Received: {reason_of(error)}.") from None
+        raise StorageError(f"{path}: expected a file that can be read. Received: {files.reason_of(error)}.") from None
 
 
 def _records(lines: Lines, head: bytes, file_format: Format) -> Iterator[tuple[Line, str | BadRecord]]:
@@ -266,7 +265,7 @@ def _dataset_records(part: Part, text_field: str, max_bytes: int) -> Iterator[st
         return
     number = 0
     try:
-        with FileSystems.open(part.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with files.open_to_read(part.path) as file:
             for serialized in record_files.read_records(file):
                 number += 1
                 bad = BadRecord(part.path, "record", number, "")
@@ -277,7 +276,7 @@ def _dataset_records(part: Part, text_field: str, max_bytes: int) -> Iterator[st
                 else:
                     yield _row_text(value, bad, max_bytes)
     except _READ_ERRORS as error:
-        _raise_if_of_the_disk(part.path, error)
+        _raise_if_storage_failed(part.path, error)
         yield BadRecord(part.path, "record", number + 1, f"the file cannot be read on: {error}")
 
 

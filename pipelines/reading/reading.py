@@ -1,4 +1,4 @@
-"""Reading as a Beam step: what cannot be read is collected, listed and counted, and does not end the job."""
+"""Reading as a Beam step: bad records are collected, listed and counted, and a few of them do not end the job."""
 
 import json
 
@@ -7,21 +7,22 @@ import apache_beam as beam
 from bert_tf.core.errors import InputError, require
 from pipelines.reading.inputs import BadRecord, Part
 from pipelines.reading.readers import Format, read_documents
-from pipelines.writing import shards
+from pipelines.running import files
+from pipelines.running.worker_errors import sent_to_launcher
 
 _CHARACTERS_AT_ONCE = 1 << 18
 _LISTED = 10_000  # bad records, at most; all are counted
 
 
 class ReadDocuments(beam.PTransform):
-    """Parts of files -> lists of documents (str), and how many there were and what else; see read_documents.
+    """Parts of files -> lists of documents (str), and the numbers of documents and bad records; see read_documents.
 
-    Lists, since a runner's own cost is by element, and documents are small.
+    Lists, since a runner has a cost for each element, and documents are small.
 
     Args:
       parts: parts of files.
       file_format: what the files hold.
-      max_bad_fraction: more bad records than this share of all fail the job.
+      max_bad_fraction: the job fails if a larger share of all records is bad.
       dead_letter: JSON lines file for the bad records, the first ten thousand of them; None for no file.
 
     Returns:
@@ -59,15 +60,16 @@ class _ReadPart(beam.DoFn):
 
     def process(self, part: Part):
         texts, size = [], 0
-        for record in read_documents(Part(*part), self._format):
-            if isinstance(record, BadRecord):
-                yield beam.pvalue.TaggedOutput("bad", record)
-                continue
-            texts.append(record)
-            size += len(record)
-            if size > _CHARACTERS_AT_ONCE:
-                yield texts
-                texts, size = [], 0
+        with sent_to_launcher():
+            for record in read_documents(Part(*part), self._format):
+                if isinstance(record, BadRecord):
+                    yield beam.pvalue.TaggedOutput("bad", record)
+                    continue
+                texts.append(record)
+                size += len(record)
+                if size > _CHARACTERS_AT_ONCE:
+                    yield texts
+                    texts, size = [], 0
         if texts:
             yield texts
 
@@ -91,7 +93,7 @@ class _FirstAndCount(beam.CombineFn):
         return merged, total
 
     def _shortened(self, records):
-        # Only now and then, so that each record is sorted a few times and not once for every other one.
+        # Not at every call, so that each record is sorted only a few times.
         return records if len(records) <= 2 * _LISTED else sorted(records)[:_LISTED]
 
     def extract_output(self, accumulator):
@@ -99,13 +101,14 @@ class _FirstAndCount(beam.CombineFn):
         return sorted(records)[:_LISTED], count
 
 
+@sent_to_launcher()
 def _check_bad(
     bad: tuple[list[BadRecord], int], read: int, max_bad_fraction: float, dead_letter: str | None
 ) -> dict[str, int]:
     records, count = bad
     if records and dead_letter:
         lines = [json.dumps(BadRecord(*record)._asdict(), ensure_ascii=False) + "\n" for record in records]
-        shards.write_bytes(dead_letter, "".join(lines).encode("utf-8", "replace"))
+        files.write_bytes(dead_letter, "".join(lines).encode("utf-8", "replace"))
     if count > max_bad_fraction * (count + read):
         first = BadRecord(*records[0])
         raise InputError(

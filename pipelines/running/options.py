@@ -1,7 +1,9 @@
 """Beam's options with a local default that works on a closed network."""
 
+import argparse
+from typing import NoReturn
+
 from absl import logging
-from apache_beam.options import pipeline_options
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners import create_runner
 
@@ -10,17 +12,10 @@ from bert_tf.core.errors import InputError, require
 _WITH_JOB_SERVERS = ("portablerunner", "flinkrunner", "sparkrunner", "prismrunner")
 
 
-class _Parser(pipeline_options._BeamArgumentParser):
-    """Beam's own parser, which otherwise prints all 150 options and exits with code 2."""
-
-    def error(self, message):
-        raise InputError(f"Beam's options: {message}.")
-
-
 def local_options(arguments: list[str]) -> PipelineOptions:
     """Parses Beam's options.
 
-    The runner is FnApiRunner unless named, since Beam's default looks for a download. Several local workers are
+    The runner is FnApiRunner unless named, since Beam's default tries to download one. Several local workers are
     processes unless a mode is named, since Beam otherwise ignores their number.
 
     Raises:
@@ -31,17 +26,10 @@ def local_options(arguments: list[str]) -> PipelineOptions:
         arguments = ["--runner=FnApiRunner", *arguments]
     if "--direct_num_workers" in names and "--direct_running_mode" not in names:
         arguments = [*arguments, "--direct_running_mode=multi_processing"]
-    parser = _Parser(allow_abbrev=False)
-    for options_class in PipelineOptions.__subclasses__():
-        options_class._add_argparse_args(parser)
-    _, unknown = parser.parse_known_args(arguments)
     options = PipelineOptions(arguments)
+    # Beam calls this with its parser of all options.
+    options.get_all_options(add_extra_args_fn=lambda parser: _check(parser, arguments), retain_unknown_options=True)
     runner = options.view_as(StandardOptions).runner
-    # Job servers know options of their own, but none of them takes a plain word.
-    has_server = runner.lower().rpartition(".")[2] in _WITH_JOB_SERVERS
-    foreign = [argument for argument in unknown if not has_server or not argument.startswith("--")]
-    if foreign:
-        raise InputError(f"Expected flags of this command or of Beam. Received: {foreign[0]}.")
     try:
         create_runner(runner)
     except (ValueError, ImportError) as error:
@@ -49,12 +37,25 @@ def local_options(arguments: list[str]) -> PipelineOptions:
             f"--runner {runner}: expected a runner of Beam. Received: {str(error).splitlines()[0]}"
         ) from None
     if runner != "FnApiRunner":
-        logging.set_verbosity(logging.INFO)  # a service's runner tells its progress there
+        logging.set_verbosity(logging.INFO)  # a service's runner logs its progress
     workers = options.view_as(DirectOptions).direct_num_workers
     require(workers >= 0, "--direct_num_workers must not be negative", workers)
     return options
 
 
+def _check(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    def refuse(message: str) -> NoReturn:  # argparse would print all 150 options and exit with code 2
+        raise InputError(f"Beam's options: {message}.")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    known, unknown = parser.parse_known_args(arguments)
+    # Job servers have options that Beam's parser does not know, but none of them takes a plain word.
+    has_server = known.runner.lower().rpartition(".")[2] in _WITH_JOB_SERVERS
+    foreign = [argument for argument in unknown if not has_server or not argument.startswith("--")]
+    if foreign:
+        raise InputError(f"Expected flags of this command or of Beam. Received: {foreign[0]}.")
+
+
 def is_local(options: PipelineOptions) -> bool:
-    """Whether the runner is Beam's own local one, which keeps in memory what crosses a GroupByKey."""
+    """Whether the runner is Beam's own local one, which holds in memory what crosses a GroupByKey."""
     return options.view_as(StandardOptions).runner in ("FnApiRunner", "DirectRunner", "BundleBasedDirectRunner")

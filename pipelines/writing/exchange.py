@@ -1,8 +1,8 @@
-"""How documents come to their pools: in compressed blocks, each of many documents of one pool.
+"""Sends documents to their pools: in compressed blocks, each with many documents of one pool.
 
-A service's runner shuffles the blocks itself. Beam's local runner keeps in memory what crosses a GroupByKey, several
-times its size, so there the blocks go to files beside the output and only their places cross. A pool sorts what it
-gets, so the bytes of its shard do not depend on which way they came, nor on how blocks were cut.
+A service's runner shuffles the blocks itself. Beam's local runner holds in memory what crosses a GroupByKey, several
+times its size, so there the blocks go to files beside the output and only their places cross. A pool sorts its
+documents, so the bytes of its shard depend neither on the way of the blocks nor on where they were divided.
 """
 
 import collections
@@ -14,21 +14,22 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import zstandard
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core.errors import StorageError
+from pipelines.running import files
 from pipelines.running.bundles import at_bundle_end
-from pipelines.writing.shards import reason_of
+from pipelines.running.worker_errors import sent_to_launcher
 
 _BYTES_AT_ONCE = 32 << 20  # of text held by one worker before it goes out
 _LEVEL = 1
 _KEY_BYTES = 16
+NOTE = ".json"  # behind a file's name: what it holds, for progress.py
 _LENGTH = struct.Struct("<I")
 
 
 class Place(NamedTuple):
-    """Where a block lies."""
+    """The position of a block in a file."""
 
     path: str
     offset: int
@@ -36,28 +37,28 @@ class Place(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Losses:
-    """What documents of the pool lose to duplicates in others; see duplicates.py."""
+class Duplicates:
+    """What documents of the pool drop because other documents have it; see duplicates.py."""
 
     data: bytes
 
 
-Block = bytes | Place | Losses
+Block = bytes | Place | Duplicates
 
 
 @dataclasses.dataclass
 class PoolInput:
-    """What came to a pool.
+    """The content of a pool.
 
     Attributes:
       documents: by their keys.
-      again: how often more than once a key came.
-      losses: what duplicates.losses_by_document takes.
+      again: how often a key came again after its first time.
+      duplicates: what duplicates.duplicates_by_document takes.
     """
 
     documents: dict[bytes, str] = dataclasses.field(default_factory=dict)
     again: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    losses: list[bytes] = dataclasses.field(default_factory=list)
+    duplicates: list[bytes] = dataclasses.field(default_factory=list)
 
 
 class ToBlocks(beam.DoFn):
@@ -97,15 +98,13 @@ class ToBlocks(beam.DoFn):
         if self._folder is None or not blocks:
             yield from blocks
             return
-        # A name of its own for every attempt: what a repeated bundle wrote before is simply never read. What the name
-        # says besides is for whoever watches the job's progress.
-        path = FileSystems.join(self._folder, f"{uuid.uuid4().hex}-{documents}-{size}")
-        try:
-            with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        # Every attempt has a file name of its own: files of an earlier attempt are never read.
+        path = FileSystems.join(self._folder, uuid.uuid4().hex)
+        with sent_to_launcher():
+            with files.replacing(path) as file:
                 for _, block in blocks:
                     file.write(block)
-        except (OSError, BeamIOError) as error:
-            raise StorageError(f"{path}: expected a place that can be written. Received: {reason_of(error)}.") from None
+            files.write_json(f"{path}{NOTE}", {"documents": documents, "bytes": size})
         offset = 0
         for pool, block in blocks:
             yield pool, Place(path, offset, len(block))
@@ -113,11 +112,11 @@ class ToBlocks(beam.DoFn):
 
 
 def read_blocks(blocks: Iterable[Block]) -> PoolInput:
-    """Everything that came to a pool, in whatever order."""
+    """The content of a pool, from its blocks in any order."""
     found = PoolInput()
     for block in blocks:
-        if isinstance(block, Losses):
-            found.losses.append(block.data)
+        if isinstance(block, Duplicates):
+            found.duplicates.append(block.data)
             continue
         data = zstandard.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
         start = 0
@@ -135,12 +134,12 @@ def read_blocks(blocks: Iterable[Block]) -> PoolInput:
 
 def _read(place: Place) -> bytes:
     try:
-        with FileSystems.open(place.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        with files.open_to_read(place.path) as file:
             file.seek(place.offset)
             data = file.read(place.length)
-    except (OSError, BeamIOError) as error:
+    except files.ERRORS as error:
         raise StorageError(
-            f"{place.path}: expected what this job wrote there. Received: {reason_of(error)}; another job may be "
+            f"{place.path}: expected what this job wrote there. Received: {files.reason_of(error)}; another job may be "
             "writing to the same folder."
         ) from None
     if len(data) != place.length:

@@ -1,4 +1,4 @@
-"""The folder that a job writes to: what lies there before, what is removed from it, how far the job is."""
+"""The job's output folder: what an earlier job left there, what is removed, which shards are finished."""
 
 import concurrent.futures
 import contextlib
@@ -7,12 +7,11 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import records
 from bert_tf.core.errors import InputError
-from pipelines.writing import shards
+from pipelines.running import files
 
 SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
 _WORK_FOLDERS = (records.EXCHANGE, records.PROGRESS)
@@ -27,10 +26,10 @@ _OURS = re.compile(
 
 
 def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | None, list[dict]]:
-    """What an earlier job left: its dataset.json if the folder is complete and the same, else its whole shards.
+    """What this job can use of an earlier one: its dataset.json if the folder is complete, else its intact shards.
 
     Raises:
-      InputError: the folder holds something else: another job's shards, or files that no job made.
+      InputError: the folder holds another job's shards, or files that no job wrote.
     """
     if any(c in output_dir for c in "*?["):
         raise InputError(f"--output_dir {output_dir}: expected a name without *, ? and [. Received one with them.")
@@ -43,20 +42,20 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | N
         _refuse_others(output_dir, manifest)
     if overwrite or not present:
         return None, []
-    # Without COMPLETED a job is under way, and its own description counts.
+    # Without COMPLETED a job was stopped, and its job.json counts.
     is_running = records.COMPLETED not in present and records.JOB in present
     there = read_json(output_dir, records.JOB if is_running else records.MANIFEST)
     _refuse_differences(output_dir, there, manifest, _SAME)
     if is_running:
         _refuse_differences(output_dir, there, manifest, _WITH)
         return None, _whole(output_dir, _noted(output_dir))
-    if _sizes(output_dir).items() >= {(info["name"], info["bytes"]) for info in there["shards"]}:
+    if files.sizes(output_dir).items() >= {(info["name"], info["bytes"]) for info in there["shards"]}:
         if records.COMPLETED in present:
-            remove_work_files(output_dir)  # of a job that was killed between its last strokes
+            remove_work_files(output_dir)  # of a job that was killed just before its end
             print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
             return there, []
     else:
-        print(f"{output_dir} is not what its dataset.json says: what is missing is made again.", flush=True)
+        print(f"{output_dir} lacks files that its dataset.json lists: they are made again.", flush=True)
     _refuse_differences(output_dir, there, manifest, _WITH)
     return None, _whole(output_dir, there["shards"])
 
@@ -64,11 +63,11 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | N
 def _refuse_others(output_dir: str, manifest: dict) -> None:
     other = [
         name
-        for name in names(output_dir)
-        # A job that was killed at its first write leaves nothing but the name that it wrote under.
+        for name in files.names(output_dir)
+        # A job that was killed at its first write leaves only a temporary file.
         if name not in (records.VOCABULARY, records.DEAD_LETTER) and not _TEMPORARY.fullmatch(name)
     ]
-    vocabulary = shards.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
+    vocabulary = files.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
     # The vocabulary itself may have been put there beforehand; another one is not overwritten.
     if vocabulary and hashlib.sha256(vocabulary).hexdigest() != manifest["vocabulary"]["sha256"]:
         other.append(records.VOCABULARY)
@@ -88,37 +87,18 @@ def _refuse_differences(output_dir: str, there: dict, manifest: dict, parts: Seq
             )
 
 
-def _sizes(output_dir: str) -> dict[str, int]:
-    found = FileSystems.match([FileSystems.join(output_dir, "*")])[0].metadata_list
-    return {FileSystems.split(metadata.path)[1]: metadata.size_in_bytes for metadata in found}
-
-
-def names(output_dir: str) -> list[str]:
-    """Names of the files in a folder, sorted; none if it is not there.
-
-    Whether it is there is not asked: in an object store no object has a folder's name.
-    """
-    try:
-        return sorted(_sizes(output_dir))
-    except BeamIOError:  # some file systems have no list of what is not there
-        if FileSystems.exists(output_dir):
-            raise
-        return []
-
-
 def begin(output_dir: str, manifest: dict, kept: Sequence[dict]) -> None:
-    """Makes the folder a running job's: its description is there before anything of an earlier one goes.
+    """Writes job.json, then removes what an earlier job left, except the shards to keep.
 
-    So a job that is killed while it clears is still a job's folder, and the same command goes on.
+    In this order, so that the same command can resume a job that is killed while it removes files.
     """
     with _writing(output_dir):
         if not FileSystems.exists(output_dir):
             FileSystems.mkdirs(output_dir)
         if not kept:
-            # What is noted of another job's shards must not be read beside this one's description.
+            # Another job's notes must not be read with this one's job.json.
             _remove_folder(FileSystems.join(output_dir, records.PROGRESS))
-    description = (json.dumps(manifest, indent=2) + "\n").encode()
-    shards.write_bytes(FileSystems.join(output_dir, records.JOB), description)
+    files.write_json(FileSystems.join(output_dir, records.JOB), manifest)
     clear(output_dir, {records.JOB, *(info["name"] for info in kept)})
     with _writing(output_dir):
         for name in _WORK_FOLDERS:
@@ -129,25 +109,25 @@ def begin(output_dir: str, manifest: dict, kept: Sequence[dict]) -> None:
 
 
 def clear(output_dir: str, stay: Collection[str] = ()) -> None:
-    """Removes what a job made but for what shall stay: COMPLETED first, the description of a running job last."""
+    """Removes what a job wrote, except the names in `stay`: COMPLETED first, job.json last."""
     last = {records.COMPLETED: 0, records.JOB: 2}
     with _writing(output_dir):
         _remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
         noted = {f"{name}.json" for name in stay if re.fullmatch(SHARD, name)}
         _remove_folder(FileSystems.join(output_dir, records.PROGRESS), noted)
-        made = {name for name in names(output_dir) if _OURS.fullmatch(name)} - {*stay, *_WORK_FOLDERS}
+        made = {name for name in files.names(output_dir) if _OURS.fullmatch(name)} - {*stay, *_WORK_FOLDERS}
         for name in sorted(made, key=lambda name: (last.get(name, 1), name)):
             FileSystems.delete([FileSystems.join(output_dir, name)])
 
 
 def remove_exchange(output_dir: str) -> None:
-    """Removes the documents that were on their way, if it can be done: a full disk is the likeliest reason to stop."""
-    with contextlib.suppress(OSError, BeamIOError):
+    """Removes the exchanged documents if possible: a full disk is the likeliest reason for a failed job."""
+    with contextlib.suppress(*files.ERRORS):
         _remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
 
 
 def remove_work_files(output_dir: str) -> None:
-    """Removes what only a running job needs, its description last."""
+    """Removes the files that only a running job needs, job.json last."""
     for name in _WORK_FOLDERS:
         _remove_folder(FileSystems.join(output_dir, name))
     if FileSystems.exists(FileSystems.join(output_dir, records.JOB)):
@@ -158,14 +138,14 @@ def remove_work_files(output_dir: str) -> None:
 def _writing(output_dir: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, BeamIOError) as error:
+    except files.ERRORS as error:
         raise InputError(
             f"--output_dir {output_dir}: expected a folder that can be written. Received: {error}."
         ) from None
 
 
 def _remove_folder(folder: str, stay: Collection[str] = ()) -> None:
-    paths = [FileSystems.join(folder, name) for name in names(folder) if name not in stay]
+    paths = [FileSystems.join(folder, name) for name in files.names(folder) if name not in stay]
     if paths:
         FileSystems.delete(paths)
     if not stay and FileSystems.exists(folder):  # object stores have no empty folders
@@ -173,27 +153,27 @@ def _remove_folder(folder: str, stay: Collection[str] = ()) -> None:
 
 
 def mark_finished(output_dir: str, info: dict) -> None:
-    """Notes what dataset.json will say of a shard, once the shard has its final name."""
+    """Writes a shard's entry for dataset.json to a note, once the shard has its final name."""
     path = FileSystems.join(output_dir, records.PROGRESS, f"{info['name']}.json")
-    shards.write_bytes(path, json.dumps(info).encode())
+    files.write_json(path, info)
 
 
 def _noted(output_dir: str) -> list[dict]:
-    """What `mark_finished` noted."""
+    """The notes of `mark_finished`."""
     folder = FileSystems.join(output_dir, records.PROGRESS)
-    noted = [name for name in names(folder) if name.endswith(".json")]
+    noted = [name for name in files.names(folder) if name.endswith(".json")]
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda name: read_json(folder, name), noted))
 
 
 def _whole(output_dir: str, infos: Sequence[dict]) -> list[dict]:
-    """Those shards that are there, byte for byte."""
+    """The entries of those shards whose SHA-256 is as recorded."""
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         return [info for info in pool.map(lambda info: _if_whole(output_dir, info), infos) if info]
 
 
 def _if_whole(output_dir: str, info: dict) -> dict | None:
-    return info if shards.sha256_of(FileSystems.join(output_dir, info["name"])) == info["sha256"] else None
+    return info if files.sha256_of(FileSystems.join(output_dir, info["name"])) == info["sha256"] else None
 
 
 def _differences(there, now, path: str = "") -> str:
@@ -207,15 +187,15 @@ def _differences(there, now, path: str = "") -> str:
             if there.get(key) != now.get(key)
         ]
         return ", ".join(parts)
-    told = f"{there!r} instead of {now!r}"
-    return f"{path} = {told}" if path else told
+    difference = f"{there!r} instead of {now!r}"
+    return f"{path} = {difference}" if path else difference
 
 
 def read_json(output_dir: str, name: str) -> dict:
     """A JSON file of the folder."""
     path = FileSystems.join(output_dir, name)
     try:
-        return json.loads(shards.read_bytes(path) or b"")
+        return json.loads(files.read_bytes(path) or b"")
     except ValueError:
         raise InputError(
             f"{path}: expected what an earlier job wrote. Received no JSON; --overwrite starts over."

@@ -1,4 +1,4 @@
-"""Tells how far a job is by looking at its folder, which works for every runner."""
+"""Reports the progress of a job from the files in its folder, which works with every runner."""
 
 import re
 import sys
@@ -8,21 +8,20 @@ import time
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import records
-from pipelines.writing import output_folder
-
-_EXCHANGED = re.compile(r"[0-9a-f]{32}-(\d+)-(\d+)")
+from pipelines.running import files
+from pipelines.writing import exchange, output_folder
 
 
 class Progress:
-    """Prints a line whenever something has changed: documents read, where they travel through files, then shards.
+    """Prints a line whenever the progress has changed: documents read, where they pass through files, then shards.
 
     Args:
       output_dir: the job's folder.
       total: how many shards there will be.
-      kept: how many of them an earlier job had finished.
-      text_bytes: about how much text there is.
-      passes: how often each document goes to a pool, on average.
-      seconds: between two looks.
+      kept: how many of them an earlier job finished.
+      text_bytes: estimated bytes of text.
+      passes: to how many pools a document goes, on average.
+      seconds: between two checks of the folder.
     """
 
     def __init__(
@@ -30,6 +29,7 @@ class Progress:
     ):
         self._output_dir, self._total, self._kept, self._seconds = output_dir, total, kept, seconds
         self._text_bytes, self._passes = text_bytes, passes
+        self._notes: dict[str, dict] = {}  # of exchanged documents, by the note's name; notes never change
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -48,22 +48,25 @@ class Progress:
             now = self._look()
             if now != last:
                 seconds = time.monotonic() - self._started
-                print(f"  {self._told(*now, seconds)}", file=sys.stderr, flush=True)
+                print(f"  {self._line(*now, seconds)}", file=sys.stderr, flush=True)
                 last = now
 
     def _look(self) -> tuple[int, int, int]:
-        """Documents and bytes that went to their pools, shards that are finished."""
+        """Documents and bytes that were sent to pools, and finished shards."""
         folder = FileSystems.join(self._output_dir, records.EXCHANGE)
-        exchanged = [m for name in output_folder.names(folder) if (m := _EXCHANGED.fullmatch(name))]
-        done = sum(bool(re.fullmatch(output_folder.SHARD, name)) for name in output_folder.names(self._output_dir))
-        return sum(int(m[1]) for m in exchanged), sum(int(m[2]) for m in exchanged), done
+        for name in files.names(folder):
+            if name.endswith(exchange.NOTE) and name not in self._notes:
+                self._notes[name] = output_folder.read_json(folder, name)
+        documents, size = (sum(note[key] for note in self._notes.values()) for key in ("documents", "bytes"))
+        done = sum(bool(re.fullmatch(output_folder.SHARD, name)) for name in files.names(self._output_dir))
+        return documents, size, done
 
-    def _told(self, documents: int, size: int, done: int, seconds: float) -> str:
+    def _line(self, documents: int, size: int, done: int, seconds: float) -> str:
         megabytes = size / self._passes / 1e6
         read = f"{documents / self._passes:,.0f} documents, {megabytes:,.0f} MB read"
         if done == self._kept:
             about = f" of about {self._text_bytes / 1e6:,.0f}" if megabytes else ""
             return f"{seconds:.0f} s: {read}{about}, {megabytes / seconds:.1f} MB/s"
         rate = (done - self._kept) / self._total * self._text_bytes / 1e6 / seconds
-        told = f"{seconds:.0f} s: {done} of {self._total} shards finished, {rate:.1f} MB/s from text to shards"
-        return f"{told} ({read})" if size else told
+        line = f"{seconds:.0f} s: {done} of {self._total} shards finished, {rate:.1f} MB/s from text to shards"
+        return f"{line} ({read})" if size else line

@@ -1,8 +1,8 @@
-"""The closing summary of a job, from what dataset.json says."""
+"""The summary that a job prints at its end, from dataset.json."""
 
 from bert_tf.core.records import RecordLayout
 
-# Counter -> what it tells a reader; those that are 0 are left out.
+# Counter -> its label in the summary, which omits counters that are 0.
 _DROPPED = {
     "bad_records": "unreadable records",
     "dropped_empty": "documents without text",
@@ -25,7 +25,7 @@ _LABEL_1 = {"next_sentence": "random next sentence", "sentence_order": "swapped"
 
 
 def shares(counts: dict[str, int], layout: RecordLayout) -> dict[str, float]:
-    """What the counts come to: shares of positions that are padding, of labels that are 1, of predictions by fate."""
+    """Ratios of the counts: padding of all positions, label 1 of all labels, masked and kept of all predictions."""
     length, instances = layout.max_seq_length, max(1, counts["instances"])
     found = {"padding": 1 - counts["instance_tokens"] / (max(1, counts["rows"]) * length)}
     if layout.max_sequences_per_row:
@@ -43,8 +43,8 @@ def shares(counts: dict[str, int], layout: RecordLayout) -> dict[str, float]:
 
 
 def summary(manifest: dict) -> str:
-    """A table of what went in and what came out."""
-    counts, told = manifest["counts"], manifest["shares"]
+    """A table of the input, the drops and the output."""
+    counts, ratios = manifest["counts"], manifest["shares"]
     megabytes, seconds = manifest["input"]["bytes"] / 1e6, manifest["seconds"]
     rows = [
         ("input", f"{megabytes:,.1f} MB in {manifest['input']['files']:,} files"),
@@ -55,17 +55,17 @@ def summary(manifest: dict) -> str:
         ("tokens", f"{counts['tokens']:,}"),
         ("instances", f"{counts['instances']:,}"),
     ]
-    if "label_1" in told:
-        rows.append((f"  {_LABEL_1[manifest['parameters']['instances']['pairs']]}", f"{told['label_1']:.1%}"))
-    if "masked" in told:
+    if "label_1" in ratios:
+        rows.append((f"  {_LABEL_1[manifest['parameters']['instances']['pairs']]}", f"{ratios['label_1']:.1%}"))
+    if "masked" in ratios:
         rows += [
-            ("  masked positions", f"{told['predictions_an_instance']:.1f} an instance"),
-            ("  [MASK], random, kept", f"{told['masked']:.1%}, {told['random']:.1%}, {told['kept']:.1%}"),
+            ("  masked positions", f"{ratios['predictions_an_instance']:.1f} an instance"),
+            ("  [MASK], random, kept", f"{ratios['masked']:.1%}, {ratios['random']:.1%}, {ratios['kept']:.1%}"),
         ]
-    padding = f"{told['padding']:.1%} of positions"
-    if "instances_a_row" in told:
-        rows.append(("rows", f"{counts['rows']:,}, {told['instances_a_row']:.2f} instances each"))
-        padding += f" ({told['padding_without_packing']:.1%} without packing)"
+    padding = f"{ratios['padding']:.1%} of positions"
+    if "instances_a_row" in ratios:
+        rows.append(("rows", f"{counts['rows']:,}, {ratios['instances_a_row']:.2f} instances each"))
+        padding += f" ({ratios['padding_without_packing']:.1%} without packing)"
     rows += [
         ("  padding", padding),
         ("shards", f"{len(manifest['shards'])}"),

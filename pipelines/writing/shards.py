@@ -1,116 +1,26 @@
-"""Exact, byte-stable shards and what lies beside them: dataset.json, vocab.txt, TFDS metadata, COMPLETED."""
+"""Shards with the same bytes on every run, and their metadata: TFDS' files, dataset.json, COMPLETED."""
 
-import contextlib
 import gzip
 import hashlib
-import json
-import os
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import BinaryIO
 
 import numpy as np
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import record_files, records
-from bert_tf.core.errors import InputError, StorageError
+from pipelines.running import files
 
 COMPRESSIONS = ("none", "gzip")
 _GZIP_LEVEL = 6
-_BYTES_AT_ONCE = 1 << 20
-
-
-def write_bytes(path: str, data: bytes) -> None:
-    """Writes a whole file under a temporary name and renames it, over an older one if there is one.
-
-    Raises:
-      StorageError: the path cannot be written.
-    """
-    with _renamed_when_done(path) as file:
-        file.write(data)
-
-
-@contextlib.contextmanager
-def _renamed_when_done(path: str) -> Iterator[BinaryIO]:
-    # A name of its own for every attempt: a runner may make the same shard twice at the same time.
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        try:
-            with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-                yield file
-            FileSystems.rename([temporary], [path])
-        except BaseException:
-            if FileSystems.exists(temporary):
-                FileSystems.delete([temporary])
-            raise
-    except (OSError, BeamIOError) as error:
-        raise StorageError(f"{path}: expected a place that can be written. Received: {reason_of(error)}.") from None
-
-
-def check_writable(path: str) -> None:
-    """Writes and deletes a file beside `path`, so that a job does not find out at its end.
-
-    Raises:
-      InputError: the path cannot be written.
-    """
-    probe = f"{path}.{uuid.uuid4().hex}.tmp"
-    try:
-        if os.path.isdir(path):
-            raise IsADirectoryError(None, "it is a folder")
-        FileSystems.create(probe, compression_type=CompressionTypes.UNCOMPRESSED).close()
-        FileSystems.delete([probe])
-    except (OSError, BeamIOError) as error:
-        raise InputError(f"{path}: expected a place that can be written. Received: {reason_of(error)}.") from None
-
-
-def read_bytes(path: str) -> bytes | None:
-    """A whole file, or None if it is not there.
-
-    Raises:
-      StorageError: it is there and cannot be read.
-    """
-    try:
-        if not FileSystems.exists(path):
-            return None
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            return file.read()
-    except (OSError, BeamIOError) as error:
-        raise StorageError(f"{path}: expected a readable file. Received: {reason_of(error)}.") from None
-
-
-def reason_of(error: Exception) -> str:
-    """The innermost message: Beam wraps the errors of single files into one of its own."""
-    causes = getattr(error, "exception_details", None) or {}
-    cause = next(iter(causes.values()), error)
-    return (getattr(cause, "strerror", None) or str(cause).splitlines()[0]).rstrip(".")
-
-
-def sha256_of(path: str) -> str | None:
-    """The SHA-256 of a file, or None if it is not there; a file of any size.
-
-    Raises:
-      StorageError: it is there and cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        if not FileSystems.exists(path):
-            return None
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            while data := file.read(_BYTES_AT_ONCE):
-                digest.update(data)
-    except (OSError, BeamIOError) as error:
-        raise StorageError(f"{path}: expected a readable file. Received: {reason_of(error)}.") from None
-    return digest.hexdigest()
 
 
 def write_shard(output_dir: str, name: str, batches: Iterable[list[bytes]], compression: str = "none") -> dict:
-    """Writes a shard, batch by batch of records as they come, and returns what dataset.json says of it."""
+    """Writes batches of serialized records to a shard and returns the shard's entry in dataset.json."""
     examples = 0
-    with _renamed_when_done(FileSystems.join(output_dir, name)) as raw:
+    with files.replacing(FileSystems.join(output_dir, name)) as raw:
         file = _Hashed(raw)
-        # The time of writing would make other bytes on every run.
-        # It asks its file for nothing but write.
+        # mtime: the time of writing would change the bytes on every run. GzipFile calls only `write` of its file.
         zipped = gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) if compression == "gzip" else None  # type: ignore
         for batch in batches:
             (zipped or file).write(b"".join(map(record_files.frame_record, batch)))
@@ -121,7 +31,7 @@ def write_shard(output_dir: str, name: str, batches: Iterable[list[bytes]], comp
 
 
 class _Hashed:
-    """Writes to a file and keeps count."""
+    """Writes to a file, and counts and hashes the bytes."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
@@ -135,7 +45,7 @@ class _Hashed:
 
 
 def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: list[dict]) -> None:
-    """Lets `tfds.builder_from_directory(output_dir)` open the folder."""
+    """Writes the files with which `tfds.builder_from_directory(output_dir)` opens the folder."""
     import tensorflow_datasets as tfds
 
     features = tfds.features.FeaturesDict(
@@ -163,6 +73,6 @@ def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: l
 
 
 def write_manifest(output_dir: str, manifest: dict) -> None:
-    """Writes dataset.json, then COMPLETED: whoever sees COMPLETED sees everything."""
-    write_bytes(FileSystems.join(output_dir, records.MANIFEST), (json.dumps(manifest, indent=2) + "\n").encode())
-    write_bytes(FileSystems.join(output_dir, records.COMPLETED), b"")
+    """Writes dataset.json, then COMPLETED: where COMPLETED exists, all other files exist."""
+    files.write_json(FileSystems.join(output_dir, records.MANIFEST), manifest)
+    files.write_bytes(FileSystems.join(output_dir, records.COMPLETED), b"")

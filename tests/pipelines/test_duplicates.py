@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from pipelines.filtering.cleaning import DocumentConfig
-from pipelines.filtering.duplicates import WHOLE, FindLosses, losses_by_document, paragraph_key, without_losses
+from pipelines.filtering.duplicates import (
+    WHOLE,
+    FindDuplicates,
+    duplicates_by_document,
+    paragraph_key,
+    without_duplicates,
+)
 from pipelines.filtering.near_duplicates import _WORD, band_keys, bands_and_rows, shingles, signature
 from pipelines.reading.documents import document_id
 from pipelines.running.options import local_options
@@ -68,8 +74,8 @@ def test_bands_find_what_is_above_the_threshold():
 
 
 @pytest.fixture
-def losses_of(tmp_path):
-    """Runs FindLosses: what it tells each of three pools, where the last byte of an id chooses the pool."""
+def duplicates_of(tmp_path):
+    """Runs FindDuplicates: what it tells each of three pools, where the last byte of an id chooses the pool."""
 
     def run(documents: list[str], **settings) -> dict[str, dict[bytes, set[int]]]:
         path = str(tmp_path / "found")
@@ -82,39 +88,39 @@ def losses_of(tmp_path):
             _ = (
                 root
                 | beam.Create([documents[:2], documents[2:]])
-                | FindLosses(DocumentConfig(**settings), lambda identity: [f"pool {identity[-1] % 3}"], 1e9)
+                | FindDuplicates(DocumentConfig(**settings), lambda identity: [f"pool {identity[-1] % 3}"], 1e9)
                 | beam.combiners.ToList()
                 | beam.Map(write)
             )
         by_pool = {}
         for pool, data in pickle.loads((tmp_path / "found").read_bytes()):
             by_pool.setdefault(pool, []).append(data)
-        return {pool: losses_by_document(data) for pool, data in by_pool.items()}
+        return {pool: duplicates_by_document(data) for pool, data in by_pool.items()}
 
     return run
 
 
-def test_a_paragraph_stays_in_the_document_with_the_smallest_id(losses_of):
+def test_a_paragraph_stays_in_the_document_with_the_smallest_id(duplicates_of):
     documents = ["shared\nown one", "shared\nown two", "own three", "shared\nown four", "shared\nown one"]
     ids = sorted({document_id(text) for text in documents if "shared" in text})
-    found = losses_of(documents, deduplicate_paragraphs=True)
+    found = duplicates_of(documents, deduplicate_paragraphs=True)
     expected = {identity: {paragraph_key("shared")} for identity in ids[1:]}
-    assert {i: lost for losses in found.values() for i, lost in losses.items()} == expected
-    for pool, losses in found.items():
-        assert all(f"pool {identity[-1] % 3}" == pool for identity in losses)
-    assert without_losses("shared\nown", {paragraph_key("shared")}) == "own"
+    assert {i: lost for duplicates in found.values() for i, lost in duplicates.items()} == expected
+    for pool, duplicates in found.items():
+        assert all(f"pool {identity[-1] % 3}" == pool for identity in duplicates)
+    assert without_duplicates("shared\nown", {paragraph_key("shared")}) == "own"
 
 
-def test_of_near_duplicates_the_smallest_id_stays(losses_of):
+def test_of_near_duplicates_the_smallest_id_stays(duplicates_of):
     rng = random.Random(1)
     words = [f"w{rng.randrange(10**6)}" for _ in range(300)]
     near = [" ".join(words[:n] + ["changed"] + words[n + 1 :]) for n in (3, 150, 290)]
     far = " ".join(f"w{rng.randrange(10**6)}" for _ in range(300))
-    found = losses_of([*near, far], near_duplicates=0.7)
-    losers = {i: lost for losses in found.values() for i, lost in losses.items()}
+    found = duplicates_of([*near, far], near_duplicates=0.7)
+    losers = {i: lost for duplicates in found.values() for i, lost in duplicates.items()}
     assert losers == {identity: {WHOLE} for identity in sorted(map(document_id, near))[1:]}
-    assert without_losses("anything", {WHOLE}) is None
+    assert without_duplicates("anything", {WHOLE}) is None
 
 
-def test_without_options_nothing_is_lost(losses_of):
-    assert losses_of(["same", "same", "same"]) == {}
+def test_without_options_nothing_is_duplicate(duplicates_of):
+    assert duplicates_of(["same", "same", "same"]) == {}

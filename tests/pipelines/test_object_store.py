@@ -5,7 +5,7 @@ from test_pretraining_data import CONFIG, make
 
 from bert_tf.core.errors import InputError
 from pipelines.jobs.job import JobConfig
-from pipelines.writing import output_folder
+from pipelines.running import files
 from pipelines.writing import shards as shards_module
 from tests.support import object_store  # noqa: F401 - Beam finds it by its class
 
@@ -23,8 +23,8 @@ def config_of(num_shards: int) -> JobConfig:
 
 
 def shard_hashes(store: str) -> dict[str, str]:
-    names = [name for name in output_folder.names(store) if name.startswith("pretrain-")]
-    return {name: shards_module.sha256_of(f"{store}/{name}") for name in names}
+    names = [name for name in files.names(store) if name.startswith("pretrain-")]
+    return {name: files.sha256_of(f"{store}/{name}") for name in names}
 
 
 def test_the_bytes_are_those_of_a_folder_and_nothing_else_is_left(store, corpus, corpus_vocab, tmp_path):
@@ -32,7 +32,7 @@ def test_the_bytes_are_those_of_a_folder_and_nothing_else_is_left(store, corpus,
     make(corpus, corpus_vocab, tmp_path / "local", config=config_of(3))
     assert shard_hashes(store) == shard_hashes(str(tmp_path / "local"))
     assert {info["name"]: info["sha256"] for info in made["shards"]} == shard_hashes(store)
-    kept = output_folder.names(store)
+    kept = files.names(store)
     assert sorted(path.name for path in (tmp_path / "local").iterdir() if path.is_file()) == kept
     # Not even below it: neither documents on their way nor notes of progress.
     assert len(list((tmp_path / "store").iterdir())) == len(kept)
@@ -59,13 +59,13 @@ def test_a_job_that_stopped_keeps_its_shards(store, corpus, corpus_vocab, tmp_pa
     with monkeypatch.context() as patch, pytest.raises(BaseException):  # noqa: B017 - Beam wraps it
         patch.setattr(shards_module, "write_shard", stopped)
         make(corpus, corpus_vocab, store, config=config_of(3))
-    assert "COMPLETED" not in output_folder.names(store)
+    assert "COMPLETED" not in files.names(store)
     make(corpus, corpus_vocab, store, config=config_of(3))
-    assert "Going on: 2 of 4 shards" in capsys.readouterr().out
+    assert "Resuming: 2 of 4 shards" in capsys.readouterr().out
     assert shard_hashes(store) == shard_hashes(str(tmp_path / "whole"))
 
 
 def test_what_others_keep_there_is_seen(store, corpus, corpus_vocab):
-    shards_module.write_bytes(f"{store}/notes.txt", b"mine")
+    files.write_bytes(f"{store}/notes.txt", b"mine")
     with pytest.raises(InputError, match="or one that an earlier job made. Received one with notes.txt"):
         make(corpus, corpus_vocab, store, config=config_of(3))

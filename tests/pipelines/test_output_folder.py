@@ -1,4 +1,4 @@
-"""What lies in the folder of a job: taken over, mended, refused or cleared."""
+"""The folder of a job: what is reused, made again, refused or removed."""
 
 import dataclasses
 import json
@@ -10,6 +10,8 @@ from test_pretraining_data import CONFIG, make, shard_bytes
 
 from bert_tf.core.errors import InputError, StorageError
 from pipelines.jobs.job import JobConfig
+from pipelines.running import files
+from pipelines.running.worker_errors import raised_in_launcher
 from pipelines.writing import exchange, output_folder
 from pipelines.writing import shards as shards_module
 
@@ -35,8 +37,8 @@ def test_a_damaged_folder_is_mended(shards, corpus, corpus_vocab, tmp_path, caps
     (copy / "pretrain-train.tfrecord-00001-of-00003").unlink()
     manifest = make(corpus, corpus_vocab, copy)
     out = capsys.readouterr().out
-    assert "is not what its dataset.json says" in out
-    assert "Going on: 3 of 4 shards" in out
+    assert "lacks files that its dataset.json lists" in out
+    assert "Resuming: 3 of 4 shards" in out
     assert shard_bytes(copy) == shard_bytes(shards)
     assert (copy / "COMPLETED").exists()
     assert len(manifest["shards"]) == 4
@@ -58,13 +60,13 @@ def test_a_disk_that_cannot_be_written_costs_no_shard(shards, corpus, corpus_voc
 
     def full_disk(output_dir, name, *arguments):
         if len(written) == 2:
-            shards_module.write_bytes(str(tmp_path / "no" / "such" / "folder"), b"")
+            files.write_bytes(str(tmp_path / "no" / "such" / "folder"), b"")
         written.append(name)
         return write_shard(output_dir, name, *arguments)
 
     (tmp_path / "no").write_text("a file where a folder should be")
     monkeypatch.setattr(shards_module, "write_shard", full_disk)
-    with pytest.raises(Exception, match="expected a place that can be written"):
+    with pytest.raises(StorageError, match="expected a place that can be written"):
         make(corpus, corpus_vocab, tmp_path / "out")
     monkeypatch.undo()
     assert sorted(shard_bytes(tmp_path / "out")) == sorted(written)
@@ -197,7 +199,7 @@ def test_place_that_cannot_be_written_is_named(corpus_vocab, corpus, tmp_path):
         with pytest.raises(InputError, match="expected a (folder|place) that can be written"):
             make(corpus, corpus_vocab, path)
         with pytest.raises(InputError, match="expected a place that can be written"):
-            shards_module.check_writable(str(path if path.name == "out" else tmp_path))
+            files.check_writable(str(path if path.name == "out" else tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
@@ -208,12 +210,13 @@ def test_killed_at_its_first_write_a_job_still_goes_on(shards, corpus, corpus_vo
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_documents_that_cannot_be_kept_on_their_way_are_told(tmp_path):
+def test_blocks_that_cannot_be_written_or_read_are_reported(tmp_path):
     (tmp_path / "file").write_text("where a folder should be")
     step = exchange.ToBlocks(lambda text: [("pool", b"0" * 16)], str(tmp_path / "file"))
     step.start_bundle()
     list(step.process(["a document"]))
-    with pytest.raises(StorageError, match="file/.*: expected a place that can be written. Received: File exists"):
+    sentence = "file/.*: expected a place that can be written. Received: File exists"
+    with pytest.raises(StorageError, match=sentence), raised_in_launcher():
         list(step.finish_bundle())
     gone = exchange.Place(str(tmp_path / "gone"), 0, 10)
     with pytest.raises(StorageError, match="gone: expected what this job wrote there. .*another job may be writing"):

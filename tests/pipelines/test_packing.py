@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_modeling import built
 
 from bert_tf.core.records import RecordLayout
 from bert_tf.models.bert.config import BertConfig
 from pipelines.instances.packing import Packing, pack, pack_rows
+from tests.models.test_modeling import built
 
 LAYOUT = RecordLayout(max_seq_length=16, max_predictions_per_seq=4, max_sequences_per_row=3)
 

@@ -17,10 +17,10 @@ from pipelines.filtering.cleaning import DocumentConfig
 from pipelines.instances.pool import InstanceConfig
 from pipelines.jobs.job import JobConfig, pools_of, settle_shards
 from pipelines.jobs.pretraining_data import create_pretraining_data
+from pipelines.reading import inputs
 from pipelines.reading.documents import document_id
 from pipelines.reading.inputs import Part
 from pipelines.reading.readers import read_documents
-from pipelines.reading.reading import inputs
 from pipelines.writing.report import summary
 
 CONFIG = JobConfig(

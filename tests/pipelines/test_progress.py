@@ -1,4 +1,4 @@
-"""What a job tells of itself while it runs."""
+"""The progress lines of a running job."""
 
 from pipelines.writing.exchange import ToBlocks
 from pipelines.writing.progress import Progress
@@ -6,13 +6,12 @@ from pipelines.writing.progress import Progress
 
 def test_shards_that_were_there_before_are_no_work_of_now(tmp_path):
     progress = Progress(str(tmp_path), total=6, kept=3, text_bytes=6e6, passes=1.0)
-    assert progress._told(100, 2_000_000, 3, 2.0) == "2 s: 100 documents, 2 MB read of about 6, 1.0 MB/s"
+    assert progress._line(100, 2_000_000, 3, 2.0) == "2 s: 100 documents, 2 MB read of about 6, 1.0 MB/s"
     # Two of six shards in two seconds, of 6 MB.
-    assert progress._told(0, 0, 5, 2.0) == "2 s: 5 of 6 shards finished, 1.0 MB/s from text to shards"
+    assert progress._line(0, 0, 5, 2.0) == "2 s: 5 of 6 shards finished, 1.0 MB/s from text to shards"
 
 
-def test_it_looks_at_what_a_job_writes(tmp_path):
-    """The names of files tell how many documents and bytes they hold."""
+def test_progress_comes_from_the_files_that_a_job_writes(tmp_path):
     (tmp_path / "exchange").mkdir()
     step = ToBlocks(lambda text: [("a", b"0" * 16), ("b", b"1" * 16)], str(tmp_path / "exchange"))
     step.start_bundle()
@@ -21,3 +20,6 @@ def test_it_looks_at_what_a_job_writes(tmp_path):
     (tmp_path / "dataset.json").write_text("{}")
     progress = Progress(str(tmp_path), total=2, kept=0, text_bytes=8.0, passes=2.0)
     assert progress._look() == (4, 16, 1)
+    (tmp_path / "exchange/another.json").write_text('{"documents": 1, "bytes": 3}')
+    (tmp_path / "exchange/another.json.0123456789abcdef0123456789abcdef.tmp").write_text("{")
+    assert progress._look() == (5, 19, 1)

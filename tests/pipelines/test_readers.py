@@ -4,7 +4,6 @@ import json
 import lzma
 import pathlib
 
-import apache_beam as beam
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -16,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_tf.core.errors import InputError, StorageError
+from pipelines.reading import inputs, readers
 from pipelines.reading.inputs import BadRecord, Part, match_files
 from pipelines.reading.lines import Lines
 from pipelines.reading.readers import Format
-from pipelines.reading.reading import ReadDocuments, inputs, readers
+from pipelines.reading.reading import ReadDocuments
 from pipelines.running.options import local_options
+from pipelines.running.pipeline import running
 
 
 def read_documents(path, file_format=readers.DEFAULT_FORMAT, **kwargs):
@@ -60,7 +61,7 @@ def test_many_bad_records_are_all_counted_and_the_first_listed(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     letter = str(tmp_path / "letter.jsonl")
     sentence = "Received 29400 beside 600 documents, .*a.jsonl, line 2: .* 10000 of them are listed"
-    with pytest.raises(Exception, match=sentence), beam.Pipeline(options=local_options([])) as root:
+    with pytest.raises(InputError, match=sentence), running(local_options([])) as root:
         parts = [Part(str(tmp_path / "a.jsonl"))]
         _ = root | ReadDocuments(parts, Format(), max_bad_fraction=0.5, dead_letter=letter)
     positions = [json.loads(line)["position"] for line in pathlib.Path(letter).read_text().splitlines()]
@@ -270,6 +271,7 @@ def dataset(tmp_path_factory):
 
 def test_tfds_dataset_is_read_by_its_folder(dataset):
     files = match_files([f"tfds:{dataset}"])
+    assert match_files([f"tfds:{dataset}:train"]) == files
     found = [record for file in files for part in file.parts() for record in readers.read_documents(part)]
     assert [record for record in found if isinstance(record, str)] == ["one", "two", "drei\n\nüber", "five", "six"]
     (bad,) = [record for record in found if not isinstance(record, str)]
@@ -291,9 +293,11 @@ def test_tfds_dataset_that_is_cut_or_unknown_is_named(dataset, tmp_path):
     (bad,) = readers.read_documents(Part(str(cut), dataset=str(dataset)))
     assert bad.reason.startswith("no example of this dataset")
     with pytest.raises(InputError, match='expected a split "test". Received a dataset with train'):
-        match_files([f"tfds:{dataset}#test"])
+        match_files([f"tfds:{dataset}:test"])
     with pytest.raises(InputError, match="tfds:no_such_dataset: expected a dataset that TFDS knows, or the folder of"):
         match_files(["tfds:no_such_dataset"])
+    with pytest.raises(InputError, match=r"--input tfds:x#test: expected .* write tfds:x:test"):
+        match_files(["tfds:x#test"])
 
 
 def test_a_file_that_is_gone_is_no_bad_record(tmp_path):

@@ -58,7 +58,7 @@ def kill_and_restart(corpus, vocab, tmp_path, kills: int, seed: int) -> int:
         output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
-    return int(output.partition("Going on: ")[2].partition(" ")[0] or 0)
+    return int(output.partition("Resuming: ")[2].partition(" ")[0] or 0)
 
 
 def test_killed_three_times_ends_in_the_same_files(corpus, corpus_vocab, tmp_path):
@@ -86,12 +86,14 @@ def test_finished_shards_are_kept_and_broken_ones_made_again(corpus, corpus_voca
     (tmp_path / "killed" / finished[0]).write_bytes(data)
     with running_job(corpus, corpus_vocab, tmp_path / "killed") as process:
         output, _ = process.communicate(timeout=300)
-    assert f"Going on: {len(finished) - 1} of 13 shards were finished before and are whole." in output
+    assert f"Resuming: {len(finished) - 1} of 13 shards are finished and intact." in output
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
     assert all((tmp_path / "killed" / name).stat().st_mtime_ns == times[name] for name in finished[1:])
 
 
-def test_beams_job_service_makes_the_same_bytes(shards, corpus, corpus_vocab, tmp_path):
+@pytest.fixture(scope="session")
+def job_service():
+    """Beam options of a job service on this machine, whose worker is the launcher's process."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -107,22 +109,22 @@ def test_beams_job_service_makes_the_same_bytes(shards, corpus, corpus_vocab, tm
             with contextlib.suppress(OSError), socket.create_connection(("localhost", port), timeout=1):
                 break
             time.sleep(0.1)
-        create_pretraining_data(
-            input_patterns=[str(corpus / "[0-9].txt")],
-            vocab=str(corpus_vocab),
-            output_dir=str(tmp_path / "out"),
-            config=JobConfig(
-                instances=InstanceConfig(max_seq_length=64, max_predictions_per_seq=10),
-                num_shards=3,
-                validation_fraction=0.05,
-            ),
-            beam_arguments=[
-                "--runner=PortableRunner",
-                f"--job_endpoint=localhost:{port}",
-                "--environment_type=LOOPBACK",
-            ],
-        )
+        yield ["--runner=PortableRunner", f"--job_endpoint=localhost:{port}", "--environment_type=LOOPBACK"]
     finally:
         os.killpg(service.pid, signal.SIGKILL)
         service.wait()
+
+
+def test_beams_job_service_makes_the_same_bytes(shards, corpus, corpus_vocab, tmp_path, job_service):
+    create_pretraining_data(
+        input_patterns=[str(corpus / "[0-9].txt")],
+        vocab=str(corpus_vocab),
+        output_dir=str(tmp_path / "out"),
+        config=JobConfig(
+            instances=InstanceConfig(max_seq_length=64, max_predictions_per_seq=10),
+            num_shards=3,
+            validation_fraction=0.05,
+        ),
+        beam_arguments=job_service,
+    )
     assert files_of(tmp_path / "out") == files_of(shards)

@@ -106,6 +106,6 @@ def test_text_that_is_not_composed_has_the_words_of_its_shards(tmp_path, command
 def test_too_many_bad_records_leave_the_older_vocabulary(corpus, tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "One word and another word."}\n{"broken": 1}\n')
     (tmp_path / "v.txt").write_text("older")
-    with pytest.raises(Exception, match="expected at most 1.00% of bad records"):
+    with pytest.raises(InputError, match="expected at most 1.00% of bad records"):
         build_vocab(input_patterns=[str(tmp_path / "a.jsonl")], output=str(tmp_path / "v.txt"), vocab_size=40)
     assert (tmp_path / "v.txt").read_text() == "older"

@@ -109,6 +109,8 @@ def test_a_split_or_data_set_that_is_not_there_is_refused(data_set):
         read_rows(f"tfds:{data_set}", "data.validation")
     with pytest.raises(InputError, match="data.train=tfds:no_such_set: expected the name of a TensorFlow data set"):
         read_rows("tfds:no_such_set", "data.train")
+    with pytest.raises(InputError, match="data.train=tfds:x#test: .* write tfds:x:test"):
+        read_rows("tfds:x#test", "data.train")
 
 
 def test_an_empty_line_is_no_row_of_several_columns(tmp_path):

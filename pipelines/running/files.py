@@ -1,0 +1,139 @@
+"""Files on any storage, through Beam's FileSystems: whole files in, whole files out, errors in one sentence."""
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from bert_tf.core.errors import InputError, StorageError
+
+ERRORS = (OSError, BeamIOError)  # what file systems raise
+_BYTES_AT_ONCE = 1 << 20
+
+
+def open_to_read(path: str) -> BinaryIO:
+    """The file's own bytes: Beam would otherwise decompress by the name's ending."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+    """A file to write to, which takes its name, over an older file, when the block ends without an error.
+
+    Raises:
+      StorageError: the path cannot be written.
+    """
+    # Every attempt has a temporary name of its own: a runner may run the same step twice at the same time.
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        try:
+            with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+                yield file
+            FileSystems.rename([temporary], [path])
+        except BaseException:
+            if FileSystems.exists(temporary):
+                FileSystems.delete([temporary])
+            raise
+    except ERRORS as error:
+        raise StorageError(f"{path}: expected a place that can be written. Received: {reason_of(error)}.") from None
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    """Writes a whole file; see `replacing`."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def write_json(path: str, value) -> None:
+    """Writes a value as indented JSON; see `replacing`."""
+    write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def check_writable(path: str) -> None:
+    """Writes and deletes a file beside `path`, so that a job fails at its start and not at its end.
+
+    Raises:
+      InputError: the path cannot be written.
+    """
+    probe = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(None, "it is a folder")
+        FileSystems.create(probe, compression_type=CompressionTypes.UNCOMPRESSED).close()
+        FileSystems.delete([probe])
+    except ERRORS as error:
+        raise InputError(f"{path}: expected a place that can be written. Received: {reason_of(error)}.") from None
+
+
+def read_bytes(path: str) -> bytes | None:
+    """A whole file, or None if it does not exist.
+
+    Raises:
+      StorageError: it exists and cannot be read.
+    """
+    return b"".join(_chunks(path)) if _exists(path) else None
+
+
+def sha256_of(path: str) -> str | None:
+    """The SHA-256 of a file of any size, or None if it does not exist.
+
+    Raises:
+      StorageError: it exists and cannot be read.
+    """
+    if not _exists(path):
+        return None
+    digest = hashlib.sha256()
+    for chunk in _chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _exists(path: str) -> bool:
+    with _reading(path):
+        return FileSystems.exists(path)
+
+
+def _chunks(path: str) -> Iterator[bytes]:
+    with _reading(path), open_to_read(path) as file:
+        while data := file.read(_BYTES_AT_ONCE):
+            yield data
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except ERRORS as error:
+        raise StorageError(f"{path}: expected a readable file. Received: {reason_of(error)}.") from None
+
+
+def sizes(folder: str) -> dict[str, int]:
+    """Names and bytes of the files in a folder; {} if the folder does not exist.
+
+    Does not ask whether the folder exists: in an object store no object has a folder's name.
+    """
+    try:
+        found = FileSystems.match([FileSystems.join(folder, "*")])[0].metadata_list
+    except BeamIOError:  # some file systems raise for a folder that does not exist
+        if FileSystems.exists(folder):
+            raise
+        return {}
+    return {FileSystems.split(metadata.path)[1]: metadata.size_in_bytes for metadata in found}
+
+
+def names(folder: str) -> list[str]:
+    """Names of the files in a folder, sorted; [] if the folder does not exist."""
+    return sorted(sizes(folder))
+
+
+def reason_of(error: Exception) -> str:
+    """The innermost message: Beam wraps the errors of single files into one of its own."""
+    causes = getattr(error, "exception_details", None) or {}
+    cause = next(iter(causes.values()), error)
+    return (getattr(cause, "strerror", None) or str(cause).splitlines()[0]).rstrip(".")
