@@ -27,6 +27,7 @@ _VOCAB = flags.DEFINE_string("vocab", None, "vocab.txt, one token per line.", re
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the shards.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that was made with other parameters.")
 _SEED = flags.DEFINE_integer("seed", 12345, "The same input and seed make the same bytes.")
+_TOKENIZER = flags.DEFINE_string("tokenizer", "wordpiece", "Kind of the vocabulary.")
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased vocabulary).")
 
 _TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field with the document in JSON, Parquet and TFDS.")
@@ -106,6 +107,7 @@ def main(beam_arguments: list[str]) -> None:
                 packing=_PACKING.value,
                 max_sequences_per_row=_MAX_SEQUENCES_PER_ROW.value,
                 seed=_SEED.value,
+                tokenizer=_TOKENIZER.value,
                 lower_case=_LOWER_CASE.value,
             ),
             documents=DocumentConfig(

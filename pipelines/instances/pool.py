@@ -4,19 +4,16 @@ import collections
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bert_tf.core import records
 from bert_tf.core.errors import require
+from bert_tf.text.tokenizer import TextTokenizer, tokenizer_kind
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.instances import masking, packing, sentence_pairs
 from pipelines.instances.sentence_pairs import Pairs, TokenPool
 from pipelines.reading.documents import document_id, split_sentences
-
-if TYPE_CHECKING:  # the launcher reads InstanceConfig from here and must not load TensorFlow for it
-    from bert_tf.text.wordpiece import Tokenizer
 
 _SENTENCES_PER_CALL = 8192  # bounds the tokenizer's memory; the ids do not depend on it
 _ROWS_PER_CALL = 4096  # bounds the memory of assembled rows; the masks depend on it
@@ -35,6 +32,7 @@ class InstanceConfig:
     packing: bool = False
     max_sequences_per_row: int = 0  # of a packed row; 0 = one for every 16 positions
     seed: int = 12345
+    tokenizer: str = "wordpiece"  # kind of the vocabulary, one of bert_tf.text.tokenizer.TOKENIZERS
     lower_case: bool = True
 
     def __post_init__(self):
@@ -46,6 +44,7 @@ class InstanceConfig:
         require(0 <= self.seed < 2**63, "--seed must lie in [0, 2^63)", self.seed)
         require(self.masking in masking.METHODS, f"--masking must be one of {masking.METHODS}", self.masking)
         require(self.pairs in sentence_pairs.METHODS, f"--pairs must be one of {sentence_pairs.METHODS}", self.pairs)
+        tokenizer_kind(self.tokenizer)
         sequences = self.max_sequences_per_row
         require(0 <= sequences <= length, "--max_sequences_per_row must lie in [0, max_seq_length]", sequences)
         require(self.packing or not sequences, "--max_sequences_per_row goes with --packing only", sequences)
@@ -65,7 +64,7 @@ class InstanceConfig:
 def make_records(
     name: str,
     keyed_texts: Iterable[tuple[bytes, str]],
-    tokenizer: "Tokenizer",
+    tokenizer: TextTokenizer,
     config: InstanceConfig,
     counts: collections.Counter,
 ) -> Iterator[list[bytes]]:
@@ -89,7 +88,7 @@ def make_records(
     counts["documents_without_instance"] += len(pool.identities) - _documents_used(pool, pairs, config)
     pairs = pairs.take(rng(2).permutation(len(pairs)))
     rows = _rows(pairs, config, rng(4))
-    masks, is_continuation = rng(3), continuations(vocabulary)
+    masks, is_continuation = rng(3), ~np.asarray(tokenizer.begins_word)
     for start in range(0, len(rows), _ROWS_PER_CALL):
         some = rows.take(np.arange(start, min(start + _ROWS_PER_CALL, len(rows))))
         features = assemble(
@@ -166,7 +165,7 @@ def _count(
 
 
 def _tokenize(
-    keyed_texts: Iterable[tuple[bytes, str]], tokenizer: "Tokenizer", counts: collections.Counter
+    keyed_texts: Iterable[tuple[bytes, str]], tokenizer: TextTokenizer, counts: collections.Counter
 ) -> TokenPool:
     """Splits into sentences and tokenizes many at a time; keeps documents that hold a token.
 
@@ -208,11 +207,6 @@ def _tokenize(
         documents=np.concatenate([[0], np.cumsum(per_document)]),
         identities=[identities[index] for index in kept.tolist()],
     )
-
-
-def continuations(vocabulary: Vocabulary) -> np.ndarray:
-    """For each id, whether its token goes on inside a word ("##ing"). bool [vocabulary]."""
-    return np.array([token.startswith("##") for token in vocabulary.tokens])
 
 
 def assemble(

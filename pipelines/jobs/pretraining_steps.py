@@ -14,6 +14,8 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from bert_tf.core.errors import InputError
+from bert_tf.text.tokenizer import tokenizer_kind
+from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.filtering.cleaning import DocumentConfig, prepare
 from pipelines.filtering.duplicates import FindDuplicates, duplicates_by_document, without_duplicates
@@ -91,9 +93,9 @@ class MakeShard(beam.DoFn):
 
     def setup(self):
         # TensorFlow is loaded here and not at import: only workers that make shards pay for it.
-        from bert_tf.text.wordpiece import Tokenizer
-
-        self._tokenizer = Tokenizer(self._vocabulary, lower_case=self._config.instances.lower_case)
+        instances = self._config.instances
+        settings = TokenizerConfig(lower_case=instances.lower_case)
+        self._tokenizer = tokenizer_kind(instances.tokenizer).make(self._vocabulary, settings)
 
     def process(self, element: tuple[str, Iterable[Block | None]]) -> Iterator[dict]:
         # A pool makes millions of objects and no cycles: the search for cycles takes a tenth of the time.

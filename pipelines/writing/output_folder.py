@@ -45,6 +45,7 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | N
     # Without COMPLETED a job was stopped, and its job.json counts.
     is_running = records.COMPLETED not in present and records.JOB in present
     there = read_json(output_dir, records.JOB if is_running else records.MANIFEST)
+    there["parameters"].get("instances", {}).setdefault("tokenizer", "wordpiece")  # version 0.1 had one kind
     _refuse_differences(output_dir, there, manifest, _SAME)
     if is_running:
         _refuse_differences(output_dir, there, manifest, _WITH)

@@ -4,7 +4,7 @@ import pytest
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.instances import masking
 from pipelines.instances.masking import mask_tokens, wanted_predictions
-from pipelines.instances.pool import assemble, continuations
+from pipelines.instances.pool import assemble
 from pipelines.instances.sentence_pairs import Pairs
 
 
@@ -13,7 +13,7 @@ def assembled(vocabulary: Vocabulary, pairs: Pairs, tokens: list[int], length: i
         pairs,
         np.array(tokens, np.int32),
         vocabulary=vocabulary,
-        is_continuation=continuations(vocabulary),
+        is_continuation=np.array([token.startswith("##") for token in vocabulary.tokens]),
         max_seq_length=length,
     )
 

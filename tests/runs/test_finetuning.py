@@ -7,19 +7,23 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from safetensors.numpy import load_file, save_file
 
+from bert_tf.core.config import FinetuneConfig, OptimizerConfig, TrainConfig, TuningConfig
 from bert_tf.core.errors import InputError
 from bert_tf.core.metrics_file import read_metrics
 from bert_tf.interop import huggingface
-from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig
-from bert_tf.objectives.masked_lm import BertForPreTraining
-from bert_tf.runs import evaluation, finetuning, prediction
+from bert_tf.models.bert.config import BertConfig
+from bert_tf.models.model import make_model
+from bert_tf.runs import conversion, evaluation, finetuning, prediction
 from bert_tf.serving import loading
+from bert_tf.tasks.classification import ClassificationConfig
+from bert_tf.tasks.embedding import EmbeddingConfig, EmbeddingHeadConfig
+from bert_tf.tasks.fill_mask import FillMaskConfig
+from bert_tf.tasks.sections import TextDataConfig
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
-from bert_tf.training import trainer
+from bert_tf.training.engines.tensorflow import TensorFlowEngine
 
 WORDS = ("cat", "dog", "sun", "sea", "tree", "road", "bird", "fish")
 
@@ -38,12 +42,10 @@ def folder(tmp_path_factory):
         initializer_range=0.1,
     )
     keras.utils.set_random_seed(0)
-    model = BertForPreTraining(config)
-    model.build()
+    model = make_model(config, {"masked_lm": {}, "pair": {}})
     huggingface.save(
         str(path / "start"),
         model,
-        architecture="BertForPreTraining",
         vocabulary=Vocabulary((*SPECIAL_TOKENS, *WORDS)),
         tokenizer=TokenizerConfig(),
         max_seq_length=16,
@@ -56,17 +58,19 @@ def folder(tmp_path_factory):
     return path
 
 
-def config_of(folder, **changes) -> FinetuneConfig:
+def config_of(folder, kind=ClassificationConfig, **changes) -> FinetuneConfig:
+    """A small run of a task, `kind`, on the texts of `folder`."""
     train = {"steps": 40, "global_batch_size": 32, "steps_per_loop": 5, "log_every": 5, "evaluate_every": 10}
     train |= {"checkpoint_every": 5, "xla": "off"} | changes.pop("train", {})
-    return FinetuneConfig(
-        data=FinetuneDataConfig(
-            train=str(folder / "train.tsv"), validation=str(folder / "validation.tsv"), max_seq_length=8
-        ),
-        optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=4),
-        train=TrainConfig(**train),
-        init_from=str(folder / "start"),
-        **changes,
+    data = {"train": str(folder / "train.tsv"), "validation": str(folder / "validation.tsv"), "max_seq_length": 8}
+    return kind(
+        **{
+            "data": dataclasses.replace(kind().data, **data),
+            "optimizer": OptimizerConfig(learning_rate=3e-3, warmup_steps=4),
+            "train": TrainConfig(**train),
+            "init_from": str(folder / "start"),
+            **changes,
+        }
     )
 
 
@@ -122,15 +126,15 @@ class Killed(Exception):
 
 def run_until(config: FinetuneConfig, workdir, step: int, monkeypatch) -> None:
     """Starts a run and ends it where it comes to a step."""
-    run = trainer.DeviceLoop.run
+    run = TensorFlowEngine.run
 
-    def dying(self, iterator, first_step, count, **more):
+    def dying(self, stream, first_step, count, **more):
         if first_step == step:
             raise Killed
-        return run(self, iterator, first_step, count, **more)
+        return run(self, stream, first_step, count, **more)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(trainer.DeviceLoop, "run", dying)
+        patch.setattr(TensorFlowEngine, "run", dying)
         finetuning.run(config, str(workdir))
 
 
@@ -157,8 +161,6 @@ def test_lora_run_is_resumed_and_keeps_the_adapter_alone(folder, tmp_path, monke
     # Without LoRA in the graph, the merged model answers the same.
     loaded = loading.load(str(tmp_path / "whole/model"))
     assert all("lora" not in v.path for v in loaded.model.variables)
-    from bert_tf.runs import conversion
-
     conversion.run(str(folder / "start"), str(tmp_path / "merged"), str(tmp_path / "whole/adapter"))
     examples = [{"place": "x", "text": text} for text in ("cat dog", "sun sea")]
     merged = loading.load(str(tmp_path / "merged"))
@@ -229,8 +231,6 @@ def test_adapters_are_not_opened_as_if_they_were_not_there(folder, tmp_path):
     with pytest.raises(InputError, match="expected a model without adapters, or tuning.method=adapters"):
         finetuning.run(again, str(tmp_path / "again"))
     # The adapters alone, put into their base again, are the same model.
-    from bert_tf.runs import conversion
-
     conversion.run(str(folder / "start"), str(tmp_path / "put_together"), str(tmp_path / "run/adapter"))
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run/model", "put_together")]
     assert weights[0] == weights[1]
@@ -240,30 +240,28 @@ def test_adapters_are_not_opened_as_if_they_were_not_there(folder, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["lora", "adapters"])
-def test_frozen_layers_say_nothing_where_all_are_frozen(folder, tmp_path, method):
-    config = config_of(folder, tuning=TuningConfig(method=method, frozen_layers=1))
-    with pytest.raises(InputError, match=f"tuning.frozen_layers=1: expected 0 with tuning.method={method}"):
-        finetuning.run(config, str(tmp_path / "run"))
+def test_frozen_layers_say_nothing_where_all_are_frozen(method):
+    with pytest.raises(InputError, match=f"tuning.frozen_layers must be 0 with tuning.method={method}, .* Received: 1"):
+        TuningConfig(method=method, frozen_layers=1)
 
 
 def test_contrastive_groups_must_divide_the_rows(folder, tmp_path):
     (tmp_path / "a.tsv").write_text("text\tsecond\n" + "cat sun\tdog sea\n" * 64)
-    data = FinetuneDataConfig(
+    data = TextDataConfig(
         train=str(tmp_path / "a.tsv"),
         validation=str(tmp_path / "a.tsv"),
         second_text_field="second",
         max_seq_length=8,
     )
-    config = dataclasses.replace(
-        config_of(folder, train={"microbatches": 2}), task="embedding", data=data, head=HeadConfig(contrastive_group=32)
-    )
+    head = EmbeddingHeadConfig(contrastive_group=32)
+    config = config_of(folder, EmbeddingConfig, data=data, head=head, train={"microbatches": 2})
     with pytest.raises(InputError, match=r"contrastive_group=32: expected a divisor of .*, 32 / \(1 x 2\)"):
         finetuning.run(config, str(tmp_path / "run"))
 
 
 def test_pretraining_tasks_are_not_finetuned(folder, tmp_path):
-    with pytest.raises(InputError, match="task=fill_mask: it is learned by bert_tf.pretrain. Expected one of class"):
-        finetuning.run(config_of(folder, task="fill_mask"), str(tmp_path / "run"))
+    with pytest.raises(InputError, match="task=fill_mask: bert_tf.pretrain trains it. Expected one of class"):
+        finetuning.run(config_of(folder, FillMaskConfig), str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("task", ["classification", "embedding"])
@@ -280,17 +278,14 @@ def test_replicas_change_neither_the_steps_nor_the_scores(folder, tmp_path, task
     (tmp_path / "start/config.json").write_text(json.dumps(settings))
     runs = {}
     for strategy in ("single", "mirrored"):
-        config = config_of(folder, train={"steps": 20, "strategy": strategy, "evaluate_examples": 50})
+        train = {"steps": 20, "strategy": strategy, "evaluate_examples": 50}
+        changes = {"train": train, "init_from": str(tmp_path / "start"), "classifier_dropout": 0.0}
         if task == "embedding":
-            data = FinetuneDataConfig(
-                train=str(tmp_path / "train.tsv"),
-                validation=str(tmp_path / "validation.tsv"),
-                second_text_field="second",
-                max_seq_length=8,
-            )
-            head = HeadConfig(contrastive_group=8)
-            config = dataclasses.replace(config, task="embedding", data=data, head=head)
-        config = dataclasses.replace(config, init_from=str(tmp_path / "start"), classifier_dropout=0.0)
+            head = EmbeddingHeadConfig(contrastive_group=8)
+            config = config_of(tmp_path, EmbeddingConfig, head=head, **changes)
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, second_text_field="second"))
+        else:
+            config = config_of(folder, **changes)
         runs[strategy] = finetuning.run(config, str(tmp_path / strategy)), validation(tmp_path / strategy)
     assert runs["single"][0] == pytest.approx(runs["mirrored"][0], abs=1e-4)
     for one, two in zip(runs["single"][1], runs["mirrored"][1], strict=True):

@@ -9,9 +9,10 @@ import pytest
 import test_finetuning
 from test_finetuning import config_of
 
-from bert_tf.core.config_finetune import TuningConfig
+from bert_tf.core.config import TuningConfig
 from bert_tf.core.errors import InputError
 from bert_tf.runs import evaluation, trials
+from bert_tf.tasks.multi_label import MultiLabelConfig
 
 folder = test_finetuning.folder  # a fixture
 
@@ -97,7 +98,7 @@ def test_results_of_other_data_are_not_compared(folder, tmp_path):
 
 
 def test_a_metric_of_evaluations_alone_is_found_out_by_the_first_run(folder, tmp_path):
-    config = config_of(folder, task="multi_label", train={"steps": 5}, tuning=TuningConfig(metric="accuracy"))
+    config = config_of(folder, MultiLabelConfig, train={"steps": 5}, tuning=TuningConfig(metric="accuracy"))
     with pytest.raises(InputError, match="tuning.metric=accuracy: expected one of .*, by which runs are compared"):
         trials.run(config, str(tmp_path), [], seeds=3)
     assert [path.name for path in (tmp_path / "trials").iterdir()] == ["seed+0"]

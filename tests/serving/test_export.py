@@ -247,7 +247,7 @@ def definition(path: str, signature: str):
 def test_tokens_take_what_the_tokenizer_packs(exported, load):
     loaded = loading.load(str(exported / "models/classification"))
     serve = load("classification")
-    rows = loaded.tokenizer.pack(["the cat", "a"], max_seq_length=32)
+    rows = loaded.graph.tokenizer.pack(["the cat", "a"], max_seq_length=32)
     expected = serve["serving_default"](text=tf.constant(["the cat", "a"]))["probabilities"]
     np.testing.assert_allclose(tf.nn.softmax(serve["tokens"](**rows)["logits"]), expected, atol=1e-6)
 
@@ -312,7 +312,7 @@ def test_tflite(exported, load, tmp_path, dtype, tolerance):
     path = saved_model.export(source, str(tmp_path / "out"), tflite_dtype=dtype)
     interpreter = tf.lite.Interpreter(os.path.join(path, tflite.PATH))
     interpreter.allocate_tensors()
-    rows = loaded.tokenizer.pack(["the cat sat on the mat"], max_seq_length=32)
+    rows = loaded.graph.tokenizer.pack(["the cat sat on the mat"], max_seq_length=32)
     for detail in interpreter.get_input_details():
         name = next(key for key in rows if key in detail["name"])
         interpreter.set_tensor(detail["index"], rows[name].numpy())

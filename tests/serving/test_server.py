@@ -20,8 +20,8 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from bert_tf.models.model import INPUTS
 from bert_tf.serving.client.client import Client, ServingError
-from bert_tf.tasks.task import INPUTS
 from tests.support import served_models
 from tests.support.serving_process import TEXT, expected_probabilities, running
 

@@ -195,11 +195,8 @@ def test_evaluation_weighs_every_row_once(small_config_module):
 
 @pytest.mark.parametrize("strategy_name", ["single", "mirrored"])
 def test_evaluation_gives_the_outputs_of_all_rows_in_order(small_config_module, strategy_name):
-    rows, objective, evaluating = (
-        make_pretraining_batch(small_config_module, rows=20),
-        masked_lm(),
-        engine(strategy_name),
-    )
+    rows, objective = make_pretraining_batch(small_config_module, rows=20), masked_lm()
+    evaluating = engine(strategy_name)
     model = evaluating.place(lambda: objective.make_model(small_config_module, "float32"), objective)
     scored = {}
 
@@ -207,9 +204,12 @@ def test_evaluation_gives_the_outputs_of_all_rows_in_order(small_config_module, 
         scored.update(outputs)
         return {"rows": len(outputs["next_sentence_logits"])}
 
-    found = evaluate(
-        evaluating, objective, lambda worker: example_input.validation_batches(rows, worker, global_batch_size=8), score
-    )
+    def batches(worker):
+        return example_input.validation_batches(rows, worker, global_batch_size=8)
+
+    without = evaluate(evaluating, objective, batches)
+    found = evaluate(evaluating, objective, batches, score)
+    assert {name: value for name, value in found.items() if name != "rows"} == without
     assert found["rows"] == 24  # the last batch is filled up
     for name, expected in model(rows).items():
         np.testing.assert_allclose(scored[name][:20], expected, atol=1e-5, err_msg=name)

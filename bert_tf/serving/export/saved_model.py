@@ -105,7 +105,7 @@ def _new_version(output: str) -> Iterator[str]:
 def _write(path: str, loaded: Loaded, made: dict[str, Signature], dtype: str) -> None:
     archive = keras.export.ExportArchive()
     # The model itself is not tracked: its variables that no signature uses are not saved.
-    archive.tokenizer = loaded.graph.tokenizer
+    archive.track(loaded.graph.tokenizer)  # its tables, where it has some
     for name, signature in made.items():
         signature.function.get_concrete_function()
         archive.add_endpoint(name, signature.function)

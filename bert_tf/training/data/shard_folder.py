@@ -15,6 +15,7 @@ import tensorflow as tf
 from bert_tf.core import record_files, records
 from bert_tf.core.config import PretrainConfig
 from bert_tf.core.errors import InputError
+from bert_tf.models.family import family_of
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 
@@ -28,6 +29,7 @@ class ShardFolder:
     path: str
     layout: records.RecordLayout
     vocabulary: Vocabulary
+    tokenizer: str
     lower_case: bool
     compression: str
     shards: tuple[dict, ...]
@@ -75,13 +77,14 @@ class ShardFolder:
             )
         try:
             layout, parameters = records.RecordLayout.of(manifest), manifest["parameters"]
-            lower_case, compression = parameters["instances"]["lower_case"], parameters["compression"]
+            instances, compression = parameters["instances"], parameters["compression"]
+            kind, lower_case = instances.get("tokenizer", "wordpiece"), instances["lower_case"]  # 0.1 had one kind
         except (KeyError, TypeError):
             raise InputError(
                 f"{field}={path}: expected shards of format 3 or later. Received format {manifest.get('format')}; "
                 "make them anew with pipelines.create_pretraining_data."
             ) from None
-        return cls(path, layout, vocabulary, lower_case, compression, tuple(manifest["shards"]))
+        return cls(path, layout, vocabulary, kind, lower_case, compression, tuple(manifest["shards"]))
 
     def records(self, paths) -> tf.data.TFRecordDataset:
         """The serialized records of shard files."""
@@ -141,6 +144,12 @@ def check(folder: ShardFolder, field: str, config: PretrainConfig) -> None:
             raise InputError(
                 f"{name}={wanted}: expected what the shards were made with. {field}={folder.path} has {received}."
             )
+    kind = family_of(config.model.model_type).tokenizer
+    if folder.tokenizer != kind:
+        raise InputError(
+            f"{field}={folder.path}: expected shards made with --tokenizer={kind}, as a model of type "
+            f"{config.model.model_type} has it. Received shards made with {folder.tokenizer}."
+        )
     if layout.max_seq_length > config.model.max_position_embeddings:
         raise InputError(
             f"{field}={folder.path}: expected rows of at most model.max_position_embeddings="

@@ -34,9 +34,11 @@ def test_folders_without_a_run_are_named(tmp_path):
     with pytest.raises(InputError, match="expected a run. Received a folder without metrics.jsonl"):
         charts.draw([str(tmp_path)], "x.png")
     write(tmp_path / "a", [])
-    with pytest.raises(InputError, match="Received a run that has told none yet"):
+    with pytest.raises(InputError, match="Received a run that has not logged any metrics yet"):
         charts.draw([str(tmp_path / "a")], "x.png")
     write(tmp_path / "b", [{"step": 1, "split": "train", "loss": 1.0}])
+    with pytest.raises(InputError, match="expected a name that ends in .png, .svg or .pdf"):
+        charts.draw([str(tmp_path / "b")], str(tmp_path / "x.jpg"))
     with pytest.raises(InputError, match="expected a file in a folder that exists"):
         charts.draw([str(tmp_path / "b")], str(tmp_path / "nowhere" / "x.png"))
 

@@ -9,7 +9,7 @@ import pytest
 
 from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface
-from bert_tf.objectives.masked_lm import BertForPreTraining
+from bert_tf.models.model import make_model
 from bert_tf.runs import extraction, nearest, prediction
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.wordpiece import Tokenizer
@@ -20,12 +20,10 @@ TEXTS = ["the cat sat", "", "dog " * 50, "un mat"]
 @pytest.fixture
 def model(small_config, vocabulary, tmp_path):
     keras.utils.set_random_seed(0)
-    model = BertForPreTraining(dataclasses.replace(small_config, vocab_size=len(vocabulary)))
-    model.build()
+    model = make_model(dataclasses.replace(small_config, vocab_size=len(vocabulary)), {"masked_lm": {}, "pair": {}})
     huggingface.save(
         str(tmp_path / "model"),
         model,
-        architecture="BertForPreTraining",
         vocabulary=vocabulary,
         tokenizer=TokenizerConfig(),
         max_seq_length=8,
@@ -57,7 +55,7 @@ def test_wrong_use_leaves_no_file(model, tmp_path):
     arguments = {"pooling": "mean", "max_seq_length": None}
     with pytest.raises(InputError, match=r"--layers: expected numbers in -3 to 2. Received: \[3\]."):
         extraction.run(str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[3], **arguments)
-    with pytest.raises(InputError, match=r"--layers: expected different ones, of 2 blocks. Received: \[-1, 2\]."):
+    with pytest.raises(InputError, match=r"--layers: expected each layer once, of 2 blocks. Received: \[-1, 2\]."):
         extraction.run(str(tmp_path / "model"), TEXTS, str(tmp_path / "x.parquet"), layers=[-1, 2], **arguments)
     with pytest.raises(InputError, match="--max_seq_length 99: expected 3 to 16, the model's positions."):
         extraction.run(
