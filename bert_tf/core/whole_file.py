@@ -8,27 +8,24 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from bert_tf.core.errors import StorageError
 
 
 @contextlib.contextmanager
-def replacing(path: str, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file to write to, which takes its name when the block ends without an error.
-
-    Args:
-      path: local.
-      mode: "w" for text in UTF-8, "wb" for bytes.
+def replacing_path(path: str) -> Iterator[str]:
+    """A temporary name to write a file under; the file takes its own name when the block ends without an error.
 
     Raises:
       StorageError: it cannot be written.
     """
     temporary = f"{path}.tmp"
     try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -39,33 +36,66 @@ def replacing(path: str, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
+def replacing(path: str, mode: str = "w") -> Iterator[IO[Any]]:
+    """Like `replacing_path`: an open file, "w" for text in UTF-8, "wb" for bytes."""
+    with (
+        replacing_path(path) as temporary,
+        open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file,
+    ):
+        yield file
+        file.flush()
+
+
+@contextlib.contextmanager
+def new_folder(parent: str, prefix: str, finish: Callable[[str], None]) -> Iterator[str]:
+    """An empty hidden folder to fill, which is removed if the block ends with an error.
+
+    Args:
+      parent: where it is made; made too if it is not there.
+      prefix: of its name.
+      finish: gives the filled folder its name.
+
+    Raises:
+      StorageError: it cannot be written.
+    """
+    temporary = None
+    try:
+        os.makedirs(parent, exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=parent)
+        os.chmod(temporary, 0o755)  # it was made for this user alone
+        yield temporary
+        finish(temporary)
+    except BaseException as error:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _not_written(parent, "folder", error) from None
+        raise
+
+
+@contextlib.contextmanager
 def replacing_folder(path: str) -> Iterator[str]:
     """An empty folder to fill, which takes its name when the block ends without an error; an older one is removed then.
 
     Raises:
       StorageError: it cannot be written.
     """
-    parent, name = os.path.split(os.path.abspath(path))
-    try:
-        os.makedirs(parent, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=f".{name}.", dir=parent)
-    except OSError as error:
-        raise _not_written(path, "folder", error) from None
-    older = f"{temporary}.old"
-    try:
-        os.chmod(temporary, 0o755)  # it was made for this user alone
-        yield temporary
+
+    def finish(temporary: str) -> None:
+        older = f"{temporary}.old"
         if os.path.isdir(path):
             os.rename(path, older)
-        os.rename(temporary, path)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if os.path.isdir(older):
+                os.rename(older, path)
+            raise
         shutil.rmtree(older, ignore_errors=True)
-    except BaseException as error:
-        if os.path.isdir(older) and not os.path.exists(path):
-            os.rename(older, path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise _not_written(path, "folder", error) from None
-        raise
+
+    parent, name = os.path.split(os.path.abspath(path))
+    with new_folder(parent, f".{name}.", finish) as temporary:
+        yield temporary
 
 
 def write_json(path: str, value) -> None:

@@ -47,11 +47,9 @@ class Classification(SequenceTask):
         return {"label_ids": np.array(found, np.int32)}
 
     def objective(self) -> Supervised:
-        """See Task."""
         return Supervised("classification_loss")
 
     def decode(self, tokenizer, outputs, layout, columns):
-        """See Task."""
         names = tf.constant(self.labels)
         return {
             "label": tf.gather(names, tf.argmax(outputs["logits"], axis=-1)),
@@ -60,7 +58,6 @@ class Classification(SequenceTask):
         }
 
     def outputs(self) -> dict[str, str]:
-        """See Task."""
         return {
             "label": "[batch] the likeliest label",
             "probabilities": "[batch, labels]",
@@ -68,7 +65,6 @@ class Classification(SequenceTask):
         }
 
     def answer(self, example, found):
-        """See Task."""
         return {**asked(example), "label": text(found["label"]), "probabilities": named(self.labels, found)}
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
@@ -89,12 +85,10 @@ class Classification(SequenceTask):
         return {"majority_baseline": float(np.mean([example["label"] == majority for example in examples]))}
 
     def report(self, examples: Sequence[dict], answers: Sequence[dict]) -> str:
-        """See Task."""
         truth, found = [e["label"] for e in examples], [a["label"] for a in answers]
         return metrics.classification_report(truth, found, labels=self.labels, digits=4, zero_division=0)
 
     def confusion(self, examples: Sequence[dict], answers: Sequence[dict]) -> np.ndarray:
-        """See Task."""
         truth, found = [e["label"] for e in examples], [a["label"] for a in answers]
         return metrics.confusion_matrix(truth, found, labels=self.labels)
 

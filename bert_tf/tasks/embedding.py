@@ -13,7 +13,7 @@ from bert_tf.core.section import bounded
 from bert_tf.models.model import INPUTS
 from bert_tf.objectives.supervised import Contrastive, Cosine
 from bert_tf.tasks.regression import correlations, number_of
-from bert_tf.tasks.rows_of_files import read_rows, text_of
+from bert_tf.tasks.rows_of_files import read_examples
 from bert_tf.tasks.sections import TextDataConfig
 from bert_tf.tasks.sequences import packed
 from bert_tf.tasks.task import Framed, Task, strings
@@ -71,18 +71,15 @@ class Embedding(Task):
                 "data.second_text_field: expected the column of the texts that belong to those of data.text_field. "
                 "Received none."
             )
-        examples = []
-        for place, row in read_rows(path, field):
-            example = {"place": place, "text": text_of(row, data.text_field, place)}
-            if labelled and second is not None:
-                example["second_text"] = text_of(row, second, place)
-                if row.get(data.label_field) is not None:
-                    example["label"] = row[data.label_field]
-            examples.append(example)
-        return examples
+        columns = {"text": data.text_field, "second_text": second if labelled else None}
+
+        def label(row: dict, place: str) -> dict:
+            has_label = labelled and row.get(data.label_field) is not None
+            return {"label": row[data.label_field]} if has_label else {}
+
+        return read_examples(path, field, columns, label)
 
     def sample(self, text: str) -> dict:
-        """See Task."""
         return {"place": "sample", "text": text, "second_text": text, "label": 0.5}
 
     def inputs(self) -> dict[str, str]:
@@ -90,7 +87,6 @@ class Embedding(Task):
         return {"text": "a text"}
 
     def kind_of(self, example: dict) -> str:
-        """See Task."""
         return "pair" if "second_text" in example else "text"
 
     def columns(self, examples):
@@ -108,15 +104,12 @@ class Embedding(Task):
         return Framed(rows, {"token_counts": tf.stack([part.layout["token_counts"] for part in parts], axis=1)})
 
     def decode(self, tokenizer, outputs, layout, columns):
-        """See Task."""
         return {"embedding": outputs["embedding"]}
 
     def outputs(self) -> dict[str, str]:
-        """See Task."""
         return {"embedding": "[batch, width] the text's vector"}
 
     def answer(self, example, found):
-        """See Task."""
         vectors = found["embedding"]
         answer = {"text": example["text"], "embedding": np.atleast_2d(vectors)[0].tolist()}
         if vectors.ndim == 2:
@@ -124,20 +117,17 @@ class Embedding(Task):
         return answer
 
     def label_arrays(self, examples, layout):
-        """See Task."""
         arrays = {"label_weights": np.ones(len(examples), np.float32)}
         if self.settings.loss == "cosine":
             arrays["label_values"] = np.array([self._cosine(example) for example in examples], np.float32)
         return arrays, {}
 
     def objective(self) -> Cosine | Contrastive:
-        """See Task."""
         if self.settings.loss == "cosine":
             return Cosine()
         return Contrastive(group=self.settings.contrastive_group, scale=self.settings.similarity_scale)
 
     def head_settings(self, dropout: float) -> dict:
-        """See Task."""
         return {"pooling": self.settings.pooling, "normalize": self.settings.normalize}
 
     def _cosine(self, example: dict) -> float:

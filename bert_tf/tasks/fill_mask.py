@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.rows_of_files import list_of, read_rows, text_of
+from bert_tf.tasks.rows_of_files import list_of, read_examples
 from bert_tf.tasks.sections import TextDataConfig
 from bert_tf.tasks.sequences import TextTask
 from bert_tf.tasks.task import text as text_from
@@ -42,25 +42,18 @@ class FillMask(TextTask):
 
     @classmethod
     def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
-        """See Task."""
-        examples = []
-        for place, row in read_rows(path, field):
-            example: dict[str, Any] = {"place": place, "text": text_of(row, data.text_field, place)}
-            if labelled:
-                example["label"] = list_of(row, data.label_field, place)
-            examples.append(example)
-        return examples
+        def label(row: dict, place: str) -> dict:
+            return {"label": list_of(row, data.label_field, place)} if labelled else {}
+
+        return read_examples(path, field, {"text": data.text_field}, label)
 
     def sample(self, text: str) -> dict:
-        """See Task."""
         return {"place": "sample", "text": f"{MASK} {text}", "label": ["the"]}
 
     def inputs(self) -> dict[str, str]:
-        """See Task."""
         return {"text": f"a text with {MASK}"}
 
     def row_shapes(self) -> dict[str, list]:
-        """See Task."""
         return {**super().row_shapes(), "masked_lm_positions": [None]}
 
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
@@ -75,7 +68,6 @@ class FillMask(TextTask):
         return framed._replace(rows=framed.rows | {"masked_lm_positions": positions}, layout=layout)
 
     def decode(self, tokenizer, outputs, layout, columns):
-        """See Task."""
         vocabulary, logits = tokenizer.vocabulary, outputs["masked_lm_logits"]
         chances, ids = tf.math.top_k(tf.nn.softmax(logits[..., : len(vocabulary)]), k=TOP)
         is_real = (tf.range(tf.shape(logits)[1])[None] < layout["mask_count"][:, None])[..., None]
@@ -86,7 +78,6 @@ class FillMask(TextTask):
         }
 
     def outputs(self) -> dict[str, str]:
-        """See Task."""
         return {
             "tokens": f"[batch, masks, {TOP}] the likeliest for each {MASK}, best first; '' behind mask_count",
             "scores": f"[batch, masks, {TOP}] their probabilities",
@@ -94,7 +85,6 @@ class FillMask(TextTask):
         }
 
     def answer(self, example, found):
-        """See Task."""
         masks = [
             [
                 {"token": text_from(token), "probability": round(float(score), 6)}

@@ -72,7 +72,6 @@ class MultiLabel(SequenceTask):
         return labels_of((label for example in examples for label in example["label"]), data, field)
 
     def sample_label(self) -> list[str]:
-        """See SequenceTask."""
         return self.labels[:1]
 
     def targets(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
@@ -80,16 +79,13 @@ class MultiLabel(SequenceTask):
         return {"label_values": self._given(examples, "label").astype(np.float32)}
 
     def objective(self) -> SeveralLabels:
-        """See Task."""
         return SeveralLabels("classification_loss")
 
     def decode(self, tokenizer, outputs, layout, columns):
-        """See Task."""
         labels = tf.repeat(tf.constant(self.labels)[None], tf.shape(outputs["logits"])[0], axis=0)
         return {"probabilities": tf.sigmoid(outputs["logits"]), "labels": labels}
 
     def outputs(self) -> dict[str, str]:
-        """See Task."""
         threshold = self.settings.decision_threshold
         return {
             "probabilities": f"[batch, labels] of each label by itself; predictions give it from {threshold} on",
@@ -97,7 +93,6 @@ class MultiLabel(SequenceTask):
         }
 
     def answer(self, example, found):
-        """See Task."""
         given = found["probabilities"] >= self.settings.decision_threshold
         chosen = [label for label, is_given in zip(self.labels, given, strict=True) if is_given]
         return {**asked(example), "labels": chosen, "probabilities": named(self.labels, found)}
@@ -127,6 +122,5 @@ class MultiLabel(SequenceTask):
         return {"majority_baseline": float(metrics.f1_score(truth, found, average="micro", zero_division=0))}
 
     def report(self, examples: Sequence[dict], answers: Sequence[dict]) -> str:
-        """See Task."""
         truth, found = self._given(examples, "label"), self._given(answers, "labels")
         return metrics.classification_report(truth, found, target_names=self.labels, digits=4, zero_division=0)

@@ -82,12 +82,10 @@ class MultipleChoice(Task):
         return examples
 
     def sample(self, text: str) -> dict:
-        """See Task."""
         # Different from their first word on: which of two equal rows is the better one is a matter of rounding.
         return {"place": "sample", "text": text, "choices": [text, f"No. {text}"], "stem": "It is", "label": 0}
 
     def inputs(self) -> dict[str, str]:
-        """See Task."""
         found = {"text": "a text", "choices": "[batch, choices] candidate continuations; '' is none"}
         return found | ({} if self.data.second_text_field is None else {"stem": "the text that every choice continues"})
 
@@ -102,7 +100,6 @@ class MultipleChoice(Task):
         return found
 
     def row_shapes(self) -> dict[str, list]:
-        """See Task."""
         return {name: [None, self.data.max_seq_length] for name in INPUTS}
 
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
@@ -123,7 +120,6 @@ class MultipleChoice(Task):
         )
 
     def decode(self, tokenizer, outputs, layout, columns):
-        """See Task."""
         best = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)
         return {
             "label": best,
@@ -132,7 +128,6 @@ class MultipleChoice(Task):
         }
 
     def outputs(self) -> dict[str, str]:
-        """See Task."""
         return {
             "label": "[batch] number of the best choice, from 0",
             "choice": "[batch] the best choice",
@@ -140,22 +135,18 @@ class MultipleChoice(Task):
         }
 
     def answer(self, example, found):
-        """See Task."""
         chances = found["probabilities"][: len(example["choices"])]
         told = {"text": example["text"], "choices": example["choices"], "label": int(found["label"])}
         return {**told, "probabilities": [round(float(p), 6) for p in chances]}
 
     def label_arrays(self, examples, layout):
-        """See Task."""
         labels = np.array([example["label"] for example in examples], np.int32)
         return {"label_ids": labels, "label_weights": np.ones(len(examples), np.float32)}, {}
 
     def objective(self) -> Supervised:
-        """See Task."""
         return Supervised("choice_loss")
 
     def head_settings(self, dropout: float) -> dict:
-        """See Task."""
         return {"dropout": dropout}
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:

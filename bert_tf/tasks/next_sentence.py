@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.rows_of_files import read_rows, text_of
+from bert_tf.tasks.rows_of_files import read_examples, text_of
 from bert_tf.tasks.sections import TextDataConfig
 from bert_tf.tasks.sequences import TextTask, asked
 from bert_tf.tasks.task import text as text_from
@@ -42,27 +42,23 @@ class NextSentence(TextTask):
     @classmethod
     def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         """See Task. The second text's column is "second_text" unless data.second_text_field says otherwise."""
-        examples = []
-        for place, row in read_rows(path, field):
-            second = text_of(row, data.second_text_field or "second_text", place)
-            example = {"place": place, "text": text_of(row, data.text_field, place), "second_text": second}
-            if labelled:
-                example["label"] = text_of(row, data.label_field, place)
-                if example["label"] not in LABELS:
-                    raise InputError(f"{place}: expected {' or '.join(LABELS)}. Received: {example['label']!r}.")
-            examples.append(example)
-        return examples
+
+        def label(row: dict, place: str) -> dict:
+            found = text_of(row, data.label_field, place) if labelled else LABELS[0]
+            if found not in LABELS:
+                raise InputError(f"{place}: expected {' or '.join(LABELS)}. Received: {found!r}.")
+            return {"label": found} if labelled else {}
+
+        columns = {"text": data.text_field, "second_text": data.second_text_field or "second_text"}
+        return read_examples(path, field, columns, label)
 
     def sample(self, text: str) -> dict:
-        """See Task."""
         return {"place": "sample", "text": text, "second_text": text, "label": LABELS[0]}
 
     def inputs(self) -> dict[str, str]:
-        """See Task."""
         return {"text": "a text", "second_text": "the text that may follow it"}
 
     def decode(self, tokenizer, outputs, layout, columns):
-        """See Task."""
         logits = outputs["next_sentence_logits"]
         return {
             "label": tf.gather(tf.constant(LABELS), tf.argmax(logits, axis=-1)),
@@ -70,11 +66,9 @@ class NextSentence(TextTask):
         }
 
     def outputs(self) -> dict[str, str]:
-        """See Task."""
         return {"label": f"[batch] {' or '.join(LABELS)}", "probability": "[batch] that second_text follows"}
 
     def answer(self, example, found):
-        """See Task."""
         return {
             **asked(example),
             "label": text_from(found["label"]),

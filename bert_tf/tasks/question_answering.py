@@ -81,36 +81,29 @@ class QuestionAnswering(Task):
         return examples
 
     def sample(self, text: str) -> dict:
-        """See Task."""
         answers = [{"text": text[:1], "start": 0}]
         return {"place": "sample", "id": "0", "text": text, "context": text, "answers": answers}
 
     def inputs(self) -> dict[str, str]:
-        """See Task."""
         return {"question": "a question", "context": "where its answer is sought"}
 
     def columns(self, examples):
-        """See Task."""
         return {
             "question": strings(example["text"] for example in examples),
             "context": strings(example["context"] for example in examples),
         }
 
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
-        """See Task."""
         texts = columns["question"], columns["context"]
         return frame_windows(tokenizer, self.data, *texts, fixed_length=fixed_length, most_rows=most_rows)
 
     def token_outputs(self) -> dict[str, list]:
-        """See Task."""
         return {"start_logits": [None], "end_logits": [None]}
 
     def decode(self, tokenizer, outputs, layout, columns):
-        """See Task."""
         return best_answers(outputs, layout, columns["context"], self.settings)
 
     def outputs(self) -> dict[str, str]:
-        """See Task."""
         return {
             "answer": "[batch] the best span, '' for no answer",
             "start": "[batch] character of the context where it begins",
@@ -126,7 +119,6 @@ class QuestionAnswering(Task):
         }
 
     def answer(self, example, found):
-        """See Task."""
         columns = ("answers", "starts", "ends", "scores", "probabilities")
         rows = zip(*(found[f"n_best_{name}"][: int(found["n_best_count"])] for name in columns), strict=True)
         return {
@@ -195,7 +187,6 @@ class QuestionAnswering(Task):
         return spans, misplaced
 
     def notes(self, layout) -> dict[str, int]:
-        """See Task."""
         longest = longest_question(self.data)
         return {
             "with a context of several windows": int((layout["counts"] > 1).sum()),
@@ -203,7 +194,6 @@ class QuestionAnswering(Task):
         }
 
     def objective(self) -> Spans:
-        """See Task."""
         return Spans()
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:

@@ -40,7 +40,6 @@ class Regression(SequenceTask):
         return number_of(row, data.label_field, place)
 
     def sample_label(self) -> float:
-        """See SequenceTask."""
         return 0.5
 
     def targets(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
@@ -48,23 +47,18 @@ class Regression(SequenceTask):
         return {"label_values": np.array([[example["label"]] for example in examples], np.float32)}
 
     def objective(self) -> SquaredError:
-        """See Task."""
         return SquaredError("regression_loss")
 
     def head_settings(self, dropout: float) -> dict:
-        """See Task."""
         return {"units": 1, "dropout": dropout}
 
     def decode(self, tokenizer, outputs, layout, columns):
-        """See Task."""
         return {"value": outputs["logits"][:, 0]}
 
     def outputs(self) -> dict[str, str]:
-        """See Task."""
         return {"value": "[batch] the number"}
 
     def answer(self, example, found):
-        """See Task."""
         return {**asked(example), "value": float(found["value"])}
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from bert_tf.core import tfds_name
 from bert_tf.core.errors import InputError
@@ -31,6 +31,29 @@ def read_rows(path: str, config_field: str) -> list[tuple[str, dict]]:
     if not rows:
         raise InputError(f"{config_field}={path}: expected at least one example. Received an empty file.")
     return rows
+
+
+def read_examples(
+    path: str,
+    config_field: str,
+    columns: Mapping[str, str | None],
+    more: Callable[[dict, str], dict] = lambda row, place: {},
+) -> list[dict]:
+    """The rows of a file as examples: their place, the texts of `columns`, and what `more` finds in a row.
+
+    Args:
+      path, config_field: see read_rows.
+      columns: {key of the example: column}; None for no such text.
+      more: (row, place) -> more of the example.
+    """
+    return [
+        {
+            "place": place,
+            **{key: text_of(row, column, place) for key, column in columns.items() if column is not None},
+            **more(row, place),
+        }
+        for place, row in read_rows(path, config_field)
+    ]
 
 
 def read_lines(path: str, config_field: str, readers: dict[str, Callable]) -> list:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.rows_of_files import read_rows, text_of
+from bert_tf.tasks.rows_of_files import read_examples, text_of
 from bert_tf.tasks.task import Framed, Task
 
 _WHAT = {"text": "a text", "second_text": "the text that it is paired with"}
@@ -17,12 +17,10 @@ class TextTask(Task):
     """A task on rows of a text or a pair: examples have "text", and "second_text" if the data have pairs."""
 
     def inputs(self) -> dict[str, str]:
-        """See Task."""
         names = ("text",) if self.data.second_text_field is None else ("text", "second_text")
         return {name: _WHAT[name] for name in names}
 
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
-        """See Task."""
         return packed(tokenizer, columns.values(), self.data.max_seq_length, fixed_length=fixed_length)
 
 
@@ -33,16 +31,13 @@ class SequenceTask(TextTask):
 
     @classmethod
     def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
-        """See Task."""
-        examples = []
-        for place, row in read_rows(path, field):
-            example = {"place": place, "text": text_of(row, data.text_field, place)}
-            if data.second_text_field is not None:
-                example["second_text"] = text_of(row, data.second_text_field, place)
-            if labelled:
-                example["label"] = cls.read_label(row, data, place)
-            examples.append(example)
-        return examples
+        columns = {"text": data.text_field, "second_text": data.second_text_field}
+        return read_examples(
+            path,
+            field,
+            columns,
+            lambda row, place: {"label": cls.read_label(row, data, place)} if labelled else {},
+        )
 
     @classmethod
     def read_label(cls, row: dict, data: Any, place: str):
@@ -53,7 +48,6 @@ class SequenceTask(TextTask):
         return label
 
     def sample(self, text: str) -> dict:
-        """See Task."""
         return {"place": "sample", "text": text, "second_text": text, "label": self.sample_label()}
 
     def sample_label(self) -> Any:
@@ -61,7 +55,6 @@ class SequenceTask(TextTask):
         return self.labels[0]
 
     def label_arrays(self, examples, layout):
-        """See Task."""
         return {**self.targets(examples), "label_weights": np.ones(len(examples), np.float32)}, {}
 
     def targets(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
@@ -69,11 +62,9 @@ class SequenceTask(TextTask):
         raise NotImplementedError
 
     def check_labels(self, examples: Sequence[dict]) -> None:
-        """See Task."""
         self.targets(examples)
 
     def head_settings(self, dropout: float) -> dict:
-        """See Task."""
         return {"units": len(self.labels), "dropout": dropout}
 
 

@@ -94,15 +94,12 @@ class TokenClassification(Task):
         return labels_of((tag for example in examples for tag in example["tags"]), data, field)
 
     def sample(self, text: str) -> dict:
-        """See Task."""
         return {"place": "sample", "text": text, "words": text.split(), "tags": self.labels[:1] * len(text.split())}
 
     def inputs(self) -> dict[str, str]:
-        """See Task."""
         return {"text": "a text"}
 
     def kind_of(self, example: dict) -> str:
-        """See Task."""
         return "words" if "words" in example else "text"
 
     def columns(self, examples):
@@ -113,7 +110,6 @@ class TokenClassification(Task):
         return {"words": strings(word for example in examples for word in example["words"]), "word_counts": counts}
 
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
-        """See Task."""
         most = self.data.max_seq_length - 2
         if "text" in columns:
             words = words_of_texts(tokenizer, columns["text"], most)
@@ -123,11 +119,9 @@ class TokenClassification(Task):
         return frame_words(tokenizer, words, length, fixed_length=fixed_length, most_rows=most_rows)
 
     def token_outputs(self) -> dict[str, list]:
-        """See Task."""
         return {"logits": [None, len(self.labels)]}
 
     def decode(self, tokenizer, outputs, layout, columns):
-        """See Task."""
         splits = layout["row_splits"]
         begins, ends, found = (
             tf.RaggedTensor.from_row_splits(x, splits, validate=False)
@@ -206,7 +200,6 @@ class TokenClassification(Task):
         return found | entities if self._names_entities() else found
 
     def answer(self, example, found):
-        """See Task."""
         answer, count = {}, int(found["word_count"])
         words = example.get("words")
         if words is None:
@@ -232,7 +225,6 @@ class TokenClassification(Task):
         return {**entity, "text": text_from(found["entities"][number]), "bytes": span}
 
     def label_arrays(self, examples, layout):
-        """See Task."""
         ids = {label: index for index, label in enumerate(self.labels)}
         tags = [check_label(tag, ids, example["place"]) for example in examples for tag in example["tags"]]
         token, word = layout["token"], layout["word"]
@@ -242,21 +234,17 @@ class TokenClassification(Task):
         return {"label_ids": label_ids, "label_weights": is_first.astype(np.float32)}, {}
 
     def notes(self, layout) -> dict[str, int]:
-        """See Task."""
         rows = np.bincount(layout["row_text"])
         continued = f"continued in another row of {self.data.max_seq_length} tokens"
         return {continued: int((rows > 1).sum()), "words truncated": int(layout["truncated"])}
 
     def objective(self) -> Supervised:
-        """See Task."""
         return Supervised("tagging_loss")
 
     def head_settings(self, dropout: float) -> dict:
-        """See Task."""
         return {"units": len(self.labels), "dropout": dropout}
 
     def check_labels(self, examples: Sequence[dict]) -> None:
-        """See Task."""
         ids = dict.fromkeys(self.labels, 0)
         for example in examples:
             for tag in example["tags"]:

@@ -16,8 +16,7 @@ from quickstart import run as quickstart
 
 ROOT = pathlib.Path(__file__).parents[2]
 _TINY = (
-    *("--set", "model.vocab_size=1000", "--set", "model.hidden_size=32", "--set", "model.intermediate_size=64"),
-    *("--set", "data.max_seq_length=64", "--set", "data.max_predictions_per_seq=10"),
+    *("--set", "model.hidden_size=32", "--set", "model.intermediate_size=64"),
     *("--set", "train.steps=30", "--set", "train.log_every=10", "--set", "train.checkpoint_every=10"),
     *("--set", "train.steps_per_loop=5", "--set", "train.evaluate_every=30", "--set", "train.global_batch_size=16"),
     *("--set", "optimizer.warmup_steps=5", "--set", "optimizer.learning_rate=1e-3"),
@@ -272,8 +271,8 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
         ),
         "model directory without weights": (
             ["bert_tf.export", "--model", tmp / "model", "--output", tmp / "out"],
-            f"error: --model {tmp}/model: expected a model directory with config.json, model.safetensors and vocab.txt."
-            " Received one without model.safetensors.",
+            f"error: --model {tmp}/model: expected a model directory with config.json, model.safetensors and a "
+            "vocabulary. Received one without model.safetensors.",
         ),
         "model of another task": (
             ["bert_tf.export", "--model", made / "pretrain/model", "--output", tmp / "out", "--task", "regression"],
@@ -293,7 +292,7 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
         ),
         "folder of versions that cannot be written": (
             ["bert_tf.export", "--model", made / "finetune/model", "--output", "/proc"],
-            "error: --output /proc: expected a folder for versions that can be written. Received: ",
+            "error: /proc: expected a folder that can be written. Received: ",
         ),
     }
 

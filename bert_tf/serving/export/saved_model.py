@@ -1,19 +1,16 @@
 """Model directory -> versioned SavedModel that takes strings and needs no Python."""
 
-import contextlib
 import errno
 import importlib.metadata
 import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
-from bert_tf.core.errors import InputError, StorageError
+from bert_tf.core import whole_file
+from bert_tf.core.errors import InputError
 from bert_tf.serving.export import gate, tflite, warm_up
 from bert_tf.serving.export.fusion import fuse_for_serving
 from bert_tf.serving.export.signatures import Signature, signatures
@@ -45,7 +42,12 @@ def export(
     if tflite_dtype != "none" and dtype != "float32":
         raise InputError(f"--tflite {tflite_dtype}: expected --dtype float32, for TensorFlow Lite. Received: {dtype}.")
     loaded = load(model_directory, task=task, dtype=dtype)
-    with _new_version(output) as temporary:
+    named: list[str] = []
+
+    def name_it(temporary: str) -> None:
+        named.append(_rename(temporary, output))
+
+    with whole_file.new_folder(output, ".export.", name_it) as temporary:
         trained = signatures(loaded.task, loaded.model, loaded.graph.tokenizer)
         requests = warm_up.requests(loaded.task, trained)
         expected = gate.answers_here(trained, requests)
@@ -75,31 +77,7 @@ def export(
         )
         if dtype != "float32":
             _compare_with_float32(model_directory, task, requests, expected)
-        os.chmod(temporary, 0o755)  # mkdtemp's 0700 would hide the version from a server of another user
-        return _rename(temporary, output)
-
-
-@contextlib.contextmanager
-def _new_version(output: str) -> Iterator[str]:
-    """A folder to fill, beside the versions; it goes if anything goes wrong.
-
-    Raises:
-      StorageError: it cannot be written.
-    """
-    temporary = None
-    try:
-        os.makedirs(output, exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=".export.", suffix=".tmp", dir=output)
-        yield temporary
-    except BaseException as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise StorageError(
-                f"--output {output}: expected a folder for versions that can be written. Received: "
-                f"{error.strerror or error}."
-            ) from None
-        raise
+    return named[0]
 
 
 def _write(path: str, loaded: Loaded, made: dict[str, Signature], dtype: str) -> None:

@@ -17,12 +17,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from bert_tf.core import whole_file
 from bert_tf.core.errors import InputError, StorageError
 
 _NAME = re.compile(r"step-(\d{10})\.safetensors")
 _BEST = "best.safetensors"
 _PENDING = "pending_metrics"
-_WRITE_ERRORS = (OSError, SafetensorError)
+_WRITE_ERRORS = (OSError, SafetensorError, StorageError)
 _READ_ERRORS = (OSError, SafetensorError, KeyError, TypeError)
 
 
@@ -201,7 +202,9 @@ class Checkpoints:
     def _write_aside(self, path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str], then) -> None:
         def write():
             try:
-                _write(path, tensors, metadata)
+                os.makedirs(self._folder, exist_ok=True)
+                with whole_file.replacing_path(path) as temporary:
+                    save_file(tensors, temporary, metadata)
                 then()
                 self._on_saved()
             except _WRITE_ERRORS as error:
@@ -241,18 +244,3 @@ def _read(path: str, names: Iterable[str]) -> tuple[dict[str, np.ndarray], dict[
     with safe_open(path, framework="numpy") as file:
         present = set(file.keys())
         return {name: file.get_tensor(name) for name in names if name in present}, file.metadata()
-
-
-def _write(path: str, tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Under a temporary name, onto the disk, then under its own."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = path + ".tmp"
-    try:
-        save_file(tensors, temporary, metadata)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except _WRITE_ERRORS:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise

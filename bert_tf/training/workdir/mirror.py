@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from bert_tf.core import config_io
+from bert_tf.core import config_io, whole_file
 from bert_tf.core.errors import InputError, StorageError
 
 _CONFIG, _CHECKPOINTS = "config.json", "checkpoints/step-"
@@ -56,8 +56,8 @@ class Mirror:
             for name in sorted(there, key=lambda name: (name == _CONFIG, name.startswith(_CHECKPOINTS), name)):
                 path = os.path.join(self._workdir, name)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                tf.io.gfile.copy(f"{self._url}/{name}", f"{path}.tmp", overwrite=True)
-                os.replace(f"{path}.tmp", path)
+                with whole_file.replacing_path(path) as temporary:
+                    tf.io.gfile.copy(f"{self._url}/{name}", temporary, overwrite=True)
             self._copied = self._here()
         except (tf.errors.OpError, OSError) as error:
             raise InputError(
