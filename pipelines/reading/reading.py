@@ -41,6 +41,8 @@ class ReadDocuments(beam.PTransform):
         records = (
             root
             | "Parts" >> beam.Create(self._parts)
+            # Beam's local runner (2.77) hangs if a step fails before all worker processes are connected. They are
+            # connected after the first shuffle.
             | "SpreadParts" >> beam.Reshuffle()
             | "ReadPart" >> beam.ParDo(_ReadPart(self._format)).with_outputs("bad", main="documents")
         )
