@@ -2,7 +2,6 @@
 
 python -m benchmarks.train_step                                   some 30 minutes on 2 cores, environments included
 python -m benchmarks.train_step --only ours --only torch --rounds 1
-python -m benchmarks.train_step --profile                         where this project's step spends its time
 
 4 layers, width 512, batch 16 x 128 without padding, 20 predictions a row, 30,522 words, dropout 0.1; forward, backward,
 clipping and AdamW. Every peer has its own environment in .venv-peers, and every run its own process. The bound is the
@@ -34,7 +33,6 @@ _COMPILED = flags.DEFINE_multi_enum("compiled", ["no", "yes"], ["no", "yes"], "y
 _LIMIT = flags.DEFINE_float("limit", 400.0, "Timeout of a run in seconds.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns; from the second on, only of each implementation's best setting.")
 _STEPS = flags.DEFINE_integer("steps", 6, "Timed steps of a turn.")
-_PROFILE = flags.DEFINE_bool("profile", False, "Only list the kernels of this project's step by their time.")
 
 _ROWS, _LENGTH, _PREDICTIONS = 16, 128, 20
 _LABELS = {
@@ -135,14 +133,7 @@ def main(_) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "batch.npz")
         np.savez(path, **_batch())
-        if _PROFILE.value:
-            from benchmarks.peers import profile
-
-            for precision in _PRECISIONS.value:
-                print(f"{precision}:")
-                profile.main(path, precision)
-        else:
-            _compare(path)
+        _compare(path)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Section:
             value = getattr(self, field.name)
             limits = field.metadata.get("limits", {})
             if isinstance(value, int | float) and not all(_LIMITS[n][1](value, limit) for n, limit in limits.items()):
-                rule = " and ".join(f"{_LIMITS[name][0]} {limit:g}" for name, limit in limits.items())
+                rule = " and ".join(f"{_LIMITS[name][0]} {limit}" for name, limit in limits.items())
                 require(False, f"{self.place(field.name)} must be {rule}", value)
 
     def place(self, name: str) -> str:

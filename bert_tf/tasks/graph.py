@@ -66,11 +66,11 @@ class TaskGraph:
     def __init__(self, task: Task, tokenizer: TextTokenizer):
         self.task, self.tokenizer = task, tokenizer
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _frame(self, columns):
         return tuple(self.task.frame(self.tokenizer, columns, fixed_length=True, most_rows=None))
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _decode(self, outputs, layout, columns):
         return self.task.decode(self.tokenizer, outputs, layout, columns)
 
@@ -121,7 +121,7 @@ def caller(model: keras.Model) -> Call:
     # One graph for single texts and another for pairs: with shapes of both, one graph would not know their rank.
     @functools.cache
     def of_rank(rank: int) -> Call:
-        return tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+        return tf.function(lambda batch: model(batch, training=False), reduce_retracing=True, autograph=False)
 
     return lambda batch: of_rank(len(batch["input_word_ids"].shape))(batch)
 

@@ -328,7 +328,7 @@ def test_what_follows_from_epochs_is_not_set_beside_them(command, folder, tmp_pa
     for name in ("train.steps", "train.evaluate_every", "optimizer.warmup_steps"):
         told = command("bert_tf.finetune", *arguments, "--set", f"{name}=7")
         assert told.returncode == 1
-        assert f"--set {name}=7: it follows from epochs=3. Expected --set epochs=none." in told.stderr
+        assert f"--set {name}=7: epochs=3 determines this field. Add --set epochs=none to set it." in told.stderr
     # Saving more often is no contradiction.
     config = config_of(folder, epochs=2.0, train={"checkpoint_every": 3})
     found = finetuning._resolved(config, 256)
