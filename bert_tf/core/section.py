@@ -6,7 +6,7 @@ Example:
       section: ClassVar[str] = "data"
       stride: int = bounded(128, at_least=1)  # tokens
 
-  Windows(stride=0)  # InputError: data.stride must be at least 1. Received: 0.
+  Windows(stride=0)  # InputError: data.stride must be >= 1. Received: 0.
 """
 
 import dataclasses

@@ -47,13 +47,14 @@ def replacing(path: str, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
-def new_folder(parent: str, prefix: str, finish: Callable[[str], None]) -> Iterator[str]:
+def new_folder(parent: str, prefix: str, finish: Callable[[str], None], *, place: str | None = None) -> Iterator[str]:
     """An empty hidden folder to fill, which is removed if the block ends with an error.
 
     Args:
       parent: where it is made; made too if it is not there.
       prefix: of its name.
       finish: gives the filled folder its name.
+      place: what an error names; None for `parent`.
 
     Raises:
       StorageError: it cannot be written.
@@ -69,7 +70,7 @@ def new_folder(parent: str, prefix: str, finish: Callable[[str], None]) -> Itera
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
-            raise _not_written(parent, "folder", error) from None
+            raise _not_written(place or parent, "folder", error) from None
         raise
 
 
@@ -94,7 +95,7 @@ def replacing_folder(path: str) -> Iterator[str]:
         shutil.rmtree(older, ignore_errors=True)
 
     parent, name = os.path.split(os.path.abspath(path))
-    with new_folder(parent, f".{name}.", finish) as temporary:
+    with new_folder(parent, f".{name}.", finish, place=path) as temporary:
         yield temporary
 
 

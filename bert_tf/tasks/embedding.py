@@ -97,7 +97,8 @@ class Embedding(Task):
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
         """See Task. Rows of pairs are [examples, 2, length]."""
         length = self.data.max_seq_length
-        parts = [packed(tokenizer, [column], length, fixed_length=fixed_length) for column in columns.values()]
+        texts = [columns[name] for name in ("text", "second_text") if name in columns]
+        parts = [packed(tokenizer, [column], length, fixed_length=fixed_length) for column in texts]
         if len(parts) == 1:
             return parts[0]
         rows = {name: tf.stack([part.rows[name] for part in parts], axis=1) for name in INPUTS}

@@ -21,7 +21,9 @@ class TextTask(Task):
         return {name: _WHAT[name] for name in names}
 
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
-        return packed(tokenizer, columns.values(), self.data.max_seq_length, fixed_length=fixed_length)
+        # By name: parsed tf.Examples have their columns in the order of the alphabet.
+        texts = [columns[name] for name in self.inputs()]
+        return packed(tokenizer, texts, self.data.max_seq_length, fixed_length=fixed_length)
 
 
 class SequenceTask(TextTask):

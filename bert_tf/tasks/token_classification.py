@@ -204,8 +204,8 @@ class TokenClassification(Task):
         words = example.get("words")
         if words is None:
             words = [text_from(word) for word in found["words"][:count]]
-            spans = zip(found["begins"], found["ends"], strict=True)
-            answer = {"text": example["text"], "bytes": [[int(a), int(b)] for a, b in spans][:count]}
+            spans = zip(found["begins"][:count].tolist(), found["ends"][:count].tolist(), strict=True)
+            answer = {"text": example["text"], "bytes": [list(span) for span in spans]}
         answer |= {
             "words": words,
             "tags": [text_from(tag) for tag in found["tags"][:count]],

@@ -1,6 +1,5 @@
 """Files and folders that are there whole or not at all."""
 
-import dataclasses
 import json
 import os
 
@@ -9,6 +8,9 @@ import pytest
 from bert_tf.core import config_io, whole_file
 from bert_tf.core.config import PretrainConfig
 from bert_tf.core.errors import StorageError
+from bert_tf.models.bert.config import preset
+
+PRETRAIN = PretrainConfig(model=preset("tiny"))
 
 
 def full_disk_at(path) -> None:
@@ -33,7 +35,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
     path.write_text("old")
     full_disk_at(path)
     with pytest.raises(StorageError, match="config.json: expected a file that can be written. Received: No space"):
-        config_io.save(PretrainConfig(), str(path))
+        config_io.save(PRETRAIN, str(path))
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["config.json"]
 
 
@@ -72,7 +74,7 @@ def test_a_folder_replaces_an_older_one_whole(tmp_path):
 def test_a_config_that_cannot_be_kept_is_told(tmp_path):
     full_disk_at(tmp_path / "config.json")
     with pytest.raises(StorageError, match="config.json: expected a file that can be written"):
-        config_io.settle(dataclasses.replace(PretrainConfig()), str(tmp_path))
+        config_io.settle(PRETRAIN, str(tmp_path))
     assert os.listdir(tmp_path) == []
 
 

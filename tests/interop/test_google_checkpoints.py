@@ -5,10 +5,10 @@ import pytest
 
 from bert_tf.core.errors import InputError
 from bert_tf.interop import google, huggingface
-from bert_tf.interop.weights import weight_names
-from bert_tf.objectives.masked_lm import BertForPreTraining
+from bert_tf.models.family import records
+from bert_tf.models.model import make_model
 from bert_tf.runs import conversion
-from tests.interop.test_interop import built, weights_of
+from tests.interop.test_interop import PRETRAINING, built, weights_of
 from tests.support.google_checkpoint import VOCABULARY, write_google_checkpoint
 
 
@@ -21,11 +21,10 @@ def test_google_checkpoint_converts_to_the_same_numbers(small_config, tmp_path):
     # Google computes "gelu" in its tanh form.
     assert directory.config.hidden_act == "gelu_new"
     assert directory.tokenizer.lower_case
-    other = BertForPreTraining(directory.config)
-    other.build()
+    other = make_model(directory.config, PRETRAINING)
     huggingface.load_weights(directory.path, other)
-    for (name, a, _), (_, b, _) in zip(weight_names(model), weight_names(other), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=name)
+    for ours, theirs in zip(records(model), records(other), strict=True):
+        np.testing.assert_array_equal(np.asarray(ours.variable), np.asarray(theirs.variable), err_msg=ours.name)
 
 
 def test_google_folder_without_checkpoint_is_one_clear_sentence(small_config, tmp_path):

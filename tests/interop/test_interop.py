@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from bert_tf.core.config import TuningConfig
 from bert_tf.core.errors import InputError
-from bert_tf.interop import huggingface, sentence_transformers
+from bert_tf.interop import adapters, huggingface, sentence_transformers
 from bert_tf.interop.source import open_source
-from bert_tf.models import heads
-from bert_tf.objectives import masked_lm as pretraining
-from bert_tf.objectives.masked_lm import BertForPreTraining
+from bert_tf.models import tuning
+from bert_tf.models.family import architecture_of, family_of, records
+from bert_tf.models.model import make_model
 from bert_tf.runs import conversion
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from tests.support.google_checkpoint import VOCABULARY, write_google_checkpoint
 
+PRETRAINING = {"masked_lm": {}, "pair": {}}
 
-def built(config, seed=0) -> BertForPreTraining:
+
+def built(config, seed=0, heads=PRETRAINING, **kwargs):
     keras.utils.set_random_seed(seed)
-    model = BertForPreTraining(config)
-    model.build()
+    model = make_model(config, heads, **kwargs)
     for variable in model.trainable_variables:
         variable.assign(keras.random.normal(variable.shape, seed=seed))
     return model
@@ -28,7 +30,6 @@ def built(config, seed=0) -> BertForPreTraining:
 
 def saved(path, model, **changes) -> str:
     arguments = {
-        "architecture": "BertForPreTraining",
         "vocabulary": VOCABULARY,
         "tokenizer": TokenizerConfig(lower_case=False),
         "max_seq_length": 12,
@@ -108,7 +109,10 @@ def test_encoder_saved_without_prefix_and_with_old_names_loads(small_config, tmp
             "expected a vocabulary of at most vocab_size = 3",
         ),
         (lambda p: (p / "model.safetensors").write_bytes(b"123"), "expected weights in safetensors format"),
-        (lambda p: save_file({"x": np.zeros(1)}, p / "model.safetensors"), "expected the weights of a BERT encoder"),
+        (
+            lambda p: save_file({"x": np.zeros(1)}, p / "model.safetensors"),
+            "expected the weights of an encoder of model_type 'bert'",
+        ),
         (
             lambda p: save_file({"bert.pooler.dense.bias": np.zeros(3)}, p / "model.safetensors"),
             r"bert.pooler.dense.bias: expected shape \(8,\), as .* Received: \(3,\)",
@@ -199,36 +203,39 @@ def test_broken_modules_are_one_sentence(tmp_path, text, sentence):
 
 def test_weights_of_another_shape_are_named_with_both_shapes(small_config, tmp_path):
     path = saved(tmp_path / "model", built(small_config))
-    other = BertForPreTraining(dataclasses.replace(small_config, intermediate_size=32))
-    other.build()
+    other = make_model(dataclasses.replace(small_config, intermediate_size=32), PRETRAINING)
     with pytest.raises(InputError, match=r"dense.weight: expected shape \(8, 32\), .* Received: \(8, 16\)"):
         open_source(path, "init_from").load_weights(other)
 
 
 @pytest.mark.parametrize(
-    ("architecture", "arguments", "labels"),
+    ("architecture", "heads", "arguments", "labels"),
     [
-        ("BertModel", {}, None),
-        ("BertModel", {"with_pooler": False}, None),
-        ("BertModel", {"adapter_size": 3}, None),
-        ("BertForMaskedLM", {}, None),
-        ("BertForNextSentencePrediction", {}, None),
-        ("BertForSequenceClassification", {"num_labels": 3}, ["a", "b", "ü"]),
-        ("BertForTokenClassification", {"num_labels": 2}, ["O", "B-X"]),
-        ("BertForQuestionAnswering", {}, None),
-        ("BertForMultipleChoice", {}, None),
+        ("BertModel", {}, {"with_pooler": True}, None),
+        ("BertModel", {}, {"with_pooler": False}, None),
+        ("BertModel", {}, {"with_pooler": True, "adapter_size": 3}, None),
+        ("BertModel", {"embedding": {}}, {}, None),
+        ("BertForPreTraining", PRETRAINING, {}, None),
+        ("BertForMaskedLM", {"masked_lm": {}}, {}, None),
+        ("BertForNextSentencePrediction", {"pair": {}}, {}, None),
+        ("BertForSequenceClassification", {"sequence": {"units": 3}}, {}, ["a", "b", "ü"]),
+        ("BertForTokenClassification", {"tokens": {"units": 2}}, {}, ["O", "B-X"]),
+        ("BertForQuestionAnswering", {"spans": {}}, {}, None),
+        ("BertForMultipleChoice", {"choices": {}}, {}, None),
     ],
 )
-def test_every_head_converts_to_the_same_bits(small_config, tmp_path, architecture, arguments, labels):
-    keras.utils.set_random_seed(0)
-    model = getattr(heads, architecture, None) or getattr(pretraining, architecture)
-    model = model(small_config, **arguments)
-    model.build()
+def test_every_head_converts_to_the_same_bits(small_config, tmp_path, architecture, heads, arguments, labels):
+    model = built(small_config, heads=heads, **arguments)
+    assert architecture_of(model) == architecture
     settings = {"adapter_size": arguments["adapter_size"]} if "adapter_size" in arguments else None
-    path = saved(tmp_path / "theirs", model, architecture=architecture, labels=labels, task_settings=settings)
+    path = saved(tmp_path / "theirs", model, labels=labels, task_settings=settings)
+    directory = huggingface.open_directory(path, "--model")
+    assert directory.heads == family_of("bert").architectures[architecture]
+    assert directory.has_pooler == (model.encoder.pooler is not None)
     conversion.run(path, str(tmp_path / "ours"))
     theirs, ours = (load_file(str(tmp_path / name / "model.safetensors")) for name in ("theirs", "ours"))
     assert theirs.keys() == ours.keys()
+    assert len(theirs) == len(records(model))
     assert any(name.startswith("bert.") for name in theirs) == (architecture != "BertModel")
     for name in theirs:
         np.testing.assert_array_equal(theirs[name], ours[name])
@@ -237,10 +244,62 @@ def test_every_head_converts_to_the_same_bits(small_config, tmp_path, architectu
     assert settings.get("id2label") == (labels and {str(i): label for i, label in enumerate(labels)})
 
 
+def test_every_architecture_of_the_family_is_converted_above():
+    mark = test_every_head_converts_to_the_same_bits.pytestmark[0]
+    assert {case[0] for case in mark.args[1]} == set(family_of("bert").architectures)
+
+
+@pytest.mark.parametrize("model_type", ["bert_with_bert_tf_adapters", "bert_tf_with_adapters"])
+def test_transformers_does_not_open_a_model_with_adapters_and_this_project_does(small_config, tmp_path, model_type):
+    """As this version names it and as 0.1 did."""
+    model = built(small_config, heads={"tokens": {"units": 2}}, adapter_size=3)
+    path = saved(tmp_path / "model", model, task_settings={"adapter_size": 3}, labels=["a", "b"])
+    file = tmp_path / "model/config.json"
+    settings = json.loads(file.read_text())
+    assert settings["model_type"] == "bert_with_bert_tf_adapters"
+    file.write_text(json.dumps({**settings, "model_type": model_type}))
+    directory = huggingface.open_directory(path, "--model")
+    assert directory.config == small_config
+    assert directory.task_settings == {"adapter_size": 3}
+    with pytest.raises(
+        InputError, match="expected a model without adapters, or .*same adapter_size. Received one with"
+    ):
+        directory.load_weights(make_model(directory.config, {"tokens": {"units": 2}}))
+    other = built(small_config, 1, {"tokens": {"units": 2}}, adapter_size=3)
+    assert directory.load_weights(other).fresh == []
+
+
 def test_an_unknown_head_is_not_converted(small_config, tmp_path):
-    path = saved(tmp_path / "theirs", built(small_config), architecture="BertLMHeadModel")
-    with pytest.raises(InputError, match="expected one of BertForSequence.* Received: BertLMHeadModel."):
+    path = saved(tmp_path / "theirs", built(small_config))
+    file = tmp_path / "theirs/config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "architectures": ["BertLMHeadModel"]}))
+    with pytest.raises(InputError, match="expected one of .*BertForSequence.* Received: BertLMHeadModel."):
         conversion.run(path, str(tmp_path / "ours"))
+    with pytest.raises(InputError, match="expected one of .*BertForSequence.* Received: BertLMHeadModel."):
+        _ = huggingface.open_directory(path, "--model").heads
+
+
+def test_what_lora_learned_is_merged_into_the_base_by_convert(small_config, tmp_path):
+    heads = {"sequence": {"units": 3, "dropout": 0.0}}
+    base = saved(tmp_path / "base", built(small_config), task_settings=None)
+    model = make_model(small_config, heads)
+    source = open_source(base, "init_from")
+    report = source.load_weights(model)
+    assert source.fresh_records(model, report) == {"classifier.weight", "classifier.bias"}
+    config = TuningConfig(method="lora", lora_rank=2)
+    tuning.prepare(model, config)
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    settings = {"architecture": architecture_of(model), "max_seq_length": 12, "labels": ["a", "b", "c"]}
+    adapters.save(str(tmp_path / "adapter"), model, config, base=base, settings=settings)
+    conversion.run(base, str(tmp_path / "merged"), str(tmp_path / "adapter"))
+    directory = huggingface.open_directory(str(tmp_path / "merged"), "--model")
+    assert (directory.architecture, directory.labels) == ("BertForSequenceClassification", ["a", "b", "c"])
+    merged = make_model(small_config, heads)
+    huggingface.load_all_weights(directory.path, merged)
+    for ours, theirs in zip(records(merged), records(model), strict=True):
+        np.testing.assert_allclose(np.asarray(ours.variable), np.asarray(theirs.variable), atol=1e-6, err_msg=ours.name)
 
 
 def test_vocabulary_of_tokenizer_json_is_read(small_config, tmp_path):

@@ -6,30 +6,27 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.interop.weights import weight_names
-from bert_tf.models.bert.config import preset
+from bert_tf.core.errors import InputError
+from bert_tf.models import heads
+from bert_tf.models.bert.config import PRESETS, preset
 from bert_tf.models.bert.encoder import BertEncoder
 from bert_tf.models.compiled import compiled
-from bert_tf.objectives.losses import correct, cross_entropy
-from bert_tf.objectives.masked_lm import BertForPreTraining
-from bert_tf.training.step import Step
+from bert_tf.models.family import FAMILIES, Family, architecture_of, by_variable, family_of, records
+from bert_tf.models.model import INPUTS, make_model
 from tests.support import reference_bert
+from tests.support.training import OneStep, masked_lm, randomized, sums_of
+
+PRETRAINING = {"masked_lm": {}, "pair": {}}
 
 
-def built(config, seed: int = 0, **kwargs) -> BertForPreTraining:
+def built(config, seed: int = 0, dtype="float32"):
     """A model whose weights are all random, biases and LayerNorm included."""
     keras.utils.set_random_seed(seed)
-    model = BertForPreTraining(config, **kwargs)
-    model.build()
-    rng = np.random.default_rng(seed)
-    for variable in model.trainable_variables:
-        variable.assign(np.asarray(variable) + rng.normal(0, 0.1, variable.shape))
-    return model
+    return randomized(make_model(config, PRETRAINING, dtype=dtype), seed)
 
 
 def named_weights(model) -> dict[str, np.ndarray]:
-    return {name: np.asarray(variable, np.float64) for name, variable, _ in weight_names(model)}
+    return {record.name: np.asarray(record.variable, np.float64) for record in records(model)}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +42,7 @@ def named_weights(model) -> dict[str, np.ndarray]:
 )
 def test_preset_has_the_published_number_of_parameters(name, parameters):
     with keras.StatelessScope():
-        encoder = BertEncoder(preset(name))
+        encoder = BertEncoder(preset(name, vocab_size=30_522))
         encoder.build()
     assert encoder.count_params() == parameters
 
@@ -56,40 +53,34 @@ both_forms = pytest.mark.parametrize("is_compiled", [False, True], ids=["plain",
 
 @both_forms
 def test_outputs_and_loss_equal_the_reference(small_config, pretraining_batch, is_compiled):
-    model = built(small_config)
-    with compiled() if is_compiled else contextlib.nullcontext():
-        outputs = model(pretraining_batch)
-        hits = model.metric_sums(outputs, pretraining_batch)["masked_lm_accuracy"][0]
+    model, objective = built(small_config), masked_lm()
+    sums, outputs = sums_of(
+        model, objective, pretraining_batch, compiled=compiled if is_compiled else contextlib.nullcontext
+    )
     logits, labels = np.asarray(outputs["masked_lm_logits"]), pretraining_batch["masked_lm_ids"]
-    assert float(hits) == ((logits.argmax(-1) == labels) * pretraining_batch["masked_lm_weights"]).sum()
+    hits = ((logits.argmax(-1) == labels) * pretraining_batch["masked_lm_weights"]).sum()
+    assert sums["masked_lm_accuracy"] == (hits, pretraining_batch["masked_lm_weights"].sum())
     weights = named_weights(model)
-    loss, masked_lm, next_sentence = reference_bert.pretraining_loss(weights, pretraining_batch, layers=2, heads=2)
-    np.testing.assert_allclose(outputs["masked_lm_logits"], masked_lm, atol=2e-5)
+    loss, masked, next_sentence = reference_bert.pretraining_loss(weights, pretraining_batch, layers=2, heads=2)
+    np.testing.assert_allclose(outputs["masked_lm_logits"], masked, atol=2e-5)
     np.testing.assert_allclose(outputs["next_sentence_logits"], next_sentence, atol=2e-5)
-    sums, totals = model.loss_sums(outputs, pretraining_batch), model.loss_weights(pretraining_batch)
-    assert float(sum(sums[name] / totals[name] for name in sums)) == pytest.approx(loss, rel=1e-5)
+    totals = objective.denominators(pretraining_batch)
+    assert set(totals) == set(objective.losses)
+    assert sum(sums[name][0] / float(totals[name]) for name in totals) == pytest.approx(loss, rel=1e-5)
 
 
 @both_forms
 def test_every_gradient_equals_finite_differences_of_the_reference(small_config, pretraining_batch, is_compiled):
     model = built(small_config)
-    step = Step(model, train=TrainConfig(), optimizer_config=OptimizerConfig(), is_compiled=is_compiled)
-    variables = model.trainable_variables
-    gradients, _ = step.gradients(
-        [tf.convert_to_tensor(v) for v in variables],
-        {name: tf.constant(x) for name, x in pretraining_batch.items()},
-        model.loss_weights(pretraining_batch),
-        tf.constant(0, tf.int64),
-        tf.constant(0),
-    )
-    by_variable = {id(v): g.numpy() for v, g in zip(variables, gradients, strict=True)}
+    gradients, _ = OneStep(model, masked_lm(), is_compiled=is_compiled).gradients(pretraining_batch)
+    by_id = {id(v): g.numpy() for v, g in zip(model.trainable_variables, gradients, strict=True)}
     weights = named_weights(model)
     rng = np.random.default_rng(1)
 
     def loss():
         return reference_bert.pretraining_loss(weights, pretraining_batch, layers=2, heads=2)[0]
 
-    for name, variable, _ in weight_names(model):
+    for name, variable, *_ in records(model):
         # The derivative along a random direction covers every entry of the weight.
         direction = rng.normal(size=variable.shape)
         direction /= np.linalg.norm(direction)
@@ -99,7 +90,7 @@ def test_every_gradient_equals_finite_differences_of_the_reference(small_config,
         weights[name] = kept - h * direction
         numeric = (above - loss()) / (2 * h)
         weights[name] = kept
-        assert np.vdot(by_variable[id(variable)], direction) == pytest.approx(numeric, abs=2e-5, rel=2e-4), name
+        assert np.vdot(by_id[id(variable)], direction) == pytest.approx(numeric, abs=2e-5, rel=2e-4), name
 
 
 @both_forms
@@ -110,16 +101,8 @@ def test_rematerialization_changes_no_gradient(small_config, pretraining_batch, 
     model = built(config)
 
     def gradients(**train):
-        step = Step(
-            model, train=TrainConfig(**train), optimizer_config=OptimizerConfig(), is_compiled=is_compiled
-        ).gradients
-        return (tf.function(step, jit_compile=is_compiled, autograph=False) if is_one_graph else step)(
-            [tf.convert_to_tensor(v) for v in model.trainable_variables],
-            {name: tf.constant(x) for name, x in pretraining_batch.items()},
-            model.loss_weights(pretraining_batch),
-            tf.constant(3, tf.int64),
-            tf.constant(0),
-        )[0]
+        step = OneStep(model, masked_lm(), is_compiled=is_compiled, **train)
+        return step.gradients(pretraining_batch, 3, jit=is_compiled if is_one_graph else None)[0]
 
     called = []
     for block in model.encoder.blocks:
@@ -163,7 +146,7 @@ def test_dropout_acts_in_training_only(small_config, pretraining_batch):
 
 
 def test_bfloat16_keeps_weights_and_logits_in_float32(small_config, pretraining_batch):
-    model = built(small_config, dtype=keras.DTypePolicy("mixed_bfloat16"))
+    model = built(small_config, dtype="mixed_bfloat16")
     assert {v.dtype for v in model.trainable_variables} == {"float32"}
     outputs = model(pretraining_batch)
     assert {x.dtype for x in outputs.values()} == {tf.float32}
@@ -174,8 +157,7 @@ def test_bfloat16_keeps_weights_and_logits_in_float32(small_config, pretraining_
 
 def test_initial_weights_are_truncated_normal():
     keras.utils.set_random_seed(0)
-    model = BertForPreTraining(preset("tiny"))
-    model.build()
+    model = make_model(preset("tiny", vocab_size=30_522), PRETRAINING)
     table = np.asarray(model.encoder.embeddings.word_embeddings)
     assert np.abs(table).max() <= 0.04 + 1e-6
     # A normal cut at two standard deviations has 0.8796 of its deviation.
@@ -184,7 +166,135 @@ def test_initial_weights_are_truncated_normal():
     assert np.abs(np.corrcoef(query.ravel(), key.ravel())[0, 1]) < 0.05
 
 
-def test_losses_by_hand():
-    logits = np.log(np.array([[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]], np.float32))
-    np.testing.assert_allclose(cross_entropy(logits, np.array([0, 1])), [np.log(2), np.log(10)], rtol=1e-5)
-    np.testing.assert_array_equal(correct(logits, np.array([0, 1])), [1.0, 0.0])
+# Kind of head: settings, what it gives of 8 rows of 16 tokens, the class of transformers that opens it.
+HEADS = {
+    "sequence": ({"units": 3, "dropout": 0.0}, {"logits": (8, 3)}, "BertForSequenceClassification"),
+    "tokens": ({"units": 3, "dropout": 0.0}, {"logits": (8, 16, 3)}, "BertForTokenClassification"),
+    "spans": ({}, {"start_logits": (8, 16), "end_logits": (8, 16)}, "BertForQuestionAnswering"),
+    "choices": ({"dropout": 0.0}, {"logits": (4, 2)}, "BertForMultipleChoice"),
+    "masked_lm": ({}, {"masked_lm_logits": (8, 4, 50)}, "BertForMaskedLM"),
+    "pair": ({}, {"next_sentence_logits": (8, 2)}, "BertForNextSentencePrediction"),
+    "embedding": ({}, {"embedding": (8, 8)}, "BertModel"),
+}
+
+
+def test_every_kind_of_head_is_tested():
+    assert set(HEADS) == set(heads.KINDS)
+
+
+@pytest.mark.parametrize("kind", heads.KINDS)
+def test_every_head_gives_float32_of_the_promised_shape(small_config, pretraining_batch, kind):
+    settings, shapes, architecture = HEADS[kind]
+    model = make_model(small_config, {kind: settings}, dtype="mixed_bfloat16")
+    assert architecture_of(model) == architecture
+    batch = dict(pretraining_batch)
+    if kind == "choices":
+        batch = {name: batch[name].reshape(4, 2, 16) for name in INPUTS}
+    outputs = model(batch)
+    assert {name: tuple(x.shape) for name, x in outputs.items()} == shapes
+    assert {x.dtype for x in outputs.values()} == {tf.float32}
+
+
+def test_heads_read_one_encoder_together(small_config, pretraining_batch):
+    model = built(small_config)
+    alone = make_model(small_config, {"pair": {}})
+    values = named_weights(model)
+    for record in records(alone):
+        record.variable.assign(values[record.name])
+    together, one = model(pretraining_batch), alone(pretraining_batch)
+    assert set(together) == {"masked_lm_logits", "next_sentence_logits"} and set(one) == {"next_sentence_logits"}
+    np.testing.assert_allclose(together["next_sentence_logits"], one["next_sentence_logits"], atol=1e-6)
+
+
+def test_a_choice_without_tokens_is_never_chosen(small_config, pretraining_batch):
+    model = make_model(small_config, {"choices": {"dropout": 0.0}})
+    batch = {name: pretraining_batch[name].reshape(4, 2, 16).copy() for name in INPUTS}
+    before = np.asarray(model(batch)["logits"])
+    for name in batch:
+        batch[name][1, 1] = 0
+    after = np.asarray(model(batch)["logits"])
+    assert after[1, 1] == np.float32(-1e9)
+    others = np.arange(8).reshape(4, 2) != 3
+    np.testing.assert_allclose(after[others], before[others], atol=1e-6)
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_text_vectors_are_means_of_what_is_not_padding(small_config, pretraining_batch, normalize):
+    model = randomized(make_model(small_config, {"embedding": {"pooling": "mean", "normalize": normalize}}))
+    sequence = np.asarray(model.encoder(pretraining_batch)["sequence_output"], np.float64)
+    mask = pretraining_batch["input_mask"][..., None]
+    expected = (sequence * mask).sum(axis=1) / mask.sum(axis=1)
+    first = sequence[:, 0]
+    if normalize:
+        expected, first = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (expected, first))
+    np.testing.assert_allclose(model(pretraining_batch)["embedding"], expected, atol=1e-5)
+    of_cls = make_model(small_config, {"embedding": {"pooling": "cls", "normalize": normalize}})
+    for ours, theirs in zip(of_cls.trainable_variables, model.trainable_variables, strict=True):
+        ours.assign(theirs)
+    np.testing.assert_allclose(of_cls(pretraining_batch)["embedding"], first, atol=1e-5)
+    # Two texts a row are two rows.
+    pairs = model({name: pretraining_batch[name].reshape(4, 2, 16) for name in INPUTS})["embedding"]
+    np.testing.assert_allclose(np.reshape(pairs, (8, -1)), expected, atol=1e-5)
+
+
+def test_a_pooler_is_there_where_a_head_reads_it(small_config):
+    for kind, (settings, _, _) in HEADS.items():
+        model = make_model(small_config, {kind: settings})
+        assert (model.encoder.pooler is not None) == (kind in ("sequence", "choices", "pair")), kind
+        assert model.reads_first_token_only == (kind in ("sequence", "choices", "pair")), kind
+    assert make_model(small_config, {"embedding": {"pooling": "cls"}}).reads_first_token_only
+    assert make_model(small_config, {}).encoder.pooler is None
+    passed_on = make_model(small_config, {"tokens": {"units": 2}}, with_pooler=True)
+    assert not passed_on.encoder.pooler.trainable_variables  # nothing reads it
+    assert make_model(small_config, {}, with_pooler=True).encoder.pooler.trainable_variables
+
+
+@pytest.mark.parametrize("adapter_size", [None, 3])
+@pytest.mark.parametrize("kind", [*heads.KINDS, None])
+def test_every_weight_has_one_record(small_config, kind, adapter_size):
+    chosen = {} if kind is None else {kind: HEADS[kind][0]}
+    model = make_model(small_config, chosen, with_pooler=True, adapter_size=adapter_size)
+    found = records(model)
+    weights = [v for v in model.variables if "float" in v.dtype]
+    assert {id(record.variable) for record in found} == {id(v) for v in weights}
+    assert len({record.name for record in found}) == len(found) == len(weights)
+    record_of = by_variable(model)
+    assert all(record_of(record.variable) is record or record_of(record.variable) == record for record in found)
+    for record in found:
+        assert record.transposed == (len(record.variable.shape) == 2 and record.part != "embeddings"), record.name
+        assert record.decays == (len(record.variable.shape) == 2), record.name
+        # Two blocks: the embeddings lie three below the head, the first block two, the last one.
+        layer = next((int(n) for n in (0, 1) if f".layer.{n}." in record.name), None)
+        expected = 3 if record.part == "embeddings" else 0 if layer is None else 2 - layer
+        assert record.depth == expected, record.name
+        assert (record.part == "adapter") == (".adapter." in record.name), record.name
+        assert (record.part == "pooler") == (".pooler." in record.name), record.name
+    targets = {record.part for record in found if record.layer is not None}
+    assert targets == set(model.family.lora_targets)
+
+
+def test_families_have_what_the_interface_asks_for():
+    members = [name for name in (*vars(Family), *Family.__annotations__) if not name.startswith("_")]
+    for name in FAMILIES:
+        family = family_of(name)
+        assert family.model_type == name
+        assert all(hasattr(family, member) for member in members)
+        assert list(family.architectures.values())[-1] == ()  # the bare encoder
+        assert {kind for kinds in family.architectures.values() for kind in kinds} <= set(heads.KINDS)
+    assert set(family_of("bert").presets) == set(PRESETS)
+    assert all(config.vocab_size is None for config in family_of("bert").presets.values())
+    with pytest.raises(InputError, match="model.model_type: expected model_type 'bert'. Received: 'gpt2'"):
+        family_of("gpt2")
+    with pytest.raises(InputError, match="head: expected one of sequence, .*Received: colour."):
+        make_model(preset("tiny", vocab_size=100), {"colour": {}})
+
+
+def test_operations_of_a_forward_pass_by_hand(small_config):
+    model = make_model(small_config, PRETRAINING)
+    shapes = {"input_word_ids": (8, 16), "masked_lm_positions": (8, 4)}
+    # Width 8, inner width 16, two layers, 50 words: products of [n, k] and [k, m] cost 2 n k m.
+    block = 4 * (2 * 128 * 8 * 8) + 2 * (2 * 128 * 8 * 16) + 2 * (2 * 8 * 16 * 16 * 8)
+    head = 2 * 32 * 8 * 8 + 2 * 32 * 8 * 50
+    assert model.forward_flops(shapes) == 2 * block + head
+    assert make_model(small_config, {"tokens": {"units": 2}}).forward_flops(shapes) == 2 * block
+    assert make_model(small_config, {}).forward_flops({"input_word_ids": (4, 2, 16)}) == 2 * block

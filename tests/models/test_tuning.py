@@ -1,59 +1,44 @@
-"""Frozen layers, layer-wise rates, LoRA and adapters; losses with smoothing and weights."""
+"""Frozen layers, layer-wise rates, LoRA and adapters; weights of classes."""
 
 import dataclasses
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from bert_tf.core.config_finetune import FinetuneConfig, TuningConfig
 
+from bert_tf.core.config import OptimizerConfig, TuningConfig
 from bert_tf.core.errors import InputError
-from bert_tf.interop import adapters
+from bert_tf.interop import adapters, huggingface
 from bert_tf.models import tuning
-from bert_tf.models.bert.config import BertConfig, OptimizerConfig, TrainConfig, preset
-from bert_tf.models.heads import BertForSequenceClassification, BertForTokenClassification
+from bert_tf.models.bert.config import BertConfig, preset
+from bert_tf.models.model import INPUTS, Model, make_model
+from bert_tf.objectives.supervised import Supervised
 from bert_tf.runs.finetuning import _weighed
-from bert_tf.training.step import Step, frozen_variables
+from bert_tf.tasks.classification import ClassificationConfig
+from bert_tf.tasks.regression import RegressionConfig
+from bert_tf.tasks.token_classification import TokenClassificationConfig
+from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from tests.support.training import OneStep
 
 
-def made(config: BertConfig, seed=0, **arguments) -> BertForSequenceClassification:
+def made(config: BertConfig, seed=0, **arguments) -> Model:
     keras.utils.set_random_seed(seed)
-    model = BertForSequenceClassification(config, num_labels=3, dropout=0.0, **arguments)
-    model.build()
-    return model
+    return make_model(config, {"sequence": {"units": 3, "dropout": 0.0}}, **arguments)
 
 
 @pytest.fixture
 def batch(pretraining_batch):
     labels = np.arange(8, dtype=np.int32) % 3
-    names = ("input_word_ids", "input_mask", "input_type_ids")
-    kept = {name: tf.constant(pretraining_batch[name]) for name in names}
-    return {**kept, "label_ids": tf.constant(labels), "label_weights": tf.ones(8)}
+    kept = {name: pretraining_batch[name] for name in INPUTS}
+    return {**kept, "label_ids": labels, "label_weights": np.ones(8, np.float32)}
 
 
 def steps(model, batch, count=3, **settings):
     """Runs some optimizer steps and writes the weights back."""
-    from bert_tf.training import optimizer
-
-    step = Step(
-        model,
-        train=TrainConfig(steps=100, global_batch_size=8),
-        optimizer_config=OptimizerConfig(learning_rate=0.05, warmup_steps=0),
-        **settings,
-    )
-    weights = [tf.convert_to_tensor(v.value) for v in model.trainable_variables]
-    slots = optimizer.Slots(
-        [tf.zeros_like(w) for w in weights], [tf.zeros_like(w) for w in weights], tf.constant([1.0, 0.0])
-    )
-    frozen = [tf.convert_to_tensor(v.value) for v in frozen_variables(model)]
-    for number in range(count):
-        gradients, _ = step.gradients(
-            weights, batch, model.loss_weights(batch), tf.constant(number, tf.int64), tf.constant(0), 1.0, frozen
-        )
-        weights, slots, _ = step.update(weights, slots, gradients, tf.constant(number, tf.int64))
-    for variable, value in zip(model.trainable_variables, weights, strict=True):
-        variable.assign(value)
+    optimizer = OptimizerConfig(learning_rate=0.05, warmup_steps=0)
+    objective = Supervised("classification_loss")
+    OneStep(model, objective, optimizer=optimizer, steps=100, global_batch_size=8, **settings).run(batch, count)
 
 
 def values(model):
@@ -99,13 +84,13 @@ def test_a_share_of_the_rate_scales_the_change(small_config, batch):
     whole, halved = made(small_config), made(small_config)
     start = values(whole)
     steps(whole, batch, count=1)
-    steps(halved, batch, count=1, rate_shares=[0.5] * len(halved.trainable_variables))
+    steps(halved, batch, count=1, shares=[0.5] * len(halved.trainable_variables))
     for name, value in values(whole).items():
         np.testing.assert_allclose(values(halved)[name] - start[name], 0.5 * (value - start[name]), atol=1e-6)
 
 
 def test_lora_changes_nothing_at_first_and_learns_under_a_percent():
-    config = preset("small")
+    config = preset("small", vocab_size=30_522)
     model = made(config)
     batch = {
         "input_word_ids": np.full((1, 4), 7, np.int32),
@@ -131,10 +116,6 @@ def test_lora_changes_nothing_at_first_and_learns_under_a_percent():
     ids=["lora", "lora-elsewhere", "adapters"],
 )
 def test_what_learned_is_saved_alone_and_merges(small_config, batch, tmp_path, settings):
-    from bert_tf.interop import huggingface
-    from bert_tf.text.tokenizer_config import TokenizerConfig
-    from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
-
     more = {"adapter_size": settings.adapter_size} if settings.method == "adapters" else {}
     model = made(small_config, **more)
     tuning.prepare(model, settings)
@@ -154,7 +135,6 @@ def test_what_learned_is_saved_alone_and_merges(small_config, batch, tmp_path, s
     huggingface.save(
         str(tmp_path / "model"),
         model,
-        architecture="BertForSequenceClassification",
         vocabulary=vocabulary,
         tokenizer=TokenizerConfig(),
         max_seq_length=16,
@@ -174,18 +154,31 @@ def test_an_adapter_of_another_model_is_refused(small_config, tmp_path):
         adapters.load(str(tmp_path), other)
 
 
-def test_smoothing_by_definition(small_config):
-    model = BertForTokenClassification(small_config, num_labels=3)
-    logits = np.array([[[1.0, 0.0, -1.0]]], np.float32)
-    batch = {"label_ids": np.zeros((1, 1), np.int32), "label_weights": np.ones((1, 1), np.float32)}
-    batch["label_smoothing"] = np.array([0.3], np.float32)
-    log_p = logits[0, 0] - np.log(np.exp(logits[0, 0]).sum())
-    target = np.array([0.7, 0.0, 0.0]) + 0.1
-    assert float(model.loss_sums({"logits": logits}, batch)["tagging_loss"]) == pytest.approx(-(target * log_p).sum())
+def test_a_part_that_the_family_does_not_have_is_refused(small_config):
+    with pytest.raises(InputError, match=r"tuning.lora_targets: expected some of query, key, .*\. Received: colour\."):
+        tuning.prepare(made(small_config), TuningConfig(method="lora", lora_targets=("query", "colour")))
+
+
+def test_what_the_source_did_not_have_learns_whatever_is_frozen(small_config):
+    model = made(small_config)
+    fresh = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")
+    tuning.prepare(model, TuningConfig(method="lora"), learning=fresh)
+    learning = {v.path.partition("/")[2] for v in model.trainable_variables}
+    assert {"bert/pooler/kernel", "bert/pooler/bias", "classifier/kernel", "classifier/bias"} <= learning
+    assert all("lora" in name for name in learning if not name.startswith(("bert/pooler", "classifier")))
+
+
+def test_rates_of_what_lora_added_are_those_of_its_block(small_config):
+    model = made(small_config)
+    tuning.prepare(model, TuningConfig(method="lora", lora_rank=2))
+    shares = dict(zip((v.path for v in model.trainable_variables), tuning.rate_shares(model, 0.5), strict=True))
+    for part, expected in (("layer_0/", 0.25), ("layer_1/", 0.5), ("classifier/", 1)):
+        assert {share for path, share in shares.items() if part in path} == {expected}, part
 
 
 def test_balanced_weights_by_hand():
-    config = FinetuneConfig(tuning=TuningConfig(class_weights="balanced", label_smoothing=0.1))
+    settings = TuningConfig(class_weights="balanced", label_smoothing=0.1)
+    config = ClassificationConfig(tuning=settings)
     arrays = {"label_ids": np.array([0, 0, 0, 1], np.int32), "label_weights": np.ones(4, np.float32)}
     found = _weighed(config, arrays)
     # 4 / (2 classes x 3) and 4 / (2 x 1), as scikit-learn's balanced has it.
@@ -193,7 +186,7 @@ def test_balanced_weights_by_hand():
     assert found["label_smoothing"].tolist() == [np.float32(0.1)] * 4
     # Words that carry no tag stay without weight.
     tags = {"label_ids": np.array([[0, 0, 1]], np.int32), "label_weights": np.array([[1, 0, 1]], np.float32)}
-    tagging = dataclasses.replace(config, task="token_classification")
+    tagging = TokenClassificationConfig(tuning=settings)
     np.testing.assert_allclose(_weighed(tagging, tags)["label_weights"], [[1, 0, 1]])
     with pytest.raises(InputError, match="task=regression: expected classification or token_classification for tuning"):
-        _weighed(dataclasses.replace(config, task="regression"), arrays)
+        _weighed(RegressionConfig(tuning=settings), arrays)

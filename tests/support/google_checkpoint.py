@@ -12,6 +12,7 @@ VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *(f"t{i}" for i in range(45))))
 
 def write_google_checkpoint(folder, config, model) -> None:
     """A TF1 checkpoint with the variable names and layouts of google-research/bert, written with TF1's own Saver."""
+    masked_lm, pair = model.heads["masked_lm"], model.heads["pair"]
     names = {
         "bert/embeddings/word_embeddings": model.encoder.embeddings.word_embeddings,
         "bert/embeddings/position_embeddings": model.encoder.embeddings.position_embeddings,
@@ -20,13 +21,13 @@ def write_google_checkpoint(folder, config, model) -> None:
         "bert/embeddings/LayerNorm/beta": model.encoder.embeddings.layer_norm.beta,
         "bert/pooler/dense/kernel": model.encoder.pooler.kernel,
         "bert/pooler/dense/bias": model.encoder.pooler.bias,
-        "cls/predictions/transform/dense/kernel": model.masked_lm.transform.kernel,
-        "cls/predictions/transform/dense/bias": model.masked_lm.transform.bias,
-        "cls/predictions/transform/LayerNorm/gamma": model.masked_lm.transform_norm.gamma,
-        "cls/predictions/transform/LayerNorm/beta": model.masked_lm.transform_norm.beta,
-        "cls/predictions/output_bias": model.masked_lm.bias,
-        "cls/seq_relationship/output_weights": np.asarray(model.next_sentence.kernel).T,
-        "cls/seq_relationship/output_bias": model.next_sentence.bias,
+        "cls/predictions/transform/dense/kernel": masked_lm.transform.kernel,
+        "cls/predictions/transform/dense/bias": masked_lm.transform.bias,
+        "cls/predictions/transform/LayerNorm/gamma": masked_lm.transform_norm.gamma,
+        "cls/predictions/transform/LayerNorm/beta": masked_lm.transform_norm.beta,
+        "cls/predictions/output_bias": masked_lm.bias,
+        "cls/seq_relationship/output_weights": np.asarray(pair.kernel).T,
+        "cls/seq_relationship/output_bias": pair.bias,
         "global_step": np.int64(7),
         "bert/pooler/dense/bias/adam_m": np.zeros(8, np.float32),
     }

@@ -8,6 +8,7 @@ import tensorflow as tf
 from bert_tf.core.errors import InputError
 from bert_tf.serving.export.signatures import signatures
 from bert_tf.tasks.classification import Classification
+from bert_tf.tasks.embedding import Embedding
 from bert_tf.tasks.graph import TaskGraph, task_model
 from bert_tf.tasks.multi_label import MultiLabel, MultiLabelDataConfig, MultiLabelHeadConfig
 from bert_tf.tasks.regression import Regression
@@ -83,6 +84,18 @@ def test_pairs_have_types(vocabulary, tmp_path):
     rows = TaskGraph(Classification(labels=["a", "b"], data=PAIRS), Tokenizer(vocabulary)).rows(found, labelled=True)
     assert rows.arrays["input_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1, 0, 0]]
     assert rows.notes == {}
+
+
+@pytest.mark.parametrize("task", [Classification(labels=["a", "b"], data=PAIRS), Embedding(data=PAIRS)])
+def test_pairs_are_framed_by_the_names_of_their_columns(vocabulary, task):
+    """Parsed tf.Examples have their columns in the order of the alphabet."""
+    columns = {"second_text": tf.constant(["dog"]), "text": tf.constant(["the cat"])}
+    first, second = (
+        task.frame(Tokenizer(vocabulary), dict(items), fixed_length=True, most_rows=None).rows["input_word_ids"]
+        for items in (columns.items(), reversed(columns.items()))
+    )
+    np.testing.assert_array_equal(first, second)
+    assert vocabulary.tokens[int(np.ravel(first)[1])] == "the"
 
 
 def test_labels_are_sorted_or_as_the_config_has_them_and_more_than_one():

@@ -3,31 +3,41 @@ import resource
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from safetensors.numpy import load_file, save_file
 
 from bert_tf.core.errors import InputError, StorageError
-from bert_tf.training.optimizer import Slots
 from bert_tf.training.workdir.checkpoints import Checkpoints, State
 
 
+class FakeEngine:
+    """Two weights, their slots and the loss scale."""
+
+    def __init__(self, size: int):
+        shapes = {"a/kernel": (size,), "b/kernel": (2, 2)}
+        kinds = ("weights", "first", "second")
+        self.state = {f"{kind}/{name}": np.zeros(s, np.float32) for kind in kinds for name, s in shapes.items()}
+        self.state["loss_scale"] = np.array([1.0, 0.0], np.float32)
+
+    def read_state(self):
+        return {name: value.copy() for name, value in self.state.items()}
+
+    def write_state(self, state):
+        self.state |= state
+
+    def state_shapes(self):
+        return {name: value.shape for name, value in self.state.items()}
+
+
 class Run:
-    """Two weights and their slots."""
+    """Checkpoints of a fake engine."""
 
     def __init__(self, workdir, keep=2, size=4, **settings):
-        self.weights = [tf.Variable(tf.zeros([size])), tf.Variable(tf.zeros([2, 2]))]
-        first, second = ([tf.Variable(tf.zeros_like(w)) for w in self.weights] for _ in range(2))
-        self.slots = Slots(first, second, tf.Variable([1.0, 0.0]))
-        self.checkpoints = Checkpoints(
-            str(workdir), names=["a/kernel", "b/kernel"], weights=self.weights, slots=self.slots, keep=keep, **settings
-        )
-
-    @property
-    def variables(self):
-        return [*self.weights, *self.slots.first, *self.slots.second, self.slots.scale]
+        self.engine = FakeEngine(size)
+        self.checkpoints = Checkpoints(str(workdir), self.engine, keep=keep, **settings)
 
     def fill(self, value):
-        for number, variable in enumerate(self.variables):
-            variable.assign(tf.fill(variable.shape, float(value + number / 10)))
+        for number, array in enumerate(self.engine.state.values()):
+            array[:] = value + number / 10
 
     def save(self, step, **state):
         self.fill(step)
@@ -36,8 +46,8 @@ class Run:
 
 
 def assert_filled(run, value):
-    for number, variable in enumerate(run.variables):
-        np.testing.assert_array_equal(variable, np.full(variable.shape, np.float32(value + number / 10)))
+    for number, (name, array) in enumerate(run.engine.state.items()):
+        np.testing.assert_array_equal(array, np.full(array.shape, np.float32(value + number / 10)), err_msg=name)
 
 
 def test_everything_comes_back(tmp_path):
@@ -80,6 +90,44 @@ def test_the_last_ones_and_the_best_stay(tmp_path):
     again.checkpoints.save_if_best(State(5), 1.0)
     again.checkpoints.wait()
     assert (tmp_path / "checkpoints" / "best.safetensors").read_bytes() != best
+
+
+def test_the_best_one_holds_weights_only_and_gives_them_back(tmp_path):
+    run = Run(tmp_path)
+    assert run.checkpoints.restore_best() is None
+    run.fill(1)
+    run.checkpoints.save_if_best(State(3), 0.5)
+    run.checkpoints.wait()
+    best = tmp_path / "checkpoints" / "best.safetensors"
+    assert set(load_file(best)) == {"weights/a/kernel", "weights/b/kernel"}
+    run.fill(7)
+    assert run.checkpoints.restore_best() == 3
+    expected = Run(tmp_path / "other")
+    expected.fill(7)
+    for name, value in run.engine.state.items():
+        number = list(run.engine.state).index(name)
+        wanted = np.float32((1 if name.startswith("weights/") else 7) + number / 10)
+        np.testing.assert_array_equal(value, np.full(value.shape, wanted), err_msg=name)
+    best.write_bytes(b"broken")
+    with pytest.raises(StorageError, match="best.safetensors: expected the best checkpoint. Received one that cannot"):
+        run.checkpoints.restore_best()
+
+
+def test_the_best_one_of_version_0_1_opens(tmp_path):
+    """It held the optimizer's moments too."""
+    run = Run(tmp_path)
+    run.fill(2)
+    path = tmp_path / "checkpoints" / "best.safetensors"
+    path.parent.mkdir()
+    metadata = {"step": "5", "skipped": "0", "owes_evaluation": "0", "loss": "0.25"}
+    save_file({**run.engine.read_state(), "pending_metrics": np.zeros((1, 9, 2), np.float32)}, path, metadata)
+    other = Run(tmp_path)
+    other.checkpoints.restore()
+    assert other.checkpoints.best_step == 5
+    assert other.checkpoints.restore_best() == 5
+    for name in ("weights/a/kernel", "weights/b/kernel"):
+        np.testing.assert_array_equal(other.engine.state[name], run.engine.state[name])
+    assert not other.engine.state["first/a/kernel"].any()
 
 
 def test_a_full_disk_keeps_the_last_good_one(tmp_path):

@@ -11,34 +11,26 @@ import pytest
 from bert_tf.core.config import OptimizerConfig, PretrainConfig, PretrainDataConfig, TrainConfig
 from bert_tf.core.errors import InputError, StorageError
 from bert_tf.core.metrics_file import read_metrics
-from bert_tf.objectives.masked_lm import BertForPreTraining
 from bert_tf.runs import pretraining
 from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines import strategy
+from bert_tf.training.faults import Fault, first_fault
 from bert_tf.training.trainer import Trainer
 from bert_tf.training.workdir.monitoring import Monitor
 from tests.support.batches import make_pretraining_batch
+from tests.support.training import trainer as trainer_of
 
-_TRAIN = TrainConfig(
-    steps=10, global_batch_size=8, steps_per_loop=2, log_every=1, evaluate_every=10, checkpoint_every=2, seed=1
-)
+_RUN = {"steps": 10, "evaluate_every": 10, "checkpoint_every": 2}
 
 
-def fit(small_config, workdir, rows, *, learning_rate=0.01, **changes):
-    def model_fn():
-        model = BertForPreTraining(small_config)
-        model.build()
-        return model
+def made(small_config, workdir, *, learning_rate=0.01, **changes) -> Trainer:
+    optimizer = OptimizerConfig(learning_rate=learning_rate, warmup_steps=2, clip_norm=None)
+    return trainer_of(small_config, workdir, optimizer=optimizer, **{**_RUN, **changes})
 
-    train = dataclasses.replace(_TRAIN, **changes)
-    trainer = Trainer(
-        model_fn,
-        train=train,
-        optimizer_config=OptimizerConfig(learning_rate=learning_rate, warmup_steps=2, clip_norm=None),
-        strategy=strategy.create("single"),
-        workdir=str(workdir),
-    )
+
+def fit(small_config, workdir, rows, **changes) -> Trainer:
+    trainer = made(small_config, workdir, **changes)
 
     def training(first, worker):
         return example_input.training_batches(rows, first, worker, global_batch_size=8, seed=3)
@@ -90,13 +82,7 @@ def test_rewinding_skips_the_batches(small_config, tmp_path, capsys):
             output_signature=signature,
         )
 
-    whole = Trainer(
-        lambda: built(small_config),
-        train=_TRAIN,
-        optimizer_config=OptimizerConfig(learning_rate=0.01, warmup_steps=2, clip_norm=None),
-        strategy=strategy.create("single"),
-        workdir=str(tmp_path / "whole"),
-    )
+    whole = made(small_config, tmp_path / "whole")
     whole.fit(Batches(training=ordered, validation=None, sources=lambda first, count: ""))
     for ours, theirs in zip(trainer.model.trainable_variables, whole.model.trainable_variables, strict=True):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
@@ -129,10 +115,25 @@ def test_two_faults_close_together_go_back_as_far_as_there_is(small_config, tmp_
     assert [line["step"] for line in read_metrics(str(tmp_path))] == list(range(1, 11))
 
 
-def built(config):
-    model = BertForPreTraining(config)
-    model.build()
-    return model
+def test_the_first_fault_of_some_steps():
+    names = ["a_loss", "hits", "learning_rate", "gradient_norm", "loss_scale"]
+    good = np.ones((4, 5, 2), np.float32)
+
+    def found(*changes, scaled=False):
+        metrics = good.copy()
+        for step, name, value in changes:
+            metrics[step, names.index(name), 0] = value
+        return first_fault(names, metrics, 10, losses=["a_loss"], scaled=scaled)
+
+    assert found() is None
+    assert found((1, "hits", np.nan)) is None  # nothing is learned from it
+    assert found((2, "a_loss", np.nan)) == Fault(12, "a_loss nan")
+    assert found((3, "a_loss", np.inf), (1, "gradient_norm", np.inf)) == Fault(11, "gradient_norm inf")
+    assert found((0, "a_loss", np.nan), (0, "gradient_norm", np.nan)) == Fault(10, "a_loss nan, gradient_norm nan")
+    # An overflow in float16 lowers the scale, as long as it is above 1; a loss is a fault at any scale.
+    assert found((1, "gradient_norm", np.inf), (1, "loss_scale", 2.0), scaled=True) is None
+    assert found((1, "gradient_norm", np.inf), (1, "loss_scale", 1.0), scaled=True) == Fault(11, "gradient_norm inf")
+    assert found((1, "a_loss", np.nan), (1, "loss_scale", 2.0), scaled=True) == Fault(11, "a_loss nan")
 
 
 def test_rewinding_without_end_is_given_up(small_config, tmp_path):
@@ -165,7 +166,10 @@ def test_a_run_does_not_begin_or_go_on_with_what_does_not_fit(shards, tmp_path):
     manifest = json.loads((copy / "dataset.json").read_text())
     manifest["shards"][0]["sha256"] = "0" * 64  # as shards of another seed have it
     (copy / "dataset.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="data.train=.*: expected the shards that the run in .* began with"):
+    with pytest.raises(
+        InputError,
+        match=r"shards.json: expected the sha256 that its run began with, \w{64}. Received: \w{64}. Take another --w",
+    ):
         pretraining.run(config_for(copy), str(tmp_path / "run"))
     one_type = dataclasses.replace(config_for(shards).model, type_vocab_size=1)
     with pytest.raises(InputError, match="model.type_vocab_size=1: expected at least 2, since the shards of"):

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from bert_tf.core.config import PretrainConfig, TrainConfig
 from bert_tf.core.errors import InputError, StorageError
+from bert_tf.models.bert.config import preset
 from bert_tf.training.workdir.mirror import Mirror
 
-CONFIG = PretrainConfig()
+CONFIG = PretrainConfig(model=preset("tiny"))
 
 
 @pytest.fixture

@@ -2,10 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.core.config import OptimizerConfig
+from bert_tf.core.config import OptimizerConfig, TuningConfig
+from bert_tf.models import tuning
 from bert_tf.models.bert.config import preset
-from bert_tf.models.bert.encoder import BertEncoder
+from bert_tf.models.family import records
+from bert_tf.models.model import make_model
 from bert_tf.training import optimizer
+from bert_tf.training.step import Step
+from tests.support.training import masked_lm
 
 
 def slots_of(weights, scale=(1.0, 0.0)):
@@ -129,10 +133,25 @@ def test_schedule_ends_at_zero_and_clip_can_be_off():
 
 
 def test_biases_and_layer_norm_do_not_decay():
-    encoder = BertEncoder(preset("tiny"))
-    encoder.build()
-    exempt = [v for v in encoder.trainable_variables if not optimizer.decays(v.path)]
-    assert all(len(v.shape) == 1 for v in exempt)
-    assert all(len(v.shape) == 2 for v in encoder.trainable_variables if optimizer.decays(v.path))
+    found = records(make_model(preset("tiny", vocab_size=1000), {}, with_pooler=True))
+    exempt = [record for record in found if not record.decays]
+    assert all(len(record.variable.shape) == 1 for record in exempt)
+    assert all(len(record.variable.shape) == 2 for record in found if record.decays)
     # Two layers: 6 dense biases and 2 x 2 LayerNorm weights each, and those of embeddings and pooler.
     assert len(exempt) == 2 * (6 + 4) + 2 + 1
+
+
+def test_the_step_decays_what_the_records_say_and_what_lora_added():
+    model = make_model(preset("tiny", vocab_size=1000), {"masked_lm": {}, "pair": {}})
+    tuning.prepare(model, TuningConfig(method="lora", lora_rank=2))
+    step = Step(model, masked_lm())
+    config = OptimizerConfig(learning_rate=1.0, warmup_steps=0, weight_decay=0.5)
+    update = step.updater(config, total_steps=10, scaled=False)
+    weights = [tf.ones(variable.shape) for variable in step.weights]
+    zeros = [tf.zeros_like(weight) for weight in weights]
+    new, *_ = update(weights, slots_of(weights), zeros, tf.constant(0))
+    moved = {v.path.partition("/")[2]: bool((np.asarray(w) != 1).any()) for v, w in zip(step.weights, new, strict=True)}
+    assert moved == {name: not name.endswith(("bias", "gamma", "beta")) for name in moved}
+    assert sum("lora" in name for name in moved) == 2 * 2 * 2
+    for value in new:  # the rate, the decay and a weight of 1
+        assert set(np.unique(value)) <= {np.float32(0.5), np.float32(1.0)}

@@ -8,22 +8,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.core import record_files, records
-from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core import record_files
+from bert_tf.core.config import PretrainConfig, PretrainDataConfig
 from bert_tf.core.errors import InputError
-from bert_tf.objectives.masked_lm import BertForPreTraining
+from bert_tf.models.bert.config import preset
+from bert_tf.objectives.masked_lm import MaskedLM
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 from bert_tf.training.data import example_input, shard_folder, shard_input
 from bert_tf.training.data.dynamic_masking import Masking
 from bert_tf.training.data.shard_folder import ShardFolder
-from bert_tf.training.engines.strategy import Worker
-from bert_tf.training.step import Step
+from bert_tf.training.worker import Worker
 from pipelines.instances.pool import InstanceConfig
 from pipelines.jobs.job import JobConfig
 from pipelines.jobs.pretraining_data import create_pretraining_data
-
-_WEIGHTS = ("masked_lm_weights", "next_sentence_weights")
+from tests.support.training import OneStep, sums_of
 
 
 @pytest.fixture
@@ -68,6 +67,11 @@ def test_validation_is_filled_up_with_rows_of_weight_zero(folder):
     assert sum(float(batch["next_sentence_weights"].numpy().sum()) for batch in limited) == 6
 
 
+def config_of(max_seq_length=None, max_predictions_per_seq=None, **model) -> PretrainConfig:
+    data = PretrainDataConfig(max_seq_length=max_seq_length, max_predictions_per_seq=max_predictions_per_seq)
+    return PretrainConfig(model=preset("tiny", **model), data=data)
+
+
 @pytest.mark.parametrize(
     ("layout", "vocab_size", "sentence"),
     [
@@ -77,9 +81,31 @@ def test_validation_is_filled_up_with_rows_of_weight_zero(folder):
     ],
 )
 def test_mismatch_names_both_values(folder, layout, vocab_size, sentence):
-    layout = records.RecordLayout(max_seq_length=layout[0], max_predictions_per_seq=layout[1])
     with pytest.raises(InputError, match=sentence):
-        shard_folder.check(folder, "data.train", layout=layout, vocab_size=vocab_size)
+        shard_folder.check(folder, "data.train", config_of(*layout, vocab_size=vocab_size))
+
+
+def test_what_a_config_leaves_out_is_what_the_shards_say(folder):
+    config = shard_folder.settled(config_of(), folder)
+    assert (config.data.max_seq_length, config.data.max_predictions_per_seq) == (64, 10)
+    assert config.model.vocab_size == 1000
+    shard_folder.check(folder, "data.train", config)
+    assert shard_folder.layout_of(config, folder.layout) == folder.layout
+    # What is there stays, to be refused where it does not fit.
+    assert shard_folder.settled(config_of(128, 20, vocab_size=999), folder) == config_of(128, 20, vocab_size=999)
+    with pytest.raises(InputError, match="at most model.max_position_embeddings=32 tokens. Received shards of 64"):
+        shard_folder.settled(config_of(max_position_embeddings=32), folder)
+
+
+def test_masks_that_are_drawn_in_training_have_room_for_their_share_of_a_row(folder):
+    unmasked = dataclasses.replace(folder, layout=dataclasses.replace(folder.layout, max_predictions_per_seq=0))
+    config = shard_folder.settled(config_of(), unmasked)
+    assert config.data.max_predictions_per_seq == 10  # 0.15 x 64 = 9.6
+    assert [shard_folder.usual_predictions(0.15, length) for length in (128, 512)] == [20, 77]
+    assert shard_folder.layout_of(config, unmasked.layout).max_predictions_per_seq == 10
+    chosen = shard_folder.settled(config_of(max_predictions_per_seq=5), unmasked)
+    shard_folder.check(unmasked, "data.train", chosen)
+    assert shard_folder.layout_of(chosen, unmasked.layout).max_predictions_per_seq == 5
 
 
 def test_folders_that_are_not_finished_shards_are_refused(shards, tmp_path):
@@ -135,21 +161,24 @@ def made_with(corpus, corpus_vocab, output, **settings) -> ShardFolder:
 def test_packed_rows_train_the_same_model(corpus, corpus_vocab, small_config, tmp_path, pairs):
     folder = made_with(corpus, corpus_vocab, tmp_path / "packed", packing=True, pairs=pairs)
     sizes = {"vocab_size": 1000, "max_position_embeddings": 64}
-    model = BertForPreTraining(dataclasses.replace(small_config, **sizes))
-    model.build()
-    train = TrainConfig(steps=2, steps_per_loop=1, global_batch_size=8, seed=1)
+    objective = MaskedLM(folder.layout)
+    model = objective.make_model(dataclasses.replace(small_config, **sizes), "float32")
     batches = functools.partial(shard_input.validation_batches, folder, "data.train", global_batch_size=8, examples=20)
+    parts = ("masked_lm", "next_sentence") if pairs == "next_sentence" else ("masked_lm",)
+    assert objective.losses == tuple(f"{part}_loss" for part in parts)
     # Blank rows fill the last batch up: the loss is that of the others.
-    whole = [sum(float(batch[name].numpy().sum()) for batch in batches()) for name in _WEIGHTS]
-    step = Step(model, train=train, optimizer_config=OptimizerConfig())
-    weights = [variable.value for variable in model.trainable_variables]
-    sums = sum(step.metrics(weights, batch)[0].numpy() for batch in batches())
-    assert sums[:2, 1].tolist() == pytest.approx(whole)
-    assert np.isfinite(sums).all()
-    assert (whole[1] > 0) == (pairs != "none")
+    whole = {part: sum(float(batch[f"{part}_weights"].numpy().sum()) for batch in batches()) for part in parts}
+    assert all(weight > 0 for weight in whole.values())
+    found = [sums_of(model, objective, batch)[0] for batch in batches()]
+    for part in parts:
+        totals = np.sum([sums[f"{part}_loss"] for sums in found], axis=0)
+        assert totals[1] == pytest.approx(whole[part])
+        assert np.isfinite(totals).all()
     batch = next(iter(shard_input.training_batches(folder, 0, global_batch_size=8, seed=1)))
-    totals = model.loss_weights(batch)
-    gradients, _ = step.gradients(weights, batch, totals, tf.constant(0, tf.int64), tf.constant(0))
+    assert set(objective.features()) == set(batch)
+    for name, (shape, dtype) in objective.features().items():
+        assert (tuple(batch[name].shape), batch[name].dtype) == ((8, *shape), dtype), name
+    gradients, _ = OneStep(model, objective).gradients(batch)
     assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
     assert float(tf.linalg.global_norm(gradients)) > 0
     rows = shard_input.training_batches(folder, 0, global_batch_size=200, seed=1)
@@ -233,8 +262,7 @@ def test_workers_share_the_validation_split(folder):
 def test_masks_are_drawn_in_training(corpus, corpus_vocab, tmp_path):
     folder = made_with(corpus, corpus_vocab, tmp_path / "unmasked", masking="none")
     masking = Masking(folder.vocabulary, 0.15, 10)
-    layout = records.RecordLayout(max_seq_length=64, max_predictions_per_seq=10)
-    shard_folder.check(folder, "data.train", layout=layout, vocab_size=1000)
+    shard_folder.check(folder, "data.train", config_of(64, 10, vocab_size=1000))
     whole = parts_of(folder, 0, 9, readers=2, workers=1, masking=masking)
     for ours, theirs in (
         (parts_of(folder, 5, 4, readers=2, workers=1, masking=masking), whole[5:]),

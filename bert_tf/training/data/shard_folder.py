@@ -104,9 +104,18 @@ class ShardFolder:
 
 
 def settled(config: PretrainConfig, folder: ShardFolder) -> PretrainConfig:
-    """The config with the lengths and the size of the vocabulary, where they are left to the shards."""
+    """The config with the lengths and the size of the vocabulary, where they are left to the shards.
+
+    Raises:
+      InputError: the shards' rows are longer than the model takes.
+    """
     data, model, layout = config.data, config.model, folder.layout
     length = layout.max_seq_length if data.max_seq_length is None else data.max_seq_length
+    if data.max_seq_length is None and length > model.max_position_embeddings:
+        raise InputError(
+            f"data.train={folder.path}: expected rows of at most model.max_position_embeddings="
+            f"{model.max_position_embeddings} tokens. Received shards of {length}."
+        )
     predictions = data.max_predictions_per_seq
     if predictions is None:
         predictions = layout.max_predictions_per_seq or usual_predictions(data.masked_lm_prob, length)
@@ -149,11 +158,6 @@ def check(folder: ShardFolder, field: str, config: PretrainConfig) -> None:
         raise InputError(
             f"{field}={folder.path}: expected shards made with --tokenizer={kind}, as a model of type "
             f"{config.model.model_type} has it. Received shards made with {folder.tokenizer}."
-        )
-    if layout.max_seq_length > config.model.max_position_embeddings:
-        raise InputError(
-            f"{field}={folder.path}: expected rows of at most model.max_position_embeddings="
-            f"{config.model.max_position_embeddings} tokens. Received shards of {layout.max_seq_length}."
         )
 
 

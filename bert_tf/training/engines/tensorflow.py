@@ -176,7 +176,9 @@ class TensorFlowEngine:
             batch=batch,
             number=number,
             replica=context.replica_id_in_sync_group,
-            stop=tf.identity(stop),  # sums take tensors of one graph only
+            # A value of this step: TensorFlow 2.20 moves a sum over devices that no step changes out of the loop, which
+            # then ends before its first step or never.
+            stop=tf.where(number >= 0, stop, 0.0),
         )
         variables = [*self._weights, *self._slots.first, *self._slots.second, self._slots.scale]
         values = [*result.weights, *result.slots.first, *result.slots.second, result.slots.scale]
