@@ -1,27 +1,22 @@
-"""The development server with real clients: ovmsclient, urllib, a browser, ours."""
+"""The development server with real clients: ovmsclient, urllib, a browser, and this project's client."""
 
+import itertools
 import json
 import os
-import re
 import shutil
 import socket
-import urllib.error
-import urllib.request
 
 import grpc
 import numpy as np
 import ovmsclient
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    classification_pb2,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-)
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from bert_tf.models.model import INPUTS
 from bert_tf.serving.client.client import Client, ServingError
+from bert_tf.serving.server import json_rows
+from bert_tf.serving.server.errors import RequestError
 from tests.support import served_models
 from tests.support.serving_process import TEXT, expected_probabilities, running
 
@@ -30,18 +25,13 @@ TASKS = tuple(served_models.TASKS)
 
 @pytest.fixture(scope="module")
 def served(exported, tmp_path_factory):
-    """All models, requests batched; classification has the labels stable (1) and canary (2)."""
+    """All models, and `two` with two versions."""
     folder = tmp_path_factory.mktemp("two")
-    for name in ("1", "00002"):  # leading zeros are a version's as well
-        shutil.copytree(exported / "served/classification/1", folder / "versions" / name)
-    path = folder / "models.config"
-    path.write_text(
-        "model_config_list {\n"
-        + "".join(f'config {{ name: "{n}" base_path: "{exported / "served" / n}" }}\n' for n in TASKS)
-        + f'config {{ name: "two" base_path: "{folder / "versions"}" model_version_policy {{ all {{}} }} '
-        'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 } }\n}\n'
-    )
-    with running("--model_config_file", path, "--enable_batching") as server:
+    for name in ("1", "00002"):  # a version's number may have leading zeros
+        shutil.copytree(exported / "served/classification/1", folder / name)
+    paths = {name: exported / "served" / name for name in TASKS} | {"two": folder}
+    arguments = [(f"--model_name={name}", f"--model_base_path={path}") for name, path in paths.items()]
+    with running(*itertools.chain(*arguments)) as server:
         yield server
 
 
@@ -120,39 +110,33 @@ def test_rest_errors(served):
         ({"inputs": {"input_word_ids": [[0.5]]}, "signature_name": "tokens"}, "expected the inputs"),
         ({"inputs": dict.fromkeys(INPUTS, [[0.5] * 32]), "signature_name": "tokens"}, "expected int32, received float"),
         ({"inputs": dict.fromkeys(INPUTS, [[2**33] * 32]), "signature_name": "tokens"}, "received 8589934592"),
-        ({"instances": ["a"] * 33}, "at most 32 rows, received 33"),
+        ({"instances": ["a", 1]}, "text: expected strings or numbers, received both"),
     ]:
         code, error = served.refused(path, body)
         assert code == 400 and message in error, (body, code, error)
     classify, named = "/v1/models/classification:classify", {"signature_name": "classify"}
     for body in ({**named, "examples": []}, {**named, "examples": [{"words": "a"}]}, {"examples": [{"text": "a"}]}):
         assert served.refused(classify, body)[0] == 400
-    assert served.refused("/v1/models/two/labels/x:predict", {"instances": ["a"]})[0] == 400
-    for unknown in ("/v1/models/nobody:predict", "/v1/models/two/versions/9:predict", "/v2"):
+    for unknown in ("/v1/models/nobody:predict", "/v1/models/two/versions/1:predict", "/v2"):
         assert served.refused(unknown, {"instances": ["a"]})[0] == 404
     # As TF Serving calls a path that begins like its own.
-    for wrong in ("/v1/models/two:dance", f"/v1/models/two/versions/{'9' * 5000}:predict", "/v1/models/two/metadata"):
-        code, error = served.refused(wrong, {"instances": ["a"]})
+    for wrong in ("two:dance", f"two/versions/{'9' * 5000}:predict", "two/metadata", "two/labels/stable:predict"):
+        code, error = served.refused(f"/v1/models/{wrong}", {"instances": ["a"]})
         assert code == 400 and error.startswith("Malformed request: ")
     assert served.refused("/v1/models/nobody")[0] == 404
-    choices = {"inputs": {"text": ["a"], "stem": ["It"], "choices": [["a"] * 5000]}}
-    code, error = served.refused("/v1/models/multiple_choice:predict", choices)
-    assert code == 400 and "expected at most 4096 strings, received 5000" in error
     code, error = served.refused(path, json.dumps({"instances": ["a" * 10_000_000]}).encode())
     assert code == 413 and "expected a body of at most 8388608 bytes" in error
-    # A megabyte is not too much; it is cut as every text is.
+    # A megabyte is not too much; it is truncated as every text is.
     assert len(served.post(path, {"instances": ["word " * 200_000]})["predictions"]) == 1
 
 
-def test_a_body_that_nobody_reads_is_not_the_next_request(served):
+def test_a_body_that_ends_early_is_refused(served):
     host, port = served.rest.split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        answer = b""
-        while piece := connection.recv(4096):
-            answer += piece
-    assert answer.startswith(b"HTTP/1.1 200") and answer.count(b"HTTP/1.1") == 1 and b"Connection: close" in answer
+        connection.sendall(b"POST /v1/models/two:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nhello")
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.0 400")
 
 
 def test_grpc_errors(served):
@@ -176,7 +160,7 @@ def test_grpc_errors(served):
             return "OK"
 
         assert code() == "OK" and code(filter=["label"]) == "OK"
-        assert code(name="two", label="canary") == code(name="two", version=1) == "OK"
+        assert code(name="two", version=2) == code(name="two", version=0) == "OK"
         assert code(name="nobody") == code(version=9) == "NOT_FOUND"
         assert code(name="two", label="x") == code(filter=["nothing"]) == "INVALID_ARGUMENT"
         assert code(signature="nothing") == "FAILED_PRECONDITION"
@@ -188,37 +172,6 @@ def test_grpc_errors(served):
         huge = tf.make_tensor_proto(["a"])
         huge.tensor_shape.dim[0].size = 10**9  # a few bytes that ask for gigabytes
         assert code(text=huge) == "INVALID_ARGUMENT"
-
-        request = classification_pb2.ClassificationRequest()
-        request.model_spec.name, request.model_spec.signature_name = "classification", "classify"
-        example = request.input.example_list.examples.add()
-        example.features.feature["text"].bytes_list.value.append(TEXT.encode())
-        classes = stub.Classify(request, timeout=30).result.classifications[0].classes
-        assert [c.label for c in classes] == served_models.TASKS["classification"][2]
-        assert sum(c.score for c in classes) == pytest.approx(1.0, abs=1e-5)
-        request = regression_pb2.RegressionRequest()
-        request.model_spec.name = "regression"
-        with pytest.raises(grpc.RpcError) as error:
-            stub.Regress(request, timeout=30)
-        assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-
-
-def test_metrics_and_health(served):
-    served.post("/v1/models/two:predict", {"instances": ["a"]})
-    assert served.refused("/v1/models/stranger:predict", b"{")[0] == 404
-    text = urllib.request.urlopen(f"http://{served.rest}/monitoring/prometheus/metrics", timeout=30).read().decode()
-    assert re.search(r':tensorflow:serving:request_count\{model_name="two",status="OK"\} \d', text)
-    assert ":tensorflow:serving:request_latency_bucket" in text
-    assert 'model_name="nobody"' not in text and 'model_name="stranger"' not in text
-    assert urllib.request.urlopen(f"http://{served.rest}/healthz", timeout=30).read() == b"ok\n"
-
-
-def test_labels_choose_versions(served):
-    for label, number in (("stable", "1"), ("canary", "2")):
-        (status,) = served.get(f"/v1/models/two/labels/{label}")["model_version_status"]
-        assert status["version"] == number
-        assert served.post(f"/v1/models/two/labels/{label}:predict", {"instances": ["a"]})["predictions"]
-    assert [s["version"] for s in served.get("/v1/models/two")["model_version_status"]] == ["2", "1"]
 
 
 @pytest.mark.parametrize("api", ["grpc", "rest"])
@@ -260,10 +213,20 @@ def test_our_client_of_either_api(served, exported, api):
     with Client(address, "multiple_choice", api=api) as client:
         chosen = client.choose(["a", "b"], [["x", "y", "z"], ["x"]], stem=["It", "It"])
         assert chosen[0] in (0, 1, 2) and chosen[1] == 0
-    with Client(address, "two", api=api, version="canary") as client:
+    with Client(address, "two", api=api, version=2) as client:
         assert len(client.classify(["a"])) == 1
+    # TF Serving has labels; the development server refuses them.
+    with Client(address, "two", api=api, version="x") as client, pytest.raises(ServingError, match="INVALID_ARGUMENT"):
+        client.classify(["a"])
     with Client(address, "two", api=api, version=9) as client, pytest.raises(ServingError, match="NOT_FOUND"):
         client.classify(["a"])
+
+
+def test_outputs_without_rows_are_answered_by_column_only():
+    found = {"total": np.float32(1.0), "table": np.arange(7)}
+    assert json_rows.predictions(found, by_row=False) == {"outputs": {"total": 1.0, "table": list(range(7))}}
+    with pytest.raises(RequestError, match='expected outputs of one batch size for "instances"'):
+        json_rows.predictions(found, by_row=True)
 
 
 @pytest.mark.skipif(

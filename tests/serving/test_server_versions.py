@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,17 +13,14 @@ import time
 import grpc
 import numpy as np
 import pytest
-from tensorflow_serving.apis import (
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-)
+from google.protobuf import text_format
+from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
+from tensorflow_serving.config import model_server_config_pb2
 
-from bert_tf.core.errors import InputError
 from bert_tf.serving.client.client import Client, ServingError
 from bert_tf.serving.export import saved_model
-from bert_tf.serving.server import models
-from bert_tf.serving.server.request_error import RequestError
+from bert_tf.serving.server.models import Model, Models
+from bert_tf.serving.server.server import Server
 from tests.support import served_models
 from tests.support.serving_process import ROOT, expected_probabilities, running
 
@@ -31,7 +29,7 @@ def test_no_request_fails_while_a_new_version_comes(exported, tmp_path):
     """Eight clients, four a protocol: five hundred requests at least, until version 2 has taken over and answered some.
     None of them fails or waits for ever."""
     shutil.copytree(exported / "served/classification/1", tmp_path / "model/1")
-    arguments = ["--model_name", "labels", "--model_base_path", tmp_path / "model", "--enable_batching"]
+    arguments = ["--model_name", "labels", "--model_base_path", tmp_path / "model"]
     texts = served_models.texts(64)
     expected = expected_probabilities(exported, texts)
     with running(*arguments, "--file_system_poll_wait_seconds", 0.2) as server:
@@ -89,17 +87,19 @@ def test_a_killed_export_leaves_the_old_version_serving(exported, tmp_path):
 
 def test_a_broken_version_has_a_status_of_either_api(exported, tmp_path):
     shutil.copytree(exported / "served/classification/1", tmp_path / "model/1")
-    (tmp_path / "model/2").mkdir()
-    (tmp_path / "models.config").write_text(
-        f'model_config_list {{ config {{ name: "labels" base_path: "{tmp_path / "model"}" '
-        "model_version_policy { all {} } } }"
-    )
-    with running("--model_config_file", tmp_path / "models.config") as server:
+    arguments = ["--model_name", "labels", "--model_base_path", tmp_path / "model"]
+    with running(*arguments, "--file_system_poll_wait_seconds", 0.1) as server:
+        (tmp_path / "model/2").mkdir()
+        end = time.monotonic() + 60
+        while len(server.get("/v1/models/labels")["model_version_status"]) < 2 and time.monotonic() < end:
+            time.sleep(0.1)
         broken, good = server.get("/v1/models/labels")["model_version_status"]
         assert (broken["version"], broken["state"]) == ("2", "END") and broken["status"]["error_message"]
         assert broken["status"]["error_code"] == "UNKNOWN"
         assert (good["version"], good["state"], good["status"]["error_code"]) == ("1", "AVAILABLE", "OK")
         assert server.get("/v1/models/labels/versions/2")["model_version_status"] == [broken]
+        assert server.refused("/v1/models/labels/versions/3")[0] == 404
+        assert server.post("/v1/models/labels:predict", {"instances": ["a"]})["predictions"]
         with grpc.insecure_channel(server.grpc) as channel:
             stub = model_service_pb2_grpc.ModelServiceStub(channel)
             request = get_model_status_pb2.GetModelStatusRequest()
@@ -110,7 +110,7 @@ def test_a_broken_version_has_a_status_of_either_api(exported, tmp_path):
             assert states[0].status.error_message == broken["status"]["error_message"]
 
 
-def test_a_model_without_a_version_is_told(command, tmp_path):
+def test_a_model_without_a_version_is_reported(command, tmp_path):
     (tmp_path / "model/1").mkdir(parents=True)
     told = command("bert_tf.serve", "--model_name", "labels", "--model_base_path", str(tmp_path / "model"))
     assert told.returncode == 1
@@ -119,32 +119,14 @@ def test_a_model_without_a_version_is_told(command, tmp_path):
     assert told.returncode == 1 and told.stderr.strip().endswith("Received none.")
 
 
-def test_the_limits_of_a_request_are_flags(exported):
-    """A body that is too large and a time that is too short are refused as TF Serving refuses them."""
-    arguments = ["--model_name", "words", "--model_base_path", exported / "served/fill_mask"]
-    with running(*arguments, "--max_request_bytes", 10_000, "--rest_api_timeout_in_ms", 1) as server:
-        code, error = server.refused("/v1/models/words:predict", {"instances": ["a" * 20_000]})
-        assert code == 413 and "expected a body of at most 10000 bytes" in error
-        # Some hundred words, each of thirty thousand.
-        code, error = server.refused("/v1/models/words:predict", {"instances": ["[MASK] " * 20] * 20})
-        assert code == 504 and "no answer within 0.001 s" in error
+def test_each_model_needs_a_name_and_a_folder(command, tmp_path):
+    paths = [f"--model_base_path={tmp_path}"] * 2
+    for arguments in (["--model_name=a"], ["--model_name=a", *paths], ["--model_name=a", "--model_name=a", *paths]):
+        done = command("bert_tf.serve", *arguments)
+        assert done.returncode == 1 and "a different name and a folder for each model. Received: " in done.stderr
 
 
-def test_batching_parameters_want_batching(command, tmp_path):
-    (tmp_path / "batching").write_text("max_batch_size { value: 4 }")
-    arguments = [
-        "--model_name",
-        "x",
-        "--model_base_path",
-        tmp_path,
-        "--batching_parameters_file",
-        tmp_path / "batching",
-    ]
-    told = command("bert_tf.serve", *arguments)
-    assert told.returncode == 1 and "expected --enable_batching with it. Received it alone." in told.stderr
-
-
-def test_ports_that_are_taken_are_told(command, exported):
+def test_ports_that_are_taken_are_reported(command, exported):
     arguments = ["--model_name", "labels", "--model_base_path", exported / "served/classification"]
     with running(*arguments) as server:
         port = server.rest.rsplit(":", 1)[1]
@@ -152,119 +134,89 @@ def test_ports_that_are_taken_are_told(command, exported):
     assert told.returncode == 1 and f"--rest_api_port {port}: expected free ports. Received: " in told.stderr
 
 
-def test_a_broken_version_is_told_and_the_old_one_goes_on(exported, tmp_path, capsys):
+def test_a_broken_version_is_reported_once_and_the_old_one_goes_on(exported, tmp_path, capsys):
     shutil.copytree(exported / "served/classification/1", tmp_path / "1")
-    model = models.Model(models.ModelConfig("labels", str(tmp_path)))
+    model = Model("labels", str(tmp_path))
     model.refresh()
     (tmp_path / "2").mkdir()
     (tmp_path / "2/saved_model.pb").write_bytes(b"broken")
-    for _ in range(7):
+    for _ in range(3):
         model.refresh()
-        assert model.version().number == 1
-    # While nothing changes it is tried five times and no more.
-    assert capsys.readouterr().out.count("version 2 could not be loaded") == 5
-    assert [(number, state) for number, state, _ in model.states()] == [(2, 50), (1, 30)]  # END, AVAILABLE
-    ((number, state, reason),) = model.states(2)
-    assert (number, state) == (2, 50) and reason
-    with pytest.raises(RequestError, match="Specific\\(labels, 3\\)"):
-        model.states(3)
-    with pytest.raises(RequestError, match="Specific\\(labels, 2\\)"):
-        model.version(2)
-    # What changes is tried again, and takes over once it is whole.
+        assert model.version.number == 1
+    assert capsys.readouterr().out.count("version 2 could not be loaded") == 1
+    assert model.failure[0] == 2 and model.failure[1]
+    # A version that changed is tried again.
     shutil.rmtree(tmp_path / "2")
     shutil.copytree(exported / "served/classification/1", tmp_path / "2")
     model.refresh()
-    assert [(number, state) for number, state, _ in model.states()] == [(2, 30)]
-    # Without the newest, the one before it comes back; of a broken one that is gone nothing is told.
+    assert model.version.number == 2 and model.failure is None
+    # When the newest is deleted, the one before it is served again, and a broken one that is gone is forgotten.
     shutil.rmtree(tmp_path / "2")
     (tmp_path / "3").mkdir()
     model.refresh()
+    assert model.version.number == 2 and model.failure[0] == 3
     (tmp_path / "3").rmdir()
     model.refresh()
-    assert [(number, state) for number, state, _ in model.states()] == [(1, 30)]
+    assert model.version.number == 1 and model.failure is None
 
 
-def test_a_version_made_anew_under_its_number_is_taken_up(exported, tmp_path, capsys):
+def test_a_version_with_new_files_under_its_number_is_loaded(exported, tmp_path, capsys):
     shutil.copytree(exported / "served/classification/1", tmp_path / "1")
-    model = models.Model(models.ModelConfig("labels", str(tmp_path)))
+    model = Model("labels", str(tmp_path))
     model.refresh()
-    first = model.version()
+    first = model.version
     shutil.rmtree(tmp_path / "1")
     model.refresh()
-    assert model.version() is first  # until another one is there
+    assert model.version is first  # until there is another one
     shutil.copytree(exported / "served/regression/1", tmp_path / "1")
     model.refresh()
-    assert model.version() is not first and "second_text" in model.version().input_names("")
+    assert model.version is not first and "second_text" in model.version.specs("")
     capsys.readouterr()
     model.refresh()
     assert capsys.readouterr().out == ""
 
 
-def test_a_name_stands_once(tmp_path):
-    path = tmp_path / "models.config"
-    for names in (("a", "b", "a"), ("",)):
-        configs = "".join(f'config {{ name: "{name}" base_path: "/x" }}' for name in names)
-        path.write_text(f"model_config_list {{ {configs} }}")
-        with pytest.raises(InputError, match=f"expected a name of its own for each model. Received: {names[0]!r}"):
-            models.read_config(str(path))
-
-
-def test_reload_by_request(exported, tmp_path):
-    shutil.copytree(exported / "served/classification/1", tmp_path / "a/1")
-    arguments = ["--model_name", "a", "--model_base_path", tmp_path / "a"]
-    with running(*arguments) as server, grpc.insecure_channel(server.grpc) as channel:
-        stub = model_service_pb2_grpc.ModelServiceStub(channel)
-        request = model_management_pb2.ReloadConfigRequest()
-        config = request.config.model_config_list.config.add(name="b", base_path=str(tmp_path / "none"))
-        with pytest.raises(grpc.RpcError, match="expected numbered versions"):
-            stub.HandleReloadConfigRequest(request, timeout=60)
-        assert server.get("/v1/models/a")
-        # Nor does a change of a model that is served, where another one fails.
-        both = model_management_pb2.ReloadConfigRequest()
-        changed = both.config.model_config_list.config.add(name="a", base_path=str(tmp_path / "a"))
-        changed.model_version_policy.specific.versions.append(1)
-        both.config.model_config_list.config.add(name="b", base_path=str(tmp_path / "none"))
-        changed.version_labels["new"] = 1
-        with pytest.raises(grpc.RpcError, match="expected numbered versions"):
-            stub.HandleReloadConfigRequest(both, timeout=60)
-        assert server.get("/v1/models/a") and server.refused("/v1/models/a/labels/new")[0] == 400
-        with pytest.raises(grpc.RpcError, match="expected a model_config_list"):
-            stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=60)
-        assert server.get("/v1/models/a")
-        config.base_path = str(tmp_path / "a")
-        stub.HandleReloadConfigRequest(request, timeout=60)
-        assert server.get("/v1/models/b") and server.refused("/v1/models/a")[0] == 404
-
-
 @pytest.mark.parametrize("api", ["grpc", "rest"])
-def test_our_client_waits_for_a_server_that_comes_back(exported, api):
-    arguments = ["--model_name", "a", "--model_base_path", exported / "served/classification"]
-    with running(*arguments) as server:
-        address = server.grpc if api == "grpc" else server.rest
-        ports = [place.split(":")[1] for place in (server.grpc, server.rest)]
-        with Client(address, "a", api=api, timeout=120, retries=20) as patient:
-            assert patient.classify(["a"])  # over a connection that then breaks
-            server.stop()
-            with (
-                Client(address, "a", api=api, retries=0) as impatient,
-                pytest.raises(ServingError, match="UNAVAILABLE"),
-            ):
-                impatient.classify(["a"])
-            with concurrent.futures.ThreadPoolExecutor(1) as pool:
-                answer = pool.submit(patient.classify, ["a"])
-                with running(*arguments, ports=ports):
-                    assert answer.result(timeout=120)[0].label
+def test_our_client_retries_until_the_server_is_back(exported, api):
+    models = Models({"a": str(exported / "served/classification")})
+    with Server(models, port=0, rest_api_port=0) as server:
+        ports = {"port": server.port, "rest_api_port": server.rest_api_port}
+        address = f"localhost:{server.port if api == 'grpc' else server.rest_api_port}"
+        client = Client(address, "a", api=api, retries=4)
+        assert client.classify(["a"])  # over a connection that then breaks
+    with client:
+        with Client(address, "a", api=api, retries=0) as impatient, pytest.raises(ServingError, match="UNAVAILABLE"):
+            impatient.classify(["a"])
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(client.classify, ["a"])
+            time.sleep(0.5)
+            assert not answer.done()
+            with Server(models, **ports):
+                assert answer.result(timeout=60)[0].label
+    with pytest.raises(ValueError, match="retries must be 0 to 4. Received: 5."):
+        Client(address, "a", api=api, retries=5)
 
 
 def test_requests_in_flight_are_answered_when_the_server_stops(exported):
     arguments = ["--model_name", "a", "--model_base_path", exported / "served/question_answering"]
-    with running(*arguments) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with running(*arguments) as server, concurrent.futures.ThreadPoolExecutor(2) as pool:
         for count in (50, 200, 800):  # until one takes long enough on this machine
-            asked = {"inputs": {"question": ["why?"] * count, "context": ["a word and another one. " * 400] * count}}
-            answer = pool.submit(server.post, "/v1/models/a:predict", asked)
+            inputs = {"question": ["why?"] * count, "context": ["a word and another one. " * 400] * count}
+            rest = pool.submit(server.post, "/v1/models/a:predict", {"inputs": inputs})
+            client = Client(server.grpc, "a", timeout=60, retries=0)
+            grpc_answer = pool.submit(client.predict, inputs)
             time.sleep(0.5)
-            if not answer.done():
+            if not rest.done() and not grpc_answer.done():
                 break
-        assert not answer.done()  # or this would show nothing
-        server.stop()
-        assert len(answer.result(timeout=60)["outputs"]["answer"]) == count
+        assert not rest.done() and not grpc_answer.done()  # or this would show nothing
+        host, port = server.rest.split(":")
+        with socket.create_connection((host, int(port))):  # as browsers leave one open
+            server.stop()
+        assert len(rest.result(timeout=60)["outputs"]["answer"]) == count
+        assert len(grpc_answer.result(timeout=60)["answer"]) == count
+
+
+def test_the_model_config_of_the_repository_is_read():
+    text = (ROOT / "serving/models.config").read_text()
+    config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    assert [model.name for model in config.model_config_list.config] == ["labels"]

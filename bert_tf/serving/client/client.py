@@ -1,27 +1,25 @@
-"""Asks a model that TF Serving or the development server serves, over gRPC or REST.
+"""A client for models that TF Serving or the development server serves, over gRPC or REST.
 
     client = Client("localhost:8500", "labels")
     client.classify(["Compute the softmax of a tensor."])[0].label
 
-REST needs no TensorFlow here, gRPC does, for its messages.
+gRPC needs TensorFlow in the client's process, for its messages; REST does not.
 """
 
 import dataclasses
-import random
-import time
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
-from bert_tf.serving.client.transports import Grpc, Rest, ServingError, array_of
-
-_FIRST_PAUSE = 0.1  # seconds before the first new try; doubled each time
+from bert_tf.serving.client.transports import Grpc, Rest, array_of
+from bert_tf.serving.client.transports import ServingError as ServingError  # for callers
 
 
 @dataclasses.dataclass(frozen=True)
 class Classified:
-    """label: the likeliest one; None of several labels at once. probabilities: {label: probability}."""
+    """label: the likeliest one; None for multi_label. probabilities: {label: probability}."""
 
     label: str | None
     probabilities: dict[str, float]
@@ -29,7 +27,7 @@ class Classified:
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """A stretch of a text. begin, end: in UTF-8 bytes of it. kind: its tag or entity type. probability: of a tag."""
+    """A part of a text. begin, end: UTF-8 bytes of the text. kind: its tag or entity type. probability: of a tag."""
 
     text: str
     kind: str
@@ -40,7 +38,7 @@ class Span:
 
 @dataclasses.dataclass(frozen=True)
 class Tagged:
-    """entities is empty for tags that name none."""
+    """entities is empty for tags that name no entities."""
 
     words: list[Span]
     entities: list[Span]
@@ -48,7 +46,7 @@ class Tagged:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """text: "" for no answer. start, end: characters of the context. n_best: other answers with probabilities."""
+    """text: "" for no answer. start, end: characters of the context. n_best: (answer, probability)."""
 
     text: str
     start: int
@@ -60,21 +58,21 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Filled:
-    """candidates: for each mask the likeliest tokens with their probabilities."""
+    """candidates: for each mask the likeliest (token, probability)."""
 
     candidates: list[list[tuple[str, float]]]
 
 
 class Client:
-    """Of one model. May be used by several threads.
+    """A client of one model. Several threads may share it.
 
     Args:
       address: HOST:PORT of the API.
       model: its name.
-      api: which API listens there.
-      version: a version's number or, as a string, its label; None for the newest.
-      timeout: seconds for a request, all tries together.
-      retries: further tries where the server is not available.
+      api: the API at this address.
+      version: a version's number or, as a string, its label (TF Serving only); None for the newest.
+      timeout: seconds for a request, over gRPC all attempts together, over REST each attempt.
+      retries: further attempts while the server is unavailable, at most 4 (gRPC's own limit).
       batch_size: texts of a request.
     """
 
@@ -89,9 +87,11 @@ class Client:
         retries: int = 3,
         batch_size: int = 32,
     ):
-        self._timeout, self._retries, self._batch_size = timeout, retries, batch_size
+        if not 0 <= retries <= 4:
+            raise ValueError(f"retries must be 0 to 4. Received: {retries}.")
+        self._batch_size = batch_size
         transports: dict[str, type[Grpc] | type[Rest]] = {"grpc": Grpc, "rest": Rest}
-        self._transport = transports[api](address, model, version)
+        self._transport = transports[api](address, model, version, timeout, retries)
 
     def close(self) -> None:
         self._transport.close()
@@ -110,104 +110,77 @@ class Client:
           signature: its name.
 
         Raises:
-          ServingError: no answer in time, or none at all.
+          ServingError: the server refused the request, or did not answer in time.
         """
-        arrays = {name: array_of(values) for name, values in inputs.items()}
-        end, pause = time.monotonic() + self._timeout, _FIRST_PAUSE
-        for left in range(self._retries, -1, -1):
-            try:
-                return self._transport.predict(arrays, signature, max(0.001, end - time.monotonic()))
-            except ServingError as error:
-                # Many clients that lost one server must not all come back at once.
-                wait = pause * random.uniform(0.5, 1.5)
-                if error.code != "UNAVAILABLE" or not left or time.monotonic() + wait > end:
-                    raise
-                time.sleep(wait)
-                pause *= 2
-        raise AssertionError  # the last try returns or raises
+        return self._transport.predict({name: array_of(values) for name, values in inputs.items()}, signature)
 
     def classify(self, texts: Sequence[str], second_texts: Sequence[str] | None = None) -> list[Classified]:
         """Labels of texts or pairs."""
-        found = []
-        for outputs in self._batches(texts, second_texts):
-            labels = _texts(outputs["labels"])
-            best = _texts(outputs["label"]) if "label" in outputs else [None] * len(labels)
-            for label, names, chances in zip(best, labels, outputs["probabilities"].tolist(), strict=True):
-                found.append(Classified(label, dict(zip(names, chances, strict=True))))
-        return found
+        return [
+            Classified(row.get("label"), dict(zip(row["labels"], row["probabilities"], strict=True)))
+            for row in self._rows(text=texts, second_text=second_texts)
+        ]
 
     def score(self, texts: Sequence[str], second_texts: Sequence[str] | None = None) -> np.ndarray:
-        """What a regression gives, float32 [texts]."""
-        return _joined([outputs["value"] for outputs in self._batches(texts, second_texts)])
+        """Values of a regression, float32 [texts]."""
+        return np.array([row["value"] for row in self._rows(text=texts, second_text=second_texts)], np.float32)
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of texts, float32 [texts, width]."""
-        return _joined([outputs["embedding"] for outputs in self._batches(texts)])
+        return np.array([row["embedding"] for row in self._rows(text=texts)], np.float32)
 
     def tag(self, texts: Sequence[str]) -> list[Tagged]:
         """Words and entities of texts."""
-        found = []
-        for outputs in self._batches(texts):
-            told = {name: _texts(value) if value.dtype == object else value.tolist() for name, value in outputs.items()}
-            for row in range(len(outputs["word_count"])):
-                names = ("words", "tags", "begins", "ends", "probabilities")
-                words = zip(*(told[name][row] for name in names), strict=True)
-                names = ("entities", "entity_types", "entity_begins", "entity_ends")
-                entities = zip(*(told.get(name, [()] * (row + 1))[row] for name in names), strict=True)
-                found.append(
-                    Tagged(
-                        [Span(*word) for word in words][: told["word_count"][row]],
-                        [Span(*entity) for entity in entities][: told.get("entity_count", [0] * (row + 1))[row]],
-                    )
-                )
-        return found
+        words = ("words", "tags", "begins", "ends", "probabilities")
+        entities = ("entities", "entity_types", "entity_begins", "entity_ends")
+
+        def spans(row: dict, names: tuple[str, ...], count: int) -> list[Span]:
+            return [Span(*fields) for fields in itertools.islice(zip(*(row[n] for n in names), strict=True), count)]
+
+        return [
+            Tagged(
+                spans(row, words, row["word_count"]),
+                spans(row, entities, row["entity_count"]) if "entity_count" in row else [],
+            )
+            for row in self._rows(text=texts)
+        ]
 
     def answer(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
         """The answers to questions, each in its context."""
         found = []
-        for part in self._chunks({"question": questions, "context": contexts}):
-            outputs = self.predict(part)
-            told = {name: _texts(value) if value.dtype == object else value.tolist() for name, value in outputs.items()}
-            for row, count in enumerate(told["n_best_count"]):
-                n_best = zip(told["n_best_answers"][row], told["n_best_probabilities"][row], strict=True)
-                fields = {name: told[name][row] for name in ("start", "end", "probability", "no_answer_score")}
-                found.append(Answer(text=told["answer"][row], n_best=list(n_best)[:count], **fields))
+        for row in self._rows(question=questions, context=contexts):
+            n_best = list(zip(row["n_best_answers"], row["n_best_probabilities"], strict=True))[: row["n_best_count"]]
+            fields = {name: row[name] for name in ("start", "end", "probability", "no_answer_score")}
+            found.append(Answer(text=row["answer"], n_best=n_best, **fields))
         return found
 
     def fill_mask(self, texts: Sequence[str]) -> list[Filled]:
         """The likeliest tokens for each [MASK] of texts."""
         found = []
-        for outputs in self._batches(texts):
-            tokens, scores = _texts(outputs["tokens"]), outputs["scores"].tolist()
-            for row, count in enumerate(outputs["mask_count"].tolist()):
-                masks = zip(tokens[row][:count], scores[row][:count], strict=True)
-                found.append(Filled([list(zip(*mask, strict=True)) for mask in masks]))
+        for row in self._rows(text=texts):
+            masks = list(zip(row["tokens"], row["scores"], strict=True))[: row["mask_count"]]
+            found.append(Filled([list(zip(*mask, strict=True)) for mask in masks]))
         return found
 
     def choose(self, texts: Sequence[str], choices: Sequence[Sequence[str]], **more: Sequence[str]) -> list[int]:
-        """The number of the best choice for each text; `more` may hold stem. Fewer choices are filled up with ""."""
+        """The index of the best choice for each text; `more` may hold stem. Fewer choices are padded with ""."""
         most = max(map(len, choices), default=0)
         padded = [[*row, *[""] * (most - len(row))] for row in choices]
-        parts = [self.predict(part)["label"] for part in self._chunks({"text": texts, "choices": padded, **more})]
-        return _joined(parts).tolist()
+        return [row["label"] for row in self._rows(text=texts, choices=padded, **more)]
 
-    def _batches(self, texts: Sequence[str], second_texts: Sequence[str] | None = None) -> Iterator[dict]:
-        columns = {"text": texts} | ({} if second_texts is None else {"second_text": second_texts})
-        for part in self._chunks(columns):
-            yield self.predict(part)
-
-    def _chunks(self, columns: dict[str, Sequence]) -> Iterator[dict[str, Sequence]]:
-        lengths = {len(column) for column in columns.values()}
+    def _rows(self, **columns: Sequence | None) -> Iterator[dict]:
+        """The outputs for each row of some columns: {name: plain values, bytes as text}."""
+        given = {name: column for name, column in columns.items() if column is not None}
+        lengths = {len(column) for column in given.values()}
         if len(lengths) > 1:
             raise ValueError(f"columns must be of one length. Received: {sorted(lengths)}.")
         for begin in range(0, lengths.pop(), self._batch_size):
-            yield {name: column[begin : begin + self._batch_size] for name, column in columns.items()}
+            outputs = self.predict({name: column[begin : begin + self._batch_size] for name, column in given.items()})
+            values = [_plain(value) for value in outputs.values()]
+            yield from (dict(zip(outputs, row, strict=True)) for row in zip(*values, strict=True))
 
 
-def _texts(values: np.ndarray) -> list:
-    """Bytes as text, in nested lists."""
-    return np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(values).tolist()
-
-
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+def _plain(values: np.ndarray) -> list:
+    if values.dtype == object:
+        values = np.vectorize(lambda value: value.decode("utf-8", "replace"), otypes=[object])(values)
+    return values.tolist()

@@ -1,14 +1,20 @@
-"""How a client's requests travel: gRPC or REST."""
+"""Transports of the client: gRPC or REST."""
 
 import base64
+import json
 from collections.abc import Sequence
 
 import numpy as np
 import requests
+import urllib3
+
+_FIRST_PAUSE = 0.2  # seconds before the second retry over REST, and the first one over gRPC; doubled each time
+_CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED"}
+_CODES |= {500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
 
 
 class ServingError(Exception):
-    """A request that was not answered.
+    """A request that failed.
 
     Attributes:
       code: gRPC's name for it, such as INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, DEADLINE_EXCEEDED.
@@ -20,7 +26,7 @@ class ServingError(Exception):
 
 
 def array_of(values: Sequence) -> np.ndarray:
-    """Strings as bytes, whole numbers as int32, others as float32: what signatures take."""
+    """Strings as bytes, integers as int32, other numbers as float32: the types that signatures take."""
     first = values
     while isinstance(first, (list, tuple, np.ndarray)) and len(first):
         first = first[0]
@@ -37,19 +43,31 @@ def array_of(values: Sequence) -> np.ndarray:
 
 
 class Grpc:
-    def __init__(self, address: str, model: str, version: int | str | None):
+    def __init__(self, address: str, model: str, version: int | str | None, timeout: float, retries: int):
         import grpc
         from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        # Or the channel would wait for a second before it looks again for a server that has come back.
-        options += [(f"grpc.{name}_reconnect_backoff_ms", 50) for name in ("initial", "min")]
-        options.append(("grpc.max_reconnect_backoff_ms", 1000))
+        method: dict = {"name": [{}], "timeout": f"{timeout:.3f}s"}
+        if retries:
+            method["retryPolicy"] = {
+                "maxAttempts": retries + 1,
+                "initialBackoff": f"{_FIRST_PAUSE}s",
+                "maxBackoff": f"{_FIRST_PAUSE * 2**retries}s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            }
+        options: list[tuple[str, int | str]] = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.service_config", json.dumps({"methodConfig": [method]})),
+            # By default the channel waits a second before it connects again, longer than the retries.
+            *((f"grpc.{name}_reconnect_backoff_ms", 100) for name in ("initial", "min", "max")),
+        ]
         self._channel = grpc.insecure_channel(address, options=options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._model, self._version = model, version
 
-    def predict(self, inputs: dict[str, np.ndarray], signature: str, timeout: float) -> dict[str, np.ndarray]:
+    def predict(self, inputs: dict[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
         import grpc
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2
@@ -63,7 +81,7 @@ class Grpc:
         for name, values in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
         try:
-            response = self._stub.Predict(request, timeout=timeout)
+            response = self._stub.Predict(request)
         except grpc.RpcError as error:
             raise ServingError(error.code().name, error.details()) from None
         return {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
@@ -73,34 +91,37 @@ class Grpc:
 
 
 class Rest:
-    _CODES = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 413: "RESOURCE_EXHAUSTED", 429: "RESOURCE_EXHAUSTED"} | {
-        500: "INTERNAL",
-        503: "UNAVAILABLE",
-        504: "DEADLINE_EXCEEDED",
-    }
-
-    def __init__(self, address: str, model: str, version: int | str | None):
+    def __init__(self, address: str, model: str, version: int | str | None, timeout: float, retries: int):
         kind = "labels" if isinstance(version, str) else "versions"
-        chosen = "" if version is None else f"/{kind}/{version}"
-        self._url = f"http://{address}/v1/models/{model}{chosen}:predict"
+        self._url = f"http://{address}/v1/models/{model}" + ("" if version is None else f"/{kind}/{version}")
+        self._timeout = timeout
         self._session = requests.Session()
+        retry = urllib3.Retry(
+            retries,
+            read=False,  # a request that timed out is not sent again
+            allowed_methods=None,  # POST as well
+            status_forcelist=[503],
+            raise_on_status=False,
+            backoff_factor=_FIRST_PAUSE,
+            backoff_jitter=_FIRST_PAUSE,  # clients that lost one server must not all come back at once
+        )
+        self._session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retry))
         self._only_outputs: dict[str, str] = {}
 
-    def predict(self, inputs: dict[str, np.ndarray], signature: str, timeout: float) -> dict[str, np.ndarray]:
+    def predict(self, inputs: dict[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
         body = {"signature_name": signature, "inputs": {name: _json(values) for name, values in inputs.items()}}
-        outputs = self._asked("POST", self._url, timeout, body)["outputs"]
+        outputs = self._request("POST", ":predict", body)["outputs"]
         if not isinstance(outputs, dict):
-            # TF Serving leaves the name of a single output away.
+            # TF Serving omits the name of a single output.
             if signature not in self._only_outputs:
-                url = self._url.removesuffix(":predict") + "/metadata"
-                told = self._asked("GET", url, timeout)["metadata"]["signature_def"]["signature_def"]
-                self._only_outputs[signature] = next(iter(told[signature]["outputs"]))
+                metadata = self._request("GET", "/metadata")["metadata"]["signature_def"]["signature_def"]
+                self._only_outputs[signature] = next(iter(metadata[signature]["outputs"]))
             outputs = {self._only_outputs[signature]: outputs}
         return {name: array_of(values) for name, values in outputs.items()}
 
-    def _asked(self, method: str, url: str, timeout: float, body: dict | None = None) -> dict:
+    def _request(self, method: str, path: str, body: dict | None = None) -> dict:
         try:
-            response = self._session.request(method, url, json=body, timeout=timeout)
+            response = self._session.request(method, self._url + path, json=body, timeout=self._timeout)
             answer = response.json()
         except requests.Timeout as error:
             raise ServingError("DEADLINE_EXCEEDED", str(error)) from None
@@ -109,7 +130,7 @@ class Rest:
         except requests.RequestException as error:  # no connection, or one that broke in the middle of an answer
             raise ServingError("UNAVAILABLE", str(error)) from None
         if not response.ok:
-            code = self._CODES.get(response.status_code, "UNKNOWN")
+            code = _CODES.get(response.status_code, "UNKNOWN")
             raise ServingError(code, answer.get("error", f"HTTP {response.status_code}"))
         return answer
 
@@ -118,14 +139,10 @@ class Rest:
 
 
 def _json(values: np.ndarray):
-    if values.dtype != object:
-        return values.tolist()
-
     def text(value: bytes):
-
         try:
             return value.decode()
         except UnicodeDecodeError:
             return {"b64": base64.b64encode(value).decode()}
 
-    return np.vectorize(text, otypes=[object])(values).tolist()
+    return values.tolist() if values.dtype != object else np.vectorize(text, otypes=[object])(values).tolist()

@@ -104,7 +104,8 @@ class _Maker:
         features = {name: tf.io.FixedLenFeature([], tf.string) for name in self.task.inputs()}
 
         def body(inputs):
-            found = self._answers(dict(tf.io.parse_example(as_vector(inputs), features)))
+            parsed = tf.io.parse_example(as_vector(inputs), features)  # sorted by name, unlike the task's inputs
+            found = self._answers({name: parsed[name] for name in features})
             if method == "classify":
                 return {"classes": found["labels"], "scores": found["probabilities"]}
             return {"outputs": found["value"][:, None]}

@@ -1,111 +1,78 @@
-"""A local development server that speaks TF Serving's gRPC and REST APIs. For production run TF Serving itself."""
+"""A local development server that speaks TF Serving's gRPC and REST APIs. For production run TF Serving itself.
+
+REST is served by Werkzeug, the library below Flask: it is well kept, has routing, body limits and a threaded server,
+and TensorBoard installs it anyway.
+"""
 
 import concurrent.futures
-import contextlib
-import http.server
+import logging
+import socket
 import threading
-from collections.abc import Iterator
 
 import grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from bert_tf.core.errors import InputError
-from bert_tf.serving.server import rest_api
-from bert_tf.serving.server.batching import Runner
 from bert_tf.serving.server.grpc_api import Services
 from bert_tf.serving.server.models import Models
-from bert_tf.serving.server.monitoring import Metrics
+from bert_tf.serving.server.rest import RestApi
 
-_GRPC_THREADS = 32  # most of which wait for a batch
-_GRPC_CALLS = 1000
-_PATIENCE = 30.0  # seconds for requests in flight when the server stops
+_MAX_REQUEST_BYTES = 8 * 2**20
+_GRPC_THREADS = 8
+_GRACE = 30.0  # seconds that gRPC requests in flight have when the server stops
 
 
-class _HttpServer(http.server.ThreadingHTTPServer):
-    request_queue_size = 128  # connections that may wait to be accepted
-    daemon_threads = True  # or connections that are kept open would keep the process
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._busy, self._changed = 0, threading.Condition()
-
-    @contextlib.contextmanager
-    def busy(self) -> Iterator[None]:
-        """While a request is answered."""
-        with self._changed:
-            self._busy += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._busy -= 1
-                self._changed.notify_all()
-
-    def wait_until_idle(self, seconds: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._busy, seconds)
+class _Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.0"  # one request a connection, so that no idle connection delays the stop
+    timeout = 5.0  # seconds that a client may stay silent, such as a browser that connects ahead of a request
 
 
 class Server:
-    """Both APIs on loopback ports. Use as a context manager.
+    """Both APIs on loopback ports. Use as a context manager; at the end it answers the requests in flight.
 
     Args:
-      models: what is served.
-      runner: runs the requests.
-      port, rest_api_port: 0 chooses a free one.
-      max_request_bytes: of one request.
-      timeout: seconds of a REST request; gRPC requests bring their own.
+      models: the served models.
+      port: of gRPC; 0 chooses a free one.
+      rest_api_port: of REST and the page; 0 chooses a free one.
 
     Raises:
       InputError: a port is taken.
     """
 
-    def __init__(
-        self,
-        models: Models,
-        runner: Runner,
-        *,
-        port: int,
-        rest_api_port: int,
-        max_request_bytes: int = 8 * 1024 * 1024,
-        timeout: float = 30.0,
-    ):
-        self._models, self._runner = models, runner
-        metrics = Metrics()
-        # Without so_reuseport a second server would silently share the port with the first.
-        options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", max_request_bytes)]
+    def __init__(self, models: Models, *, port: int, rest_api_port: int):
+        # Without so_reuseport=0 a second server would silently share the port with the first.
+        options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES)]
         options.append(("grpc.max_send_message_length", -1))
-        pool = concurrent.futures.ThreadPoolExecutor(max_workers=_GRPC_THREADS)
-        # More are refused at once rather than kept waiting for a thread.
-        self._grpc = grpc.server(pool, options=options, maximum_concurrent_rpcs=_GRPC_CALLS)
-        services = Services(models, runner, metrics)
+        self._grpc = grpc.server(concurrent.futures.ThreadPoolExecutor(_GRPC_THREADS), options=options)
+        services = Services(models)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(services, self._grpc)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(services, self._grpc)
-        handler = rest_api.handler(rest_api.Api(models, runner, metrics, timeout), max_request_bytes)
         try:
             self.port = self._grpc.add_insecure_port(f"localhost:{port}")
-            self._rest = _HttpServer(("localhost", rest_api_port), handler)
+            # Werkzeug itself would end the process if the port is taken.
+            listener = socket.create_server(("localhost", rest_api_port), backlog=128)
         except (OSError, OverflowError, RuntimeError) as error:
             raise InputError(
                 f"--port {port}, --rest_api_port {rest_api_port}: expected free ports. Received: {error}."
             ) from None
-        self.rest_api_port = self._rest.server_address[1]
+        with listener:  # Werkzeug makes a copy
+            application = RestApi(models, _MAX_REQUEST_BYTES)
+            self._rest = make_server(
+                "localhost", 0, application, threaded=True, request_handler=_Handler, fd=listener.fileno()
+            )
+        self.rest_api_port = self._rest.port
+        self._rest.daemon_threads = False  # type: ignore[attr-defined]  # so that it waits for them when it stops
+        self._thread = threading.Thread(target=self._rest.serve_forever, kwargs={"poll_interval": 0.1})
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
 
     def __enter__(self):
-        self._models.start()
         self._grpc.start()
-        threading.Thread(target=self._rest.serve_forever, daemon=True).start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_):
-        self._models.stop()
+        stopped = self._grpc.stop(grace=_GRACE)
         self._rest.shutdown()
-        self._rest.server_close()
-        stopped = self._grpc.stop(grace=_PATIENCE)
-        self._rest.wait_until_idle(_PATIENCE)
+        self._thread.join()
         stopped.wait()
-        self._runner.stop()
-
-    def wait(self) -> None:
-        """Until the process is interrupted."""
-        self._grpc.wait_for_termination()

@@ -7,16 +7,12 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from bert_tf.serving.server.request_error import invalid
+from bert_tf.serving.server.errors import invalid
 from bert_tf.serving.server.version import Arrays
 
 
 def parse(body: bytes) -> dict:
-    """The JSON object of a request.
-
-    Raises:
-      RequestError: it is none.
-    """
+    """The JSON object of a request. Raises RequestError for anything else."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -27,11 +23,14 @@ def parse(body: bytes) -> dict:
 
 
 def inputs_of(request: dict, names: list[str]) -> tuple[Arrays, bool]:
-    """Named arrays of a predict request, and whether they came by row ("instances").
+    """Named arrays of a predict request, and whether they came by row.
+
+    >>> inputs_of({"instances": ["a", {"b64": "Yg=="}]}, ["text"])
+    ({'text': array([b'a', b'b'], dtype=object)}, True)
 
     Args:
       request: with "instances", a list of rows, or "inputs", columns.
-      names: of the signature's inputs; one alone may go without its name.
+      names: inputs of the signature; a single input may be given without its name.
 
     Raises:
       RequestError: neither or both, or rows that differ.
@@ -39,56 +38,41 @@ def inputs_of(request: dict, names: list[str]) -> tuple[Arrays, bool]:
     if ("instances" in request) == ("inputs" in request):
         raise invalid('expected a JSON object with either "instances" or "inputs"')
     if "inputs" in request:
-        columns = request["inputs"]
-        columns = columns if _is_named(columns) else _only(names, columns)
+        columns = _named(names, request["inputs"])
         return {name: _array(name, values) for name, values in columns.items()}, False
     rows = request["instances"]
     if not isinstance(rows, list) or not rows:
         raise invalid('"instances" must be a list that is not empty')
-    rows = [row if _is_named(row) else _only(names, row) for row in rows]
+    rows = [_named(names, row) for row in rows]
     if any(set(row) != set(rows[0]) for row in rows):
         raise invalid("every instance must have the same inputs")
     return {name: _array(name, [row[name] for row in rows]) for name in rows[0]}, True
 
 
-def _is_named(value) -> bool:
-    return isinstance(value, dict) and set(value) != {"b64"}
-
-
-def _only(names: list[str], value) -> dict:
+def _named(names: list[str], value) -> dict:
+    if isinstance(value, dict) and set(value) != {"b64"}:
+        return value
     if len(names) != 1:
         raise invalid(f"expected the inputs {names} by name")
     return {names[0]: value}
 
 
 def _array(name: str, values) -> np.ndarray:
-    flat: list = []
-
-    def shape_of(value) -> tuple[int, ...]:
-        if not isinstance(value, list):
-            flat.append(_scalar(name, value))
-            return ()
-        shapes = {shape_of(part) for part in value}
-        if len(shapes) > 1:
-            raise invalid(f"{name}: expected lists of one length, received several")
-        return (len(value), *(shapes.pop() if shapes else ()))
-
+    nested = np.array(values, object)
+    if any(isinstance(value, list) for value in nested.flat):
+        raise invalid(f"{name}: expected lists of one length, received several")
+    flat = [_scalar(name, value) for value in nested.flat]
+    texts = sum(isinstance(value, bytes) for value in flat)
+    if texts and texts < len(flat):
+        raise invalid(f"{name}: expected strings or numbers, received both")
+    # Not numpy's own strings, which lose NUL characters at their ends.
+    dtype = object if texts else np.int64 if all(isinstance(value, int) for value in flat) else np.float64
+    array = np.empty(len(flat), dtype)
     try:
-        shape = shape_of(values)
-    except RecursionError:
-        raise invalid(f"{name}: expected a tensor, received lists without end") from None
-    is_text = [isinstance(value, bytes) for value in flat]
-    if any(is_text):
-        if not all(is_text):
-            raise invalid(f"{name}: expected strings or numbers, received both")
-        # Not numpy's own strings, which lose NUL characters at their ends.
-        array = np.empty(len(flat), object)
         array[:] = flat
-        return array.reshape(shape)
-    try:
-        return np.array(flat).reshape(shape)
     except OverflowError:
         raise invalid(f"{name}: expected numbers of 64 bits") from None
+    return array.reshape(nested.shape)
 
 
 def _scalar(name: str, value):
@@ -105,19 +89,19 @@ def _scalar(name: str, value):
 
 
 def predictions(outputs: Arrays, by_row: bool) -> dict:
-    """The answer to a predict request; an output that is alone goes without its name."""
+    """The answer to a predict request; a single output is returned without its name."""
     columns = {name: _plain(name, value) for name, value in outputs.items()}
     if not by_row:
         return {"outputs": next(iter(columns.values())) if len(columns) == 1 else columns}
     batch_sizes = {value.shape[:1] for value in outputs.values()}
     if len(batch_sizes) > 1 or () in batch_sizes:
-        raise invalid('expected outputs of one batch size for "instances"; ask with "inputs" instead')
+        raise invalid('expected outputs of one batch size for "instances"; send "inputs" instead')
     rows = zip(*columns.values(), strict=True)
     return {"predictions": [row[0] if len(columns) == 1 else dict(zip(columns, row, strict=True)) for row in rows]}
 
 
 def _plain(name: str, value: np.ndarray):
-    """Arrays as JSON values; bytes as text, or as base64 where the output's name ends so."""
+    """Arrays as JSON values; bytes as text, or as base64 if the name of the output ends in _bytes."""
     if value.dtype != object:
         return value.tolist()
     if name.endswith("_bytes"):
@@ -129,7 +113,7 @@ def examples_of(request: dict) -> np.ndarray:
     """Serialized tf.Example of a classify or regress request.
 
     Raises:
-      RequestError: no examples, or features that are no strings or numbers.
+      RequestError: no examples, or features that are neither strings nor numbers.
     """
     rows, context = request.get("examples"), request.get("context", {})
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in (*rows, context)):
@@ -142,24 +126,19 @@ def examples_of(request: dict) -> np.ndarray:
 
 
 def _feature(name: str, value) -> tf.train.Feature:
-    values = [_scalar(name, part) for part in (value if isinstance(value, list) else [value])]
-    if all(isinstance(part, bytes) for part in values):
+    values = _array(name, value if isinstance(value, list) else [value])
+    if values.ndim > 1:
+        raise invalid(f"{name}: expected a value or a list of values, received a list of lists")
+    if values.dtype == object:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-    try:
-        if all(isinstance(part, int) for part in values):
-            return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    except (TypeError, ValueError):
-        raise invalid(f"{name}: expected strings or numbers, received both") from None
+    if values.dtype == np.int64:
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
-def classifications(outputs: Arrays) -> dict:
-    """{"results": [[[label, score], ...] a row]}."""
-    labels = _plain("classes", outputs["classes"])
-    scores = outputs["scores"].tolist()
-    return {"results": [list(map(list, zip(*row, strict=True))) for row in zip(labels, scores, strict=True)]}
-
-
-def regressions(outputs: Arrays) -> dict:
-    """{"results": [number a row]}."""
-    return {"results": outputs["outputs"].reshape(-1).tolist()}
+def results(outputs: Arrays) -> dict:
+    """The answer to a request to classify, [[[label, score], ...] a row], or to regress, [number a row]."""
+    if "outputs" in outputs:
+        return {"results": outputs["outputs"].reshape(-1).tolist()}
+    rows = zip(_plain("classes", outputs["classes"]), outputs["scores"].tolist(), strict=True)
+    return {"results": [list(map(list, zip(*row, strict=True))) for row in rows]}
