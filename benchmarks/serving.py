@@ -51,7 +51,7 @@ def _make(folder: str) -> tuple[str, str]:
     from bert_tf.serving.export import saved_model
     from bert_tf.tasks.classification import Classification
     from bert_tf.tasks.graph import task_model
-    from bert_tf.tasks.sections import ClassDataConfig
+    from bert_tf.tasks.shared.sections import ClassDataConfig
     from bert_tf.text.tokenizer_config import TokenizerConfig
     from bert_tf.text.vocabulary import Vocabulary
 

@@ -12,7 +12,7 @@ here, because the data and the published weights need a network.
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
 from bert_tf.tasks.classification import ClassificationConfig
-from bert_tf.tasks.sections import ClassDataConfig
+from bert_tf.tasks.shared.sections import ClassDataConfig
 
 
 def get_config() -> ClassificationConfig:

@@ -9,7 +9,7 @@ trains this config to tell which of 8 packages wrote a docstring, with an accura
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
 from bert_tf.tasks.classification import ClassificationConfig
-from bert_tf.tasks.sections import ClassDataConfig
+from bert_tf.tasks.shared.sections import ClassDataConfig
 
 
 def get_config() -> ClassificationConfig:

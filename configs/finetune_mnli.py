@@ -12,7 +12,7 @@ Hardware: one GPU or TPU core. Published: BERT-base 84.6 (matched) and 83.4 (mis
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
 from bert_tf.tasks.classification import ClassificationConfig
-from bert_tf.tasks.sections import ClassDataConfig
+from bert_tf.tasks.shared.sections import ClassDataConfig
 
 
 def get_config() -> ClassificationConfig:

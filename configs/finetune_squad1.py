@@ -11,8 +11,8 @@ Hardware: one GPU or TPU core. Published: BERT-base 80.8 exact match and 88.5 F1
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.tasks.answers import AnswerDataConfig
 from bert_tf.tasks.question_answering import QuestionAnsweringConfig
+from bert_tf.tasks.shared.answers import AnswerDataConfig
 
 
 def get_config() -> QuestionAnsweringConfig:

@@ -13,8 +13,8 @@ al. 2018, table 3). Not run here, because the data and the published weights nee
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.tasks.answers import AnswerDataConfig, AnswerHeadConfig
 from bert_tf.tasks.question_answering import QuestionAnsweringConfig
+from bert_tf.tasks.shared.answers import AnswerDataConfig, AnswerHeadConfig
 
 
 def get_config() -> QuestionAnsweringConfig:

@@ -12,7 +12,7 @@ table 1). Not run here, because the data and the published weights need a networ
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
 from bert_tf.tasks.regression import RegressionConfig
-from bert_tf.tasks.sections import TextDataConfig
+from bert_tf.tasks.shared.sections import TextDataConfig
 
 
 def get_config() -> RegressionConfig:

@@ -12,7 +12,7 @@ Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 exam
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
 from bert_tf.tasks.embedding import EmbeddingConfig
-from bert_tf.tasks.sections import TextDataConfig
+from bert_tf.tasks.shared.sections import TextDataConfig
 
 
 def get_config() -> EmbeddingConfig:

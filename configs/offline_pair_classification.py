@@ -12,7 +12,7 @@ gives 0.50.
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
 from bert_tf.tasks.classification import ClassificationConfig
-from bert_tf.tasks.sections import ClassDataConfig
+from bert_tf.tasks.shared.sections import ClassDataConfig
 
 
 def get_config() -> ClassificationConfig:

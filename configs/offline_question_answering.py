@@ -11,8 +11,8 @@ Hardware: 2 CPU cores. Expected: with two layers of all-MiniLM-L6-v2, 1,200 exam
 """
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.tasks.answers import AnswerDataConfig
 from bert_tf.tasks.question_answering import QuestionAnsweringConfig
+from bert_tf.tasks.shared.answers import AnswerDataConfig
 
 
 def get_config() -> QuestionAnsweringConfig:

@@ -33,7 +33,7 @@ def get_config():
 """
 _FINETUNE = """
 from bert_tf.core.config import OptimizerConfig, TrainConfig
-from bert_tf.tasks.sections import ClassDataConfig
+from bert_tf.tasks.shared.sections import ClassDataConfig
 from tests.support.toy_rooms import SurenessConfig, SurenessHeadConfig
 
 def get_config():

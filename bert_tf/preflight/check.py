@@ -27,18 +27,18 @@ def run(
       InputError: a step that does not compile or does not fit.
     """
     from bert_tf.core import chips
-    from bert_tf.preflight import compiling, kept, search
+    from bert_tf.preflight import compile_cache, compiling, search
     from bert_tf.preflight import step_inputs as runs
 
     chip = chips.chip_of(topology)
     made = runs.of_config(config, sequences_per_row)
     batch_size = config.train.global_batch_size
     if not largest_batch:
-        return _figures(made, kept.compile_step(made, topology, batch_size), price), made.notes
+        return _figures(made, compile_cache.compile_step(made, topology, batch_size), price), made.notes
     cores = len(compiling.devices_of(topology))
 
     def compile_step(rows: int) -> compiling.Compiled:
-        return kept.compile_step(made, topology, rows * cores)
+        return compile_cache.compile_step(made, topology, rows * cores)
 
     wanted = compiling.examples_of_a_core(made, cores, batch_size)
     tries = search.Search(compile_step, chip.hbm)

@@ -13,7 +13,7 @@ from bert_tf.objectives.objective import objective_named
 from bert_tf.runs import charts, pretraining
 from bert_tf.serving import loading
 from bert_tf.tasks.task import restore_config, task_named
-from bert_tf.training import trainer
+from bert_tf.training import evaluation
 from bert_tf.training.data import shard_folder, shard_input
 from bert_tf.training.engines.engine import engine_named
 
@@ -105,4 +105,4 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
     with engine.explained(
         f"{field}={folder.path}", lambda: shard_folder.find_damage(folder, folder.paths("validation"))
     ):
-        return trainer.evaluate(engine, objective, shard_input.validation_of(config, folder, field)) or {}
+        return evaluation.evaluate(engine, objective, shard_input.validation_of(config, folder, field)) or {}

@@ -12,7 +12,7 @@ from bert_tf.core.errors import InputError
 from bert_tf.interop.source import Source, open_source
 from bert_tf.models.model import Model, make_model
 from bert_tf.runs.prediction import chunks, read_texts
-from bert_tf.tasks.rows_of_files import read_rows, text_of
+from bert_tf.tasks.shared.rows_of_files import read_rows, text_of
 
 _AT_ONCE = 256
 

@@ -27,7 +27,7 @@ from bert_tf.tasks.task import TASKS, Task, task_for, task_named
 from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines.engine import Training
-from bert_tf.training.selection import Selection
+from bert_tf.training.evaluation import Selection
 
 
 def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str, float]:

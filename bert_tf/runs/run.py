@@ -13,7 +13,7 @@ from bert_tf.interop import huggingface
 from bert_tf.objectives.objective import Objective
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines.engine import Training, engine_named
-from bert_tf.training.selection import Selection
+from bert_tf.training.evaluation import Selection
 from bert_tf.training.trainer import Trainer
 from bert_tf.training.workdir import lock
 from bert_tf.training.workdir.mirror import Mirror

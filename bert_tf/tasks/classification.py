@@ -12,8 +12,8 @@ from sklearn import metrics
 from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
 from bert_tf.objectives.supervised import Supervised
-from bert_tf.tasks.sections import ClassDataConfig
-from bert_tf.tasks.sequences import SequenceTask, asked
+from bert_tf.tasks.shared.sections import ClassDataConfig
+from bert_tf.tasks.shared.sequences import SequenceTask, asked
 from bert_tf.tasks.task import check_label, text
 
 

@@ -13,9 +13,9 @@ from bert_tf.core.section import bounded
 from bert_tf.models.model import INPUTS
 from bert_tf.objectives.supervised import Contrastive, Cosine
 from bert_tf.tasks.regression import correlations, number_of
-from bert_tf.tasks.rows_of_files import read_examples
-from bert_tf.tasks.sections import TextDataConfig
-from bert_tf.tasks.sequences import packed
+from bert_tf.tasks.shared.rows_of_files import read_examples
+from bert_tf.tasks.shared.sections import TextDataConfig
+from bert_tf.tasks.shared.sequences import packed
 from bert_tf.tasks.task import Framed, Task, strings
 
 _RANKS = (1, 5, 10)

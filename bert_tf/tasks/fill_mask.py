@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.rows_of_files import list_of, read_examples
-from bert_tf.tasks.sections import TextDataConfig
-from bert_tf.tasks.sequences import TextTask
+from bert_tf.tasks.shared.rows_of_files import list_of, read_examples
+from bert_tf.tasks.shared.sections import TextDataConfig
+from bert_tf.tasks.shared.sequences import TextTask
 from bert_tf.tasks.task import text as text_from
 from bert_tf.text.vocabulary import MASK
 

@@ -14,9 +14,9 @@ from bert_tf.core.errors import require
 from bert_tf.core.section import bounded
 from bert_tf.objectives.supervised import SeveralLabels
 from bert_tf.tasks.classification import labels_of, named
-from bert_tf.tasks.rows_of_files import list_of, text_of
-from bert_tf.tasks.sections import ClassDataConfig
-from bert_tf.tasks.sequences import SequenceTask, asked
+from bert_tf.tasks.shared.rows_of_files import list_of, text_of
+from bert_tf.tasks.shared.sections import ClassDataConfig
+from bert_tf.tasks.shared.sequences import SequenceTask, asked
 from bert_tf.tasks.task import check_label
 
 

@@ -12,9 +12,9 @@ from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
 from bert_tf.models.model import INPUTS
 from bert_tf.objectives.supervised import Supervised
-from bert_tf.tasks.rows_of_files import list_of, read_rows, text_of
-from bert_tf.tasks.sections import TextDataConfig
-from bert_tf.tasks.sequences import packed
+from bert_tf.tasks.shared.rows_of_files import list_of, read_rows, text_of
+from bert_tf.tasks.shared.sections import TextDataConfig
+from bert_tf.tasks.shared.sequences import packed
 from bert_tf.tasks.task import Framed, Task, strings
 
 

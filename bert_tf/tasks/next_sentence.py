@@ -10,9 +10,9 @@ from sklearn import metrics
 
 from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.rows_of_files import read_examples, text_of
-from bert_tf.tasks.sections import TextDataConfig
-from bert_tf.tasks.sequences import TextTask, asked
+from bert_tf.tasks.shared.rows_of_files import read_examples, text_of
+from bert_tf.tasks.shared.sections import TextDataConfig
+from bert_tf.tasks.shared.sequences import TextTask, asked
 from bert_tf.tasks.task import text as text_from
 
 LABELS = ("next", "random")  # 0 and 1, as in google-research/bert

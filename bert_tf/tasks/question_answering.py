@@ -10,10 +10,16 @@ import numpy as np
 from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
 from bert_tf.objectives.supervised import Spans
-from bert_tf.tasks import squad_scores
-from bert_tf.tasks.answers import AnswerDataConfig, AnswerHeadConfig, best_answers, frame_windows, longest_question
-from bert_tf.tasks.graph_rows import MAX_ROWS_OF_A_TEXT
-from bert_tf.tasks.rows_of_files import read_lines, read_rows, text_of
+from bert_tf.tasks.shared import squad_scores
+from bert_tf.tasks.shared.answers import (
+    AnswerDataConfig,
+    AnswerHeadConfig,
+    best_answers,
+    frame_windows,
+    longest_question,
+)
+from bert_tf.tasks.shared.graph_rows import MAX_ROWS_OF_A_TEXT
+from bert_tf.tasks.shared.rows_of_files import read_lines, read_rows, text_of
 from bert_tf.tasks.task import Task, strings
 from bert_tf.tasks.task import text as text_from
 

@@ -11,9 +11,9 @@ from scipy import stats
 from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
 from bert_tf.objectives.supervised import SquaredError
-from bert_tf.tasks.rows_of_files import text_of
-from bert_tf.tasks.sections import TextDataConfig
-from bert_tf.tasks.sequences import SequenceTask, asked
+from bert_tf.tasks.shared.rows_of_files import text_of
+from bert_tf.tasks.shared.sections import TextDataConfig
+from bert_tf.tasks.shared.sequences import SequenceTask, asked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

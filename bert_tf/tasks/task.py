@@ -307,12 +307,6 @@ def text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float64 over the last axis."""
-    shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
-
-
 def check_label(label: str, ids: Mapping[str, int], place: str) -> int:
     """The id of a label.
 

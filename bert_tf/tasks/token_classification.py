@@ -14,12 +14,12 @@ from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
 from bert_tf.objectives.supervised import Supervised
 from bert_tf.tasks.classification import labels_of
-from bert_tf.tasks.graph_rows import MAX_ROWS_OF_A_TEXT, pieces
-from bert_tf.tasks.rows_of_files import list_of, read_lines, read_rows, text_of, value_of
-from bert_tf.tasks.sections import ClassDataConfig
+from bert_tf.tasks.shared.graph_rows import MAX_ROWS_OF_A_TEXT, pieces
+from bert_tf.tasks.shared.rows_of_files import list_of, read_lines, read_rows, text_of, value_of
+from bert_tf.tasks.shared.sections import ClassDataConfig
+from bert_tf.tasks.shared.words import frame_words, of_words, words_of_lists, words_of_texts
 from bert_tf.tasks.task import Task, check_label, strings
 from bert_tf.tasks.task import text as text_from
-from bert_tf.tasks.words import frame_words, of_words, words_of_lists, words_of_texts
 
 _CONLL = (".conll", ".txt")
 _OUTSIDE = "O"

@@ -15,8 +15,8 @@ from bert_tf.objectives.objective import Objective
 from bert_tf.training import faults, throughput
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines.engine import Engine, Training
+from bert_tf.training.evaluation import Selection, evaluate, means
 from bert_tf.training.faults import Fault
-from bert_tf.training.selection import Selection, means
 from bert_tf.training.stop_request import StopRequest
 from bert_tf.training.workdir.checkpoints import Checkpoints, State
 from bert_tf.training.workdir.monitoring import Monitor
@@ -324,33 +324,3 @@ class Trainer:
                 f"--workdir {self._workdir}: expected one folder that all workers see, so that all resume at the same "
                 f"step. Received step {step} here and another one elsewhere."
             )
-
-
-def evaluate(
-    engine: Engine,
-    objective: Objective,
-    batches,
-    score: Callable[[dict[str, np.ndarray]], dict[str, float]] | None = None,
-    is_stopped: Callable[[], bool] = lambda: False,
-) -> dict[str, float] | None:
-    """Every loss and metric over all rows, each divided by its weights once, at the end.
-
-    Args:
-      engine: with a model in place.
-      objective: what the model learns.
-      batches: a worker -> its part of a finite stream of global batches.
-      score: see Selection.
-      is_stopped: whether this worker was asked to stop. Then all workers give up after the same batch.
-
-    Returns:
-      {name: mean}, None if it was given up.
-    """
-    found = engine.evaluate(batches, is_stopped, with_outputs=score is not None)
-    if found is None:
-        return None
-    sums, outputs = found
-    metrics = means(objective, objective.metrics, sums)
-    metrics |= objective.derived(metrics)
-    if score is not None and outputs:
-        metrics |= score(outputs)
-    return metrics

@@ -114,7 +114,7 @@ import dataclasses, json
 from bert_tf.core.config import TrainConfig, TuningConfig
 from bert_tf.preflight import compiling, step_inputs
 from bert_tf.tasks.classification import ClassificationConfig
-from bert_tf.tasks.sections import ClassDataConfig
+from bert_tf.tasks.shared.sections import ClassDataConfig
 config = ClassificationConfig(
     data=ClassDataConfig(max_seq_length=32), init_from={start!r},
     tuning=TuningConfig(method="lora"), train=TrainConfig(steps=10, global_batch_size=16),

@@ -14,7 +14,7 @@ import pytest
 from bert_tf.core import chips
 from bert_tf.core.errors import InputError
 from bert_tf.preflight import check as preflight
-from bert_tf.preflight import compiling, kept, reporting, search
+from bert_tf.preflight import compile_cache, compiling, reporting, search
 from tests.support.tiny_step import TINY
 
 
@@ -132,7 +132,7 @@ def test_a_batch_that_does_not_fit_takes_more_steps(monkeypatch):
     def compile_step(run, topology, batch_size):
         return compiler(lambda rows: rows * 2**30 * 15 / 2).compile_step(batch_size // 4)
 
-    monkeypatch.setattr(kept, "compile_step", compile_step)
+    monkeypatch.setattr(compile_cache, "compile_step", compile_step)
     monkeypatch.setattr(compiling, "devices_of", lambda topology: [None] * 4)
     found, notes = preflight.run(TINY, "v5e:2x2", largest_batch=True, price=1.0)
     assert found["largest_examples_per_core"] == found["examples_per_core"] == 2
@@ -162,8 +162,8 @@ def test_without_the_compilers_environment_it_says_how_to_make_it(tmp_path):
 
 
 def test_what_was_compiled_before_is_not_compiled_again(monkeypatch, tmp_path):
-    monkeypatch.setattr(kept, "_FOLDER", str(tmp_path / "kept"))
-    monkeypatch.setattr(kept.importlib.metadata, "version", lambda name: "1")
+    monkeypatch.setattr(compile_cache, "_FOLDER", str(tmp_path / "kept"))
+    monkeypatch.setattr(compile_cache.importlib.metadata, "version", lambda name: "1")
     asked = []
 
     def lower(run, topology, batch_size):
@@ -173,17 +173,17 @@ def test_what_was_compiled_before_is_not_compiled_again(monkeypatch, tmp_path):
 
         return types.SimpleNamespace(text=f"a program of {batch_size} rows", compile=compile_it)
 
-    monkeypatch.setattr(kept, "lower", lower)
+    monkeypatch.setattr(compile_cache, "lower", lower)
     run = types.SimpleNamespace(train=TINY.train)
-    first = kept.compile_step(run, "v5e:2x2", 8)
-    assert kept.compile_step(run, "v5e:2x2", 8) == first and asked == [8]
+    first = compile_cache.compile_step(run, "v5e:2x2", 8)
+    assert compile_cache.compile_step(run, "v5e:2x2", 8) == first and asked == [8]
     for _ in range(2):  # a refusal is kept as well
         with pytest.raises(compiling.DoesNotFitError, match="16 are too large") as error:
-            kept.compile_step(run, "v5e:2x2", 64)
+            compile_cache.compile_step(run, "v5e:2x2", 64)
         assert error.value.memory == "hbm" and asked == [8, 64]
     monkeypatch.setenv("XLA_FLAGS", "--xla_x=1")  # another compiler, in effect
-    kept.compile_step(run, "v5e:2x2", 8)
+    compile_cache.compile_step(run, "v5e:2x2", 8)
     assert asked == [8, 64, 8]
     for path in (tmp_path / "kept").iterdir():
         path.write_text("{")
-    assert kept.compile_step(run, "v5e:2x2", 8) == first and asked == [8, 64, 8, 8]
+    assert compile_cache.compile_step(run, "v5e:2x2", 8) == first and asked == [8, 64, 8, 8]

@@ -20,7 +20,8 @@ from bert_tf.serving import loading
 from bert_tf.tasks.classification import ClassificationConfig
 from bert_tf.tasks.embedding import EmbeddingConfig, EmbeddingHeadConfig
 from bert_tf.tasks.fill_mask import FillMaskConfig
-from bert_tf.tasks.sections import TextDataConfig
+from bert_tf.tasks.shared.sections import TextDataConfig
+from bert_tf.tasks.task import TASKS, task_named
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_tf.training.engines.tensorflow import TensorFlowEngine
@@ -96,6 +97,25 @@ def test_a_run_learns_and_tells_what_it_knows(folder, tmp_path, capsys):
     assert "macro avg" in (tmp_path / "run/report.txt").read_text()
     assert (tmp_path / "run/confusion.png").read_bytes()[:4] == b"\x89PNG"
     assert evaluation.run(str(tmp_path / "run")) == scores
+
+
+@pytest.mark.parametrize("name", [n for n in TASKS if task_named(n).is_trained and n != "classification"])
+def test_every_task_is_trained_and_scored(folder, tmp_path, name):
+    """A few steps on examples of each kind; tests/runs/test_tasks_learn.py, which is slow, has whole runs."""
+    task_class = task_named(name)
+    changes = {"labels": ("B-X", "O")} if task_class.has_labels else {}
+    if name == "embedding":
+        changes["second_text_field"] = "second_text"
+    config = config_of(folder, task_class.config_class, train={"steps": 4, "evaluate_every": 4, "steps_per_loop": 4})
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+    task = task_class(labels=changes.get("labels", ()), data=config.data, settings=config.head)
+    rng = np.random.default_rng(0)
+    examples = [task.sample(" ".join(rng.choice(WORDS, 4))) for _ in range(40)]
+    scores = finetuning.run(config, str(tmp_path / "run"), {"train": examples, "validation": examples[:24]})
+    assert scores["examples"] == 24 and np.isfinite(scores[task.metric])
+    before, after = validation(tmp_path / "run")
+    assert after["loss"] < before["loss"]  # of what it was trained on
+    assert len((tmp_path / "run/predictions.jsonl").read_text().splitlines()) == 24
 
 
 def test_it_goes_on_from_its_own_head_only_with_the_same_labels(folder, tmp_path, capsys):
@@ -264,7 +284,8 @@ def test_pretraining_tasks_are_not_finetuned(folder, tmp_path):
         finetuning.run(config_of(folder, FillMaskConfig), str(tmp_path / "run"))
 
 
-@pytest.mark.parametrize("task", ["classification", "embedding"])
+# That replicas change no step is tested on the trainer too; here it is their groups of pairs.
+@pytest.mark.parametrize("task", [pytest.param("classification", marks=pytest.mark.slow), "embedding"])
 def test_replicas_change_neither_the_steps_nor_the_scores(folder, tmp_path, task):
     """Two replicas and one: the same weights and answers, though the rows are no multiple of the batch."""
     if task == "embedding":

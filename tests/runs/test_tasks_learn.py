@@ -80,43 +80,51 @@ def scores_of(folder, kind, *, task=None, length=48, steps=75, data=None, tuning
     return finetuning.run(config, str(folder / "runs" / f"{kind}-{config.tuning.method}"))
 
 
+@pytest.mark.slow
 def test_classification(folder):
     scores = scores_of(folder, "classification")
     assert scores["accuracy"] > scores["majority_baseline"] + 0.2
 
 
+@pytest.mark.slow
 def test_classification_with_lora(folder):
     scores = scores_of(folder, "classification", tuning={"method": "lora"}, rate=2e-3)
     assert scores["accuracy"] > scores["majority_baseline"] + 0.15
 
 
+@pytest.mark.slow
 def test_multi_label(folder):
     scores = scores_of(folder, "multi_label")
     assert scores["micro_f1"] > scores["majority_baseline"] + 0.1
 
 
+@pytest.mark.slow
 def test_regression(folder):
     scores = scores_of(folder, "regression")
     assert scores["mean_squared_error"] < 0.9 * scores["mean_baseline_squared_error"]
     assert scores["spearman"] > 0.3
 
 
+@pytest.mark.slow
 def test_token_classification(folder):
     scores = scores_of(folder, "token_classification")
     assert scores["f1"] > scores["usual_tag_baseline_f1"] + 0.05
 
 
+@pytest.mark.slow
 def test_question_answering(folder):
     data = {"doc_stride": 32, "max_query_length": 16}
     scores = scores_of(folder, "question_answering", length=64, data=data, steps=150)
     assert scores["f1"] > scores["first_sentence_baseline_f1"] + 0.06
 
 
+@pytest.mark.slow
 def test_multiple_choice(folder):
     scores = scores_of(folder, "multiple_choice", length=40)
     assert scores["accuracy"] > scores["chance_baseline"] + 0.2
 
 
+@pytest.mark.slow
 def test_embedding(folder):
     scores = scores_of(folder, "embedding", data=PAIR)
     assert scores["recall_at_1"] > scores["chance_baseline_recall_at_1"] + 0.15
@@ -125,6 +133,7 @@ def test_embedding(folder):
     assert sentence_transformers.read(str(model)) == (Pooling("mean", True), 48)
 
 
+@pytest.mark.slow
 def test_pair_classification(folder):
     scores = scores_of(folder, "pair_classification", task="classification", data=PAIR)
     assert scores["accuracy"] > scores["majority_baseline"] + 0.15
@@ -173,6 +182,7 @@ def read(folder, kind, split):
     return [json.loads(line) for line in (folder / f"{kind}-{split}.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_fill_mask(folder, pretrained):
     loaded = loading.load(pretrained, task="fill_mask")
     training, held_out = (
@@ -183,6 +193,7 @@ def test_fill_mask(folder, pretrained):
     assert accuracy > loaded.task.baseline(training, held_out)["commonest_token_baseline"] + 0.03
 
 
+@pytest.mark.slow
 def test_next_sentence(folder, pretrained):
     """Of sentence order, the head's other label is that the two are swapped."""
     loaded = loading.load(pretrained, task="next_sentence")

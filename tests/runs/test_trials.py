@@ -40,6 +40,20 @@ def test_a_search_tells_the_best_and_reuses_what_is_finished(folder, tmp_path, c
         trials.run(other, str(tmp_path), search)
 
 
+def test_repetitions_differ_in_their_seed_and_are_told_by_mean_and_deviation_of_the_sample(folder):
+    config = config_of(folder)
+    assert [trials._varied(config, number, None, seeds=3).train.seed for number in range(3)] == [12345, 12346, 12347]
+    last = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=2**32 - 1))
+    assert trials._varied(last, 1, None, seeds=2).train.seed == 0
+    # Deviations -0.1, 0 and 0.1 of three: the root of 0.02 / 2.
+    spread = trials._spread([{"accuracy": x, "examples": 8} for x in (0.5, 0.6, 0.7)])
+    assert spread["accuracy"] == {"mean": pytest.approx(0.6), "sd": pytest.approx(0.1)}
+    assert trials._spread([{"accuracy": 0.5}])["accuracy"] == {"mean": 0.5, "sd": 0.0}
+    # A class of one fold only, or a score that not every run has.
+    assert set(trials._spread([{"accuracy": 0.5, "f1": 0.5}, {"accuracy": 0.5}])) == {"accuracy"}
+
+
+@pytest.mark.slow
 def test_seeds_have_a_mean_and_a_deviation(folder, tmp_path):
     config = config_of(folder, train={"steps": 5})
     trials.run(config, str(tmp_path), [], seeds=2)

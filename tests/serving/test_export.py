@@ -286,7 +286,7 @@ def test_a_c_program_gives_the_same_numbers(exported, load, tmp_path):
         np.testing.assert_allclose([float(line) for line in done.stdout.split()], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_a_narrow_type(exported, load, tmp_path, capsys, dtype):
     source = str(exported / "models/classification")
     path = saved_model.export(source, str(tmp_path / "out"), dtype=dtype)

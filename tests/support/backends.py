@@ -178,6 +178,7 @@ def computed(folder: str, case: str) -> dict[str, np.ndarray]:
     results = {"trained_share": np.array(tuning.trained_share(model))}
     results["rate_shares"] = np.array(tuning.rate_shares(model, found.tuning.layer_decay))
     results |= {f"record/{record.name}": ops.convert_to_numpy(record.variable) for record in records(model)}
+    results |= {f"update/{name}": np.asarray(x) for name, x in _updated(model, found).items()}
     for form, context in (("plain", contextlib.nullcontext), ("compiled", compiled)):
         with context():
             results |= {f"{form}/{name}": np.asarray(x) for name, x in _step(model, found, batch).items()}
@@ -198,46 +199,57 @@ def _step(model: keras.Model, case: Case, batch: dict) -> dict[str, Any]:
     step = Step(model, objective)
     weights = [ops.convert_to_tensor(v.value) for v in step.weights]
     frozen = [ops.convert_to_tensor(v.value) for v in step.frozen]
-    totals = objective.denominators(batch)
-    seed = ops.zeros(2, "int32")
-    sums, outputs = step.sums(step.values(weights, frozen), batch, seed, training=False)
-    found = {f"output/{name}": x for name, x in outputs.items()}
-    if "sequence" not in outputs and case.texts == 1:
-        found |= {f"encoder/{n}": x for n, x in model.encoder(batch).items() if n != "hidden_states"}
-    found |= {f"total/{name}": x for name, x in totals.items()}
-    found |= {"metrics": step.metrics(sums), "loss": step.loss(sums, totals)}
-    if not case.labels:
-        found["tokens"] = step.tokens(batch)
 
     def loss(weights):
-        sums, _ = step.sums(step.values(weights, frozen), batch, seed, training=False)
-        return step.loss(sums, totals)
+        seed = ops.zeros(2, "int32")
+        totals, values = objective.denominators(batch), step.values(weights, frozen)
+        sums, outputs = step.sums(values, batch, seed, training=False)
+        found = {f"output/{name}": x for name, x in outputs.items()} | {f"total/{n}": x for n, x in totals.items()}
+        if case.texts == 1:
+            with keras.StatelessScope(state_mapping=values):
+                encoded = model.encoder(batch)
+            found |= {f"encoder/{name}": x for name, x in encoded.items() if name != "hidden_states"}
+        found |= {"metrics": step.metrics(sums), "tokens": step.tokens(batch)}
+        return step.loss(sums, totals), found
 
-    gradients = _gradients(loss, weights)
-    config = OptimizerConfig(learning_rate=0.1, warmup_steps=2, name="lamb", bias_correction=True)
-    shares = tuning.rate_shares(model, case.tuning.layer_decay)
-    update = step.updater(config, total_steps=10, scaled=True, rate_shares=shares)
-    # Not of these gradients: some are 0 but for rounding, which an optimizer blows up to full steps.
-    rng = np.random.default_rng(1)
-    drawn = [ops.convert_to_tensor(rng.normal(size=w.shape).astype(np.float32)) for w in weights]
-    zeros = [ops.zeros_like(w) for w in weights]
-    slots = Slots(zeros, zeros, ops.convert_to_tensor([2.0, 1999.0]))
-    new, slots, reported = update(weights, slots, drawn, ops.convert_to_tensor(3))
-    for variable, *values in zip(step.weights, gradients, new, slots.first, slots.second, strict=True):
-        name = variable.path.partition("/")[2]
-        found |= {f"{k}/{name}": x for k, x in zip(("gradient", "new", "first", "second"), values, strict=True)}
-    found |= {"scale": slots.scale, **{name: reported[name] for name in optimizer.REPORTED}}
+    (value, found), gradients = _value_and_gradients(loss, weights)
+    names = [variable.path.partition("/")[2] for variable in step.weights]
+    found |= {"loss": value, **{f"gradient/{name}": x for name, x in zip(names, gradients, strict=True)}}
     return {name: ops.convert_to_numpy(x) for name, x in found.items()}
 
 
-def _gradients(loss: Callable, weights: list) -> list:
+def _updated(model: keras.Model, case: Case) -> dict[str, Any]:
+    """One update with gradients that NumPy draws: of a step's own some are 0 but for rounding, which grows to steps."""
+    step, rng = Step(model, case.objective()), np.random.default_rng(1)
+    config = OptimizerConfig(learning_rate=0.1, warmup_steps=2, name="lamb", bias_correction=True)
+    shares = tuning.rate_shares(model, case.tuning.layer_decay)
+    update = step.updater(config, total_steps=10, scaled=True, rate_shares=shares)
+    weights = [ops.convert_to_tensor(v.value) for v in step.weights]
+    drawn = [ops.convert_to_tensor(rng.normal(size=w.shape).astype(np.float32)) for w in weights]
+    zeros = [ops.zeros_like(w) for w in weights]
+    slots = Slots(zeros, zeros, ops.convert_to_tensor([2.0, 1999.0]))
+    new, slots, reported = _compiled(update)(weights, slots, drawn, ops.convert_to_tensor(3))
+    found: dict[str, Any] = {"scale": slots.scale, **{name: reported[name] for name in optimizer.REPORTED}}
+    for variable, *values in zip(step.weights, new, slots.first, slots.second, strict=True):
+        name = variable.path.partition("/")[2]
+        found |= {f"{kind}/{name}": x for kind, x in zip(("new", "first", "second"), values, strict=True)}
+    return {name: ops.convert_to_numpy(x) for name, x in found.items()}
+
+
+def _compiled(function: Callable) -> Callable:
+    """As one program on JAX, which would compile every operation by itself; as it is on TensorFlow."""
+    return importlib.import_module("jax").jit(function) if keras.backend.backend() == "jax" else function
+
+
+def _value_and_gradients(loss: Callable, weights: list):
+    """((loss, more), gradients) of a function weights -> (loss, more)."""
     if keras.backend.backend() == "jax":
-        return importlib.import_module("jax").grad(loss)(weights)
+        return _compiled(importlib.import_module("jax").value_and_grad(loss, has_aux=True))(weights)
     tf = importlib.import_module("tensorflow")
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        value = loss(weights)
-    return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(value, weights)]
+        value, found = loss(weights)
+    return (value, found), [tf.convert_to_tensor(gradient) for gradient in tape.gradient(value, weights)]
 
 
 class _Refused(importlib.abc.MetaPathFinder):

@@ -27,8 +27,8 @@ from bert_tf.objectives import objective as objectives
 from bert_tf.objectives.losses import correct, cross_entropy
 from bert_tf.objectives.supervised import Supervised
 from bert_tf.tasks import task as tasks
-from bert_tf.tasks.sections import ClassDataConfig
-from bert_tf.tasks.sequences import SequenceTask
+from bert_tf.tasks.shared.sections import ClassDataConfig
+from bert_tf.tasks.shared.sequences import SequenceTask
 from bert_tf.tasks.task import check_label
 from bert_tf.text import tokenizer as tokenizers
 from bert_tf.text.tokenizer_config import TokenizerConfig

@@ -12,7 +12,7 @@ from bert_tf.tasks.embedding import Embedding
 from bert_tf.tasks.graph import TaskGraph, task_model
 from bert_tf.tasks.multi_label import MultiLabel, MultiLabelDataConfig, MultiLabelHeadConfig
 from bert_tf.tasks.regression import Regression
-from bert_tf.tasks.sections import ClassDataConfig, TextDataConfig
+from bert_tf.tasks.shared.sections import ClassDataConfig, TextDataConfig
 from bert_tf.tasks.task import TASKS, task_for, task_named
 from bert_tf.text.wordpiece import Tokenizer
 

@@ -13,7 +13,7 @@ from bert_tf.tasks.fill_mask import FillMask
 from bert_tf.tasks.graph import TaskGraph, caller, outputs_of, task_model
 from bert_tf.tasks.multiple_choice import ChoiceDataConfig, MultipleChoice
 from bert_tf.tasks.next_sentence import NextSentence
-from bert_tf.tasks.sections import TextDataConfig
+from bert_tf.tasks.shared.sections import TextDataConfig
 from bert_tf.text.wordpiece import Tokenizer
 
 DATA = TextDataConfig(max_seq_length=8)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from bert_tf.core.errors import InputError
-from bert_tf.tasks import squad_scores
-from bert_tf.tasks.answers import AnswerDataConfig, AnswerHeadConfig
 from bert_tf.tasks.graph import TaskGraph
 from bert_tf.tasks.question_answering import QuestionAnswering
+from bert_tf.tasks.shared import squad_scores
+from bert_tf.tasks.shared.answers import AnswerDataConfig, AnswerHeadConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS
 from bert_tf.text.wordpiece import Tokenizer
 from tests.support import reference_decoding as reference

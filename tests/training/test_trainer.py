@@ -13,7 +13,7 @@ from bert_tf.core.metrics_file import read_metrics
 from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines.engine import ENGINES, Engine, engine_named
-from bert_tf.training.trainer import evaluate
+from bert_tf.training.evaluation import evaluate
 from tests.support.batches import make_pretraining_batch
 from tests.support.training import TRAIN, OneStep, engine, masked_lm, trainer
 

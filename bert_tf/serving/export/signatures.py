@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from bert_tf.models.model import Model
-from bert_tf.tasks.graph_rows import MAX_ROWS_OF_A_TEXT, as_vector, at_least_one, in_parts
+from bert_tf.tasks.shared.graph_rows import MAX_ROWS_OF_A_TEXT, as_vector, at_least_one, in_parts
 from bert_tf.tasks.task import Task
 from bert_tf.text.tokenizer import TextTokenizer
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from bert_tf.tasks.graph_rows import framed
+from bert_tf.tasks.shared.graph_rows import framed
 from bert_tf.tasks.task import Framed
 from bert_tf.text.segments import rows_of
 from bert_tf.text.tokenizer import TextTokenizer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.rows_of_files import read_rows, text_of
+from bert_tf.tasks.shared.rows_of_files import read_rows, text_of
 
 
 def columns(path, *names):

@@ -1,4 +1,4 @@
-"""Sums over batches -> means, and which evaluation is the best one."""
+"""An evaluation: every loss and metric over all rows; and which evaluation is the best one."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,6 +7,7 @@ import numpy as np
 
 from bert_tf.core.errors import InputError
 from bert_tf.objectives.objective import Objective
+from bert_tf.training.engines.engine import Engine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,3 +45,33 @@ def means(objective: Objective, names: Sequence[str], sums: np.ndarray) -> dict[
     """
     found = {name: float(total / weight) for name, (total, weight) in zip(names, sums, strict=True) if weight}
     return {"loss": sum(value for name, value in found.items() if name in objective.losses), **found}
+
+
+def evaluate(
+    engine: Engine,
+    objective: Objective,
+    batches,
+    score: Callable[[dict[str, np.ndarray]], dict[str, float]] | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """Every loss and metric over all rows, each divided by its weights once, at the end.
+
+    Args:
+      engine: with a model in place.
+      objective: what the model learns.
+      batches: a worker -> its part of a finite stream of global batches.
+      score: see Selection.
+      is_stopped: whether this worker was asked to stop. Then all workers give up after the same batch.
+
+    Returns:
+      {name: mean}, None if it was given up.
+    """
+    found = engine.evaluate(batches, is_stopped, with_outputs=score is not None)
+    if found is None:
+        return None
+    sums, outputs = found
+    metrics = means(objective, objective.metrics, sums)
+    metrics |= objective.derived(metrics)
+    if score is not None and outputs:
+        metrics |= score(outputs)
+    return metrics

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.rows_of_files import read_examples, text_of
+from bert_tf.tasks.shared.rows_of_files import read_examples, text_of
 from bert_tf.tasks.task import Framed, Task
 
 _WHAT = {"text": "a text", "second_text": "the text that it is paired with"}

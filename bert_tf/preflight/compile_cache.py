@@ -1,4 +1,8 @@
-"""Compilations of before: what was compiled once is not compiled again."""
+"""A cache of compilations on the disk: what was compiled once is not compiled again.
+
+JAX's own cache of compilations is of no use here: it stores executables, and one that was compiled for a topology
+without its devices cannot be serialized (TypeError, JAX 0.8.0). Only what is reported about it is stored.
+"""
 
 import contextlib
 import dataclasses

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bert_tf.core.config import HeadConfig, TaskDataConfig
 from bert_tf.core.section import bounded
-from bert_tf.tasks.graph_rows import framed
+from bert_tf.tasks.shared.graph_rows import framed
 from bert_tf.tasks.task import Framed
 from bert_tf.text.tokenizer import TextTokenizer
 
