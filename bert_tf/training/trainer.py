@@ -136,6 +136,9 @@ class Trainer:
         if pending is not None and pending.shape[1] == len(names) + 2:
             # Version 0.1 kept the numbers of tokens and of stops between the objective's metrics and the optimizer's.
             pending = np.delete(pending, np.arange(2) + len(self._objective.metrics), axis=1)
+        if pending is not None and pending.shape[1] != len(names):
+            # Of data without pairs it kept metrics of pairs too. The next line is of the steps that follow.
+            pending = None
         if state.step and self._is_chief:
             print(f"resuming at step {state.step} of {self._train.steps}", flush=True)
         self._monitor = None

@@ -253,7 +253,7 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
         ),
         "config with an unknown field": (
             [*pretrain, "--set", "train.step=3"],
-            "error: --set train.step: train has no field 'step'. Expected one of: steps,",
+            "error: --set train.step: train has no field 'step'. Expected one of: engine, steps,",
         ),
         "shards made with another vocabulary": (
             [*on_shards, "--set", f"data.vocab={tmp / 'other.txt'}"],

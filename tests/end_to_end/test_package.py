@@ -65,6 +65,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     assert there == here
 
 
+@pytest.mark.slow
 def test_it_works_where_there_is_no_checkout(wheel, corpus, tmp_path):
     """The packages that it wants are those of this environment: installing them again would take minutes."""
     python = tmp_path / "environment/bin/python"

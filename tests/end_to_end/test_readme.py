@@ -95,6 +95,7 @@ def answers(url: str) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_the_commands_run_as_written(walked):
     path, told = walked
     assert json.loads((path / "runs/shards/dataset.json").read_text())["layout"]["max_seq_length"] == 128
@@ -105,6 +106,7 @@ def test_the_commands_run_as_written(walked):
     assert (path / "models/labels/1/saved_model.pb").exists()
 
 
+@pytest.mark.slow
 def test_the_python_runs_as_written(walked):
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert blocks

@@ -17,6 +17,8 @@ from tests.support import backends
 from tests.support.training import randomized
 
 ROOT = pathlib.Path(__file__).parents[2]
+# Every operation is compiled and runs once.
+_QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.backends", str(made)],
         cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": _QUICK},
         capture_output=True,
         text=True,
         check=False,

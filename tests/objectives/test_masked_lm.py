@@ -14,12 +14,9 @@ from bert_tf.models.family import architecture_of, records
 from bert_tf.objectives.masked_lm import MaskedLM
 from bert_tf.objectives.objective import objective_named
 from bert_tf.text.tokenizer_config import TokenizerConfig
+from tests.support.batches import without_pairs
 from tests.support.google_checkpoint import VOCABULARY
 from tests.support.training import OneStep, masked_lm, randomized, sums_of
-
-
-def without_pairs(batch):
-    return {name: x for name, x in batch.items() if not name.startswith("next_sentence")}
 
 
 def test_it_reads_what_the_layout_stores_and_weighs_unpacked_rows(pretraining_batch):

@@ -61,13 +61,11 @@ def kill_and_restart(corpus, vocab, tmp_path, kills: int, seed: int) -> int:
     return int(output.partition("Resuming: ")[2].partition(" ")[0] or 0)
 
 
-def test_killed_three_times_ends_in_the_same_files(corpus, corpus_vocab, tmp_path):
-    kill_and_restart(corpus, corpus_vocab, tmp_path, kills=3, seed=5)
-
-
-@pytest.mark.sweep
-def test_killed_ten_times_ends_in_the_same_files(corpus, corpus_vocab, tmp_path):
-    kill_and_restart(corpus, corpus_vocab, tmp_path, kills=10, seed=1)
+@pytest.mark.parametrize(
+    "kills", [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.sweep)]
+)
+def test_a_killed_job_ends_in_the_same_files(corpus, corpus_vocab, tmp_path, kills):
+    kill_and_restart(corpus, corpus_vocab, tmp_path, kills, seed=5)
 
 
 def test_finished_shards_are_kept_and_broken_ones_made_again(corpus, corpus_vocab, tmp_path):

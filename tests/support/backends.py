@@ -26,7 +26,7 @@ from bert_tf.objectives.supervised import Contrastive, Cosine, SeveralLabels, Sp
 from bert_tf.training import optimizer
 from bert_tf.training.optimizer import Slots
 from bert_tf.training.step import Step
-from tests.support.batches import make_pretraining_batch
+from tests.support.batches import make_pretraining_batch, without_pairs
 
 CONFIG = BertConfig(
     vocab_size=50,
@@ -152,7 +152,7 @@ def batch_of(case: str) -> dict[str, np.ndarray]:
         shape = (8, 16) if found.texts == 1 else (8, found.texts, 16)
         return {name: batch[name].reshape(shape) for name in INPUTS} | found.labels
     if case == "pairless":
-        return {name: x for name, x in batch.items() if not name.startswith("next_sentence")}
+        return without_pairs(batch)
     if case == "packed":
         half = np.arange(16) >= 6
         batch["sequence_ids"] = np.where(batch["input_mask"] == 1, 1 + half, 0).astype(np.int32)
@@ -228,7 +228,7 @@ def _updated(model: keras.Model, case: Case) -> dict[str, Any]:
     drawn = [ops.convert_to_tensor(rng.normal(size=w.shape).astype(np.float32)) for w in weights]
     zeros = [ops.zeros_like(w) for w in weights]
     slots = Slots(zeros, zeros, ops.convert_to_tensor([2.0, 1999.0]))
-    new, slots, reported = _compiled(update)(weights, slots, drawn, ops.convert_to_tensor(3))
+    new, slots, reported = update(weights, slots, drawn, ops.convert_to_tensor(3))
     found: dict[str, Any] = {"scale": slots.scale, **{name: reported[name] for name in optimizer.REPORTED}}
     for variable, *values in zip(step.weights, new, slots.first, slots.second, strict=True):
         name = variable.path.partition("/")[2]
@@ -236,15 +236,10 @@ def _updated(model: keras.Model, case: Case) -> dict[str, Any]:
     return {name: ops.convert_to_numpy(x) for name, x in found.items()}
 
 
-def _compiled(function: Callable) -> Callable:
-    """As one program on JAX, which would compile every operation by itself; as it is on TensorFlow."""
-    return importlib.import_module("jax").jit(function) if keras.backend.backend() == "jax" else function
-
-
 def _value_and_gradients(loss: Callable, weights: list):
     """((loss, more), gradients) of a function weights -> (loss, more)."""
     if keras.backend.backend() == "jax":
-        return _compiled(importlib.import_module("jax").value_and_grad(loss, has_aux=True))(weights)
+        return importlib.import_module("jax").value_and_grad(loss, has_aux=True)(weights)
     tf = importlib.import_module("tensorflow")
     with tf.GradientTape() as tape:
         tape.watch(weights)

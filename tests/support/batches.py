@@ -20,3 +20,8 @@ def make_pretraining_batch(config: BertConfig, *, rows: int, length: int = 16, p
         "next_sentence_labels": rng.integers(0, 2, (rows, 1)).astype(np.int32),
         "next_sentence_weights": np.ones((rows, 1), np.float32),
     }
+
+
+def without_pairs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same rows as of shards that hold no pairs."""
+    return {name: x for name, x in batch.items() if not name.startswith("next_sentence")}

@@ -14,18 +14,18 @@ from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines.engine import ENGINES, Engine, engine_named
 from bert_tf.training.evaluation import evaluate
-from tests.support.batches import make_pretraining_batch
+from tests.support.batches import make_pretraining_batch, without_pairs
 from tests.support.training import TRAIN, OneStep, engine, masked_lm, trainer
 
 
 class Run:
     """A trainer on 20 fixed rows, which is no multiple of the batch."""
 
-    def __init__(self, config, workdir, strategy_name="single", *, objective=None, **changes):
+    def __init__(self, config, workdir, strategy_name="single", *, objective=None, rows=None, **changes):
         self.train = dataclasses.replace(TRAIN, **changes)
         self.workdir = str(workdir)
         self.trainer = trainer(config, workdir, strategy=strategy_name, objective=objective, **changes)
-        self.rows = make_pretraining_batch(config, rows=20)
+        self.rows = make_pretraining_batch(config, rows=20) if rows is None else rows
 
     def fit(self, validation=None):
         size = self.train.global_batch_size
@@ -274,9 +274,8 @@ def test_data_whose_pairs_have_no_weight_has_no_next_sentence_metrics(small_conf
 
 
 def test_pairless_data_has_neither_pooler_nor_pair_head_nor_their_metrics(small_config_module, tmp_path):
-    run = Run(small_config_module, tmp_path, objective=masked_lm(has_pairs=False))
-    run.rows = {name: x for name, x in run.rows.items() if not name.startswith("next_sentence")}
-    run.fit()
+    rows = without_pairs(make_pretraining_batch(small_config_module, rows=20))
+    run = Run(small_config_module, tmp_path, objective=masked_lm(has_pairs=False), rows=rows).fit()
     lines = read_metrics(run.workdir)
     assert len(lines) == 8
     for line in lines:
@@ -289,17 +288,7 @@ def test_pairless_data_has_neither_pooler_nor_pair_head_nor_their_metrics(small_
 
 def test_a_log_line_covers_its_steps_across_a_restart(small_config_module, tmp_path):
     whole = Run(small_config_module, tmp_path / "whole", log_every=6, checkpoint_every=4).fit()
-    killed = Run(small_config_module, tmp_path / "killed", log_every=6, checkpoint_every=4)
-    checkpoints, save = killed.trainer._checkpoints, killed.trainer._checkpoints.save
-
-    def save_then_die(state):
-        save(state)
-        checkpoints.wait()
-        raise KeyboardInterrupt
-
-    checkpoints.save = save_then_die
-    with pytest.raises(KeyboardInterrupt):
-        killed.fit()
+    stopped_at(small_config_module, tmp_path / "killed", 4)
     Run(small_config_module, tmp_path / "killed", log_every=6, checkpoint_every=4).fit()
     lines = [[x for x in read_metrics(str(tmp_path / name)) if x["split"] == "train"] for name in ("whole", "killed")]
     assert [line["step"] for line in lines[0]] == [6]
@@ -410,6 +399,30 @@ def test_a_checkpoint_of_version_0_1_with_metrics_not_logged_yet_goes_on(small_c
     assert line["step"] == 6
     for name in (*masked_lm().metrics, "loss", "learning_rate", "gradient_norm"):
         assert line[name] == expected[name], name
+    for a, b in zip(resumed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_pairless_checkpoint_of_version_0_1_goes_on(small_config_module, tmp_path):
+    """It had a pooler and a pair head that never learned, and four metrics of which two had no weight."""
+    rows = without_pairs(make_pretraining_batch(small_config_module, rows=20))
+    objective = masked_lm(has_pairs=False)
+    whole = Run(small_config_module, tmp_path / "whole", objective=objective, rows=rows, checkpoint_every=4).fit()
+    stopped_at(small_config_module, tmp_path / "old", 4, objective=objective, rows=rows)
+    path = str(tmp_path / "old/checkpoints/step-0000000004.safetensors")
+    tensors = {name: x for name, x in load_file(path).items() if name != "pending_metrics"}
+    for kind in ("weights", "first", "second"):
+        tensors |= {f"{kind}/bert/pooler/kernel": np.zeros((8, 8), np.float32)}
+        tensors |= {f"{kind}/next_sentence/kernel": np.zeros((8, 2), np.float32)}
+    pending = {"pending_metrics": np.zeros((4, 4 + 2 + 3, 2), np.float32)}
+    save_file({**tensors, **pending}, path, {"step": "4", "skipped": "0", "owes_evaluation": "0"})
+    resumed = Run(
+        small_config_module, tmp_path / "old", objective=objective, rows=rows, log_every=6, checkpoint_every=4
+    ).fit()
+    (line,) = (x for x in read_metrics(resumed.workdir) if x["split"] == "train")
+    losses = whole.losses[4:]
+    assert line["step"] == 6
+    assert min(losses) <= line["loss"] <= max(losses)  # of the last two steps
     for a, b in zip(resumed.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(a, b)
 
