@@ -137,7 +137,9 @@ class Trainer:
             # Version 0.1 kept the numbers of tokens and of stops between the objective's metrics and the optimizer's.
             pending = np.delete(pending, np.arange(2) + len(self._objective.metrics), axis=1)
         if pending is not None and pending.shape[1] != len(names):
-            # Of data without pairs it kept metrics of pairs too. The next line is of the steps that follow.
+            # Of data without pairs it kept metrics of pairs too.
+            if self._is_chief:
+                print(f"metrics of {len(pending)} steps that version 0.1 had not logged yet are left out", flush=True)
             pending = None
         if state.step and self._is_chief:
             print(f"resuming at step {state.step} of {self._train.steps}", flush=True)
