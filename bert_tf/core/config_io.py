@@ -238,6 +238,23 @@ def check_settled(config, workdir: str) -> None:
         check_same(config, path, f"--workdir {workdir}")
 
 
+def as_begun(config, workdir: str):
+    """The config of a run that goes on: what it leaves to the data is what the run began with."""
+    path = os.path.join(workdir, "config.json")
+    return _filled(config, read_json(path)) if os.path.exists(path) else config
+
+
+def _filled(config, there: dict):
+    changes = {}
+    for field in dataclasses.fields(config):
+        value, saved = getattr(config, field.name), there.get(field.name)
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = _filled(value, saved or {})
+        elif value is None and field.metadata.get(FROM_DATA):
+            changes[field.name] = saved
+    return dataclasses.replace(config, **changes)
+
+
 def check_same(config, path: str, place: str) -> None:
     """Checks that a run's config.json is this config, but for what a resumed run may change.
 

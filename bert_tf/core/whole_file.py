@@ -31,7 +31,7 @@ def replacing_path(path: str) -> Iterator[str]:
         with contextlib.suppress(OSError):
             os.remove(temporary)
         if isinstance(error, OSError):
-            raise _not_written(path, "file", error) from None
+            raise _not_written(path, "file", error) from error
         raise
 
 

@@ -49,7 +49,8 @@ def _is_frozen(record: WeightRecord, config: TuningConfig, blocks: int) -> bool:
         return False
     if config.method != "full" or config.frozen_layers == -1:
         return True  # the pooler too, or it would be most of what learns
-    return bool(config.frozen_layers) and record.depth > blocks - config.frozen_layers
+    # However many, they are blocks: the pooler, at depth 0, learns.
+    return bool(config.frozen_layers) and record.depth > max(0, blocks - config.frozen_layers)
 
 
 def rate_shares(model: keras.Model, decay: float) -> list[float]:

@@ -44,10 +44,7 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     Raises:
       InputError: whatever does not fit; Preempted, StorageError: see Trainer.fit.
     """
-    task_class = task_named(config.task)
-    if not task_class.is_trained:
-        trained = ", ".join(name for name in TASKS if task_named(name).is_trained)
-        raise InputError(f"task={config.task}: bert_tf.pretrain trains it. Expected one of {trained}.")
+    trained_task(config.task)
     this = Run(config, workdir)
     source = open_source(config.init_from, "init_from")
     _check_length(config, source)
@@ -102,6 +99,19 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
             _save(config, task, source, trainer.model, workdir)
             scores = evaluation.run(workdir, examples)
     return scores
+
+
+def trained_task(name: str) -> type[Task]:
+    """The class of a task that has data of its own.
+
+    Raises:
+      InputError: pretraining trains its head.
+    """
+    task_class = task_named(name)
+    if not task_class.is_trained:
+        trained = ", ".join(other for other in TASKS if task_named(other).is_trained)
+        raise InputError(f"task={name}: bert_tf.pretrain trains it. Expected one of {trained}.")
+    return task_class
 
 
 def _check_length(config: FinetuneConfig, source: Source) -> None:

@@ -6,6 +6,7 @@ import os
 
 import keras
 
+from bert_tf.core import config_io
 from bert_tf.core.config import EncoderConfig, PretrainConfig
 from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface
@@ -33,7 +34,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     folders = open_folders(config)
     training_folder = folders["data.train"]
     validation_field, validation_folder = list(folders.items())[-1]
-    config = shard_folder.settled(config, training_folder)
+    config = shard_folder.settled(config_io.as_begun(config, workdir), training_folder)
     source = None if config.init_from is None else open_source(config.init_from, "init_from")
     _check_folders(config, folders, source)
     digest = {"sha256": training_folder.digest("train"), "vocabulary_sha256": training_folder.vocabulary.sha256}

@@ -51,7 +51,7 @@ def run(config: FinetuneConfig, workdir: str, search: Sequence[str], *, seeds: i
             f"train.mirror={config.train.mirror}: expected none with --search, --seeds or --folds, whose runs "
             "would all be copied over each other there."
         )
-    objective = task_named(config.task)(data=config.data, settings=config.head).objective()
+    objective = finetuning.trained_task(config.task)(data=config.data, settings=config.head).objective()
     if config.tuning.metric in ("loss", *objective.losses):
         raise InputError(
             f"tuning.metric={config.tuning.metric}: expected a score of the finished models, by which they are "

@@ -240,6 +240,16 @@ def test_limits_of_a_section_of_ones_own():
     assert Windows(stride="x").stride == "x"  # the type is check_types' to refuse
 
 
+def test_a_run_that_goes_on_leaves_to_the_data_what_it_began_with(tmp_path):
+    began = config_io.override(PRETRAIN, ["data.max_predictions_per_seq=10", "data.max_seq_length=128"])
+    assert config_io.as_begun(PRETRAIN, str(tmp_path)) == PRETRAIN
+    config_io.save(began, str(tmp_path / "config.json"))
+    left_out = config_io.as_begun(PRETRAIN, str(tmp_path)).data
+    assert (left_out.max_predictions_per_seq, left_out.max_seq_length) == (10, 128)
+    given = config_io.override(PRETRAIN, ["data.max_predictions_per_seq=20"])
+    assert config_io.as_begun(given, str(tmp_path)).data.max_predictions_per_seq == 20  # and is refused
+
+
 def test_each_task_has_fields_of_its_own():
     config = QuestionAnsweringConfig()
     assert config_io.override(config, ["data.doc_stride=7", "head.n_best_size=3"]).data.doc_stride == 7

@@ -50,9 +50,12 @@ def moved(before, after):
     return {name.split(" ")[1] for name in before if not np.array_equal(before[name], after[name])}
 
 
+BLOCKS = ("embeddings/", "layer_0/", "layer_1/")
+
+
 @pytest.mark.parametrize(
     ("frozen", "still"),
-    [(1, ("embeddings/", "layer_0/")), (2, ("embeddings/", "layer_0/", "layer_1/")), (-1, ("bert/",))],
+    [(1, ("embeddings/", "layer_0/")), (2, BLOCKS), (3, BLOCKS), (-1, ("bert/",))],
 )
 def test_frozen_layers_do_not_move(small_config, batch, frozen, still):
     model = made(small_config)

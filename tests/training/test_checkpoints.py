@@ -150,6 +150,14 @@ def test_a_full_disk_keeps_the_last_good_one(tmp_path):
     assert Run(tmp_path, size=100_000).checkpoints.restore().step == 2
 
 
+def test_a_checkpoint_that_cannot_take_its_name_is_one_sentence(tmp_path):
+    run = Run(tmp_path)
+    (tmp_path / "checkpoints/step-0000000001.safetensors/x").mkdir(parents=True)
+    run.checkpoints.save(State(1))
+    with pytest.raises(StorageError, match="MB; .* Received: Is a directory. Once it can be written, the same"):
+        run.checkpoints.wait()
+
+
 def test_a_broken_file_is_put_aside(tmp_path, capsys):
     run = Run(tmp_path)
     run.save(1)

@@ -210,9 +210,10 @@ class Checkpoints:
             except _WRITE_ERRORS as error:
                 kept = self.steps()
                 last = f"the one of step {kept[-1]} is kept" if kept else "there is none before it"
+                cause = error.__cause__ or error  # whole_file's sentence is of the file, this one of the run
                 self._error = StorageError(
                     f"{path}: expected to write a checkpoint of {sum(t.nbytes for t in tensors.values()) / 1e6:.0f} "
-                    f"MB; {last}. Received: {getattr(error, 'strerror', None) or error}. Once it can be written, the "
+                    f"MB; {last}. Received: {getattr(cause, 'strerror', None) or cause}. Once it can be written, the "
                     "same command goes on."
                 )
 
