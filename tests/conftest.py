@@ -31,6 +31,7 @@ def pytest_collection_modifyitems(items):
         "test_end_to_end",
         "test_trainer",
         "test_finetuning",
+        "test_rooms",
     )
     order = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: order.get(item.path.stem, len(longest)))
