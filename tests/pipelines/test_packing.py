@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 
 from bert_tf.core.records import RecordLayout
 from bert_tf.models.bert.config import BertConfig
+from bert_tf.objectives.masked_lm import MaskedLM
 from pipelines.instances.packing import Packing, pack, pack_rows
 from tests.models.test_modeling import built
+from tests.support.training import sums_of
 
 LAYOUT = RecordLayout(max_seq_length=16, max_predictions_per_seq=4, max_sequences_per_row=3)
 
@@ -110,8 +112,11 @@ def test_packed_logits_equal_the_unpacked(small_config, has_pairs):
             atol=1e-5,
         )
         ordered["next_sentence_weights"] = np.ones((len(lengths), 1), np.float32)
-        for name, value in model.loss_sums(apart, ordered).items():
-            assert float(value) == pytest.approx(float(model.loss_sums(together, packed)[name]), rel=1e-5)
+        objective = MaskedLM(layout)
+        expected_sums, sums = (sums_of(model, objective, rows)[0] for rows in (ordered, packed))
+        assert set(sums) == set(objective.metrics)
+        for name, found in sums.items():
+            assert found == pytest.approx(expected_sums[name], rel=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
