@@ -12,7 +12,7 @@ benchmarks/results/NAME.json holds numbers, never formatted ones:
 - ratios: numbers without a unit that depend little on the machine. benchmarks.reproduced compares them between commits,
   by the row's labels and the ratio's name.
 - columns: a cell is its column's format string, filled with the row's labels, values and ratios by str.format, or empty
-  if the row lacks one of them. A row that needs other formats has columns of its own, which replace the table's.
+  if the row lacks one of them. A row may give other columns; they replace the table's.
 
 Other keys of the file hold numbers that are not in the table.
 """

@@ -110,8 +110,8 @@ class PretrainDataConfig(Section):
     max_predictions_per_seq: int | None = from_data(at_least=1)
     # Share of the tokens to mask in training, for shards made with --masking=none.
     masked_lm_prob: float = bounded(0.15, above=0, below=1)
-    # Equal parts of a batch, each read from shards of its own. The batches depend on it, so it is not the number of
-    # workers, which may change between two runs, but a multiple of it.
+    # A batch is read in this many equal parts. Each part reads other shards. The batches depend on this number, so it
+    # must not change during a run. It is a multiple of the number of workers, which may change.
     readers: int = bounded(1, at_least=1)
 
 
@@ -189,7 +189,7 @@ class HeadConfig(Section):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(Section):
-    """A fine-tuning run: a task's head on a pretrained encoder. Each task has a config of its own with its sections."""
+    """A fine-tuning run: a task's head on a pretrained encoder. Each task has a subclass with its own sections."""
 
     task: str  # a name of bert_tf.tasks.task.TASKS
     data: TaskDataConfig

@@ -109,7 +109,7 @@ class Contrastive(Supervised):
     """Two texts a row: each first text is to find its second among those of its group (Henderson et al. 2017).
 
     Args:
-      group: rows that are told apart from one another.
+      group: number of rows that are compared with each other.
       scale: what cosines are multiplied by before the softmax.
     """
 

@@ -102,7 +102,7 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
 
 
 def trained_task(name: str) -> type[Task]:
-    """The class of a task that has data of its own.
+    """The class of a task that fine-tuning trains.
 
     Raises:
       InputError: pretraining trains its head.

@@ -93,8 +93,8 @@ def load(path: str, field: str = "--model", task: str | None = None, dtype: str 
 
 
 def kept_pooler(task: Task, directory: huggingface.ModelDirectory | None) -> bool | None:
-    """Whether a model without a head of its own has a pooler: what was loaded with one is saved with one.
+    """Whether the saved model has a pooler: it does if the loaded model had one.
 
-    None where the head decides.
+    None for a task whose head decides this.
     """
     return directory.has_pooler if task.head in COMMON and directory is not None else None

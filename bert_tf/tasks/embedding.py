@@ -30,8 +30,8 @@ class EmbeddingHeadConfig(HeadConfig):
     pooling: Literal["mean", "cls"] = "mean"  # of the tokens' outputs; Reimers and Gurevych 2019
     normalize: bool = True  # to length 1
     loss: Literal["contrastive", "cosine"] = "contrastive"  # pairs that belong together, or scored pairs
-    # Contrastive: every pair of a group is told apart from the others of its group. A group lies whole in one replica
-    # and microbatch, so that a step does not depend on their number; train.global_batch_size is a multiple of it.
+    # Contrastive: number of pairs that are compared with each other. Such a group is never split over replicas or
+    # microbatches, so a step does not depend on their number. train.global_batch_size is a multiple of it.
     contrastive_group: int = bounded(16, at_least=2)
     similarity_scale: float = bounded(20.0, above=0)  # contrastive: what cosines are multiplied by before the softmax
 

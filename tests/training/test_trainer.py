@@ -5,11 +5,14 @@ import signal
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from bert_tf.core.errors import InputError, Preempted
 from bert_tf.core.metrics_file import read_metrics
+from bert_tf.core.records import RecordLayout
+from bert_tf.objectives.masked_lm import MaskedLM
 from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines.engine import ENGINES, Engine, engine_named
@@ -109,6 +112,23 @@ def test_training_lowers_the_loss(small_config_module, tmp_path):
     run = Run(small_config_module, tmp_path, steps=40, log_every=40, evaluate_every=40, checkpoint_every=40).fit()
     before, after = [line["loss"] for line in read_metrics(run.workdir) if line["split"] == "validation"]
     assert after < before - 0.3
+
+
+class ConstantDenominators(MaskedLM):
+    """Its denominators depend on nothing, so TensorFlow could move their sum over replicas out of the loop of steps."""
+
+    def denominators(self, batch):
+        return {name: tf.constant(8.0) for name in self.losses}
+
+
+def test_denominators_may_be_constant_on_two_replicas(small_config_module, tmp_path):
+    objective = ConstantDenominators(RecordLayout(max_seq_length=16, max_predictions_per_seq=4))
+    runs = [
+        Run(small_config_module, tmp_path / strategy, strategy, objective=objective, microbatches=microbatches).fit()
+        for strategy, microbatches in (("single", 2), ("mirrored", 1))
+    ]
+    assert len(runs[1].losses) == 6
+    assert_close(*runs, rtol=1e-5)
 
 
 @pytest.mark.parametrize("strategy_name", ["single", "mirrored"])

@@ -80,7 +80,7 @@ class PairHead(_DenseHead):
 
 
 class MaskedLMHead(Head):
-    """Dense, GELU, LayerNorm, then the word embeddings as output matrix, with a bias of its own.
+    """Dense, GELU, LayerNorm, then the word embeddings as output matrix, plus a bias.
 
     Only the masked positions reach the output matrix, which is most of a small model's work.
     """

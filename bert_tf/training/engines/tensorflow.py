@@ -163,22 +163,26 @@ class TensorFlowEngine:
     def _one_step(self, batch, number, stop):
         """One optimizer step, in a replica's context. Returns a step's part of Steps."""
         context = tf.distribute.get_replica_context()
+
+        def of_this_step(value):
+            # TensorFlow 2.20 moves a sum over devices that no step changes out of the loop, which then ends before its
+            # first step or never. Such a sum is a number: the request to stop, or a constant denominator.
+            return tf.where(number >= 0, value, tf.zeros_like(value)) if value.shape.rank == 0 else value
+
         # Weights come in as tensors: XLA takes no mirrored variable.
         weights, frozen, first, second = (
             [tf.convert_to_tensor(v) for v in part] for part in (self._weights, self._frozen, *self._slots[:2])
         )
         result = whole_step(
             self._pieces,
-            lambda values: context.all_reduce("SUM", values),
+            lambda values: context.all_reduce("SUM", tf.nest.map_structure(of_this_step, values)),
             weights=weights,
             frozen=frozen,
             slots=optimizer.Slots(first, second, tf.convert_to_tensor(self._slots.scale)),
             batch=batch,
             number=number,
             replica=context.replica_id_in_sync_group,
-            # A value of this step: TensorFlow 2.20 moves a sum over devices that no step changes out of the loop, which
-            # then ends before its first step or never.
-            stop=tf.where(number >= 0, stop, 0.0),
+            stop=stop,
         )
         variables = [*self._weights, *self._slots.first, *self._slots.second, self._slots.scale]
         values = [*result.weights, *result.slots.first, *result.slots.second, result.slots.scale]
