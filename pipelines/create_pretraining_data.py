@@ -1,7 +1,7 @@
 """Turns raw text into TFRecord shards for BERT pretraining.
 
 python -m pipelines.create_pretraining_data --input 'corpus/*.txt' --vocab vocab.txt --output_dir shards \
-    --max_seq_length 128 --max_predictions_per_seq 20 --dupe_factor 1 --num_shards 8 --seed 12345
+    --max_seq_length 128 --dupe_factor 1 --num_shards 8 --seed 12345
 
 Reads plain text with a blank line between documents (a line break always ends a sentence), JSON lines and Parquet
 with a field "text", WikiExtractor's output, and TFDS datasets (--input tfds:wikipedia/20230601.en); detects gzip, bz2,
@@ -28,7 +28,16 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the shards.", 
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that was made with other parameters.")
 _SEED = flags.DEFINE_integer("seed", 12345, "The same input and seed make the same bytes.")
 _TOKENIZER = flags.DEFINE_string("tokenizer", "wordpiece", "Kind of the vocabulary.")
-_LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased vocabulary).")
+_LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case the text (an uncased vocabulary).")
+_STRIP_ACCENTS = flags.DEFINE_bool(
+    "strip_accents",
+    None,
+    "Remove accents, Japanese voicing marks and the vowel signs of Indic scripts; default: as --lower_case (BERT).",
+)
+_SPLIT_CJK = flags.DEFINE_bool("split_cjk", True, "Make every Chinese ideograph a word.")
+_MAX_WORD_LENGTH = flags.DEFINE_integer(
+    "max_word_length", 100, "Characters above which a word is [UNK]; raise it for scripts without spaces."
+)
 
 _TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field with the document in JSON, Parquet and TFDS.")
 _DOCUMENT_PER_FILE = flags.DEFINE_bool("document_per_file", False, "Each file of plain text is one document.")
@@ -66,7 +75,11 @@ _MASKING = flags.DEFINE_enum(
     "What to mask; none = masks drawn in training.",
 )
 _MASKED_LM_PROB = flags.DEFINE_float("masked_lm_prob", 0.15, "Share of tokens to mask.")
-_MAX_PREDICTIONS = flags.DEFINE_integer("max_predictions_per_seq", 20, "Most masked tokens per row.")
+_MAX_PREDICTIONS = flags.DEFINE_integer(
+    "max_predictions_per_seq",
+    None,
+    "Most masked tokens per row; default: room for --masked_lm_prob of a full row, 20 of 128 and 80 of 512 tokens.",
+)
 _DUPE_FACTOR = flags.DEFINE_integer("dupe_factor", 1, "Passes over the documents, each with new pairs and masks.")
 _PACKING = flags.DEFINE_bool("packing", False, "Several instances in a row, without attention between them.")
 _MAX_SEQUENCES_PER_ROW = flags.DEFINE_integer(
@@ -109,6 +122,9 @@ def main(beam_arguments: list[str]) -> None:
                 seed=_SEED.value,
                 tokenizer=_TOKENIZER.value,
                 lower_case=_LOWER_CASE.value,
+                strip_accents=_STRIP_ACCENTS.value,
+                split_cjk=_SPLIT_CJK.value,
+                max_word_length=_MAX_WORD_LENGTH.value,
             ),
             documents=DocumentConfig(
                 clean=_CLEAN.value,

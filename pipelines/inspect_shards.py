@@ -1,4 +1,4 @@
-"""Prints records of a folder of shards as text: tokens, [original→shown] at masked positions, pairs.
+"""Prints the quality report of a folder of shards, and records: tokens, [original→shown] at masked positions, pairs.
 
 python -m pipelines.inspect_shards runs/shards -n 3
 python -m pipelines.inspect_shards runs/shards --split validation --shard 0
@@ -10,7 +10,7 @@ from bert_tf.core import command
 from bert_tf.core.errors import require
 from pipelines.running.quiet import quiet_beam
 
-_NUMBER = flags.DEFINE_integer("number", 3, "How many records to show.", short_name="n")
+_NUMBER = flags.DEFINE_integer("number", 3, "How many records to show; 0 prints the report alone.", short_name="n")
 _SPLIT = flags.DEFINE_enum("split", "train", ["train", "validation"], "Which shards.")
 _SHARD = flags.DEFINE_integer("shard", 0, "Which of them, from 0.")
 
@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
     from pipelines.jobs.inspection import describe
 
     require(len(arguments) == 1, "Expected one folder of shards and flags", " ".join(arguments) or "no folder")
-    require(_NUMBER.value >= 1, "-n must be at least 1", _NUMBER.value)
+    require(_NUMBER.value >= 0, "-n must not be negative", _NUMBER.value)
     for text in describe(arguments[0], split=_SPLIT.value, shard=_SHARD.value, number=_NUMBER.value):
         print(text)
 

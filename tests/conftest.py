@@ -115,12 +115,17 @@ def exported(tmp_path_factory) -> pathlib.Path:
     from bert_tf.serving.export import saved_model
     from tests.support import served_models
 
-    def make(folder: pathlib.Path) -> None:
-        for name in served_models.TASKS:
-            served_models.write(str(folder / "models" / name), name)
-            saved_model.export(str(folder / "models" / name), str(folder / "served" / name))
+    folder = once(tmp_path_factory, "exported", lambda folder: None)
 
-    return once(tmp_path_factory, "exported", make)
+    def make(name: str) -> None:
+        served_models.write(str(folder / "models" / name), name)
+        saved_model.export(str(folder / "models" / name), str(folder / "served" / name))
+
+    # Two processes that need them make them from both ends, and wait for each other at the last one only.
+    is_second = os.environ.get("PYTEST_XDIST_WORKER") == "gw1"
+    for name in reversed(served_models.TASKS) if is_second else served_models.TASKS:
+        once(tmp_path_factory, f"exported-{name}", lambda done, name=name: make(name))
+    return folder
 
 
 @pytest.fixture(scope="session")

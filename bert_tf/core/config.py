@@ -106,7 +106,7 @@ class PretrainDataConfig(Section):
     validation: str | None = None  # folder of shards; none: the validation split of data.train
     vocab: str | None = None  # vocab.txt that the shards must have been made with; none: whatever they carry
     max_seq_length: int | None = from_data(at_least=1)  # tokens of a row
-    # Masked tokens of a row, at most. Of shards made with --masking=none: masked_lm_prob of the length, rounded up.
+    # Masked tokens of a row, at most. Of shards made with --masking=none: room for masked_lm_prob of a full row.
     max_predictions_per_seq: int | None = from_data(at_least=1)
     # Share of the tokens to mask in training, for shards made with --masking=none.
     masked_lm_prob: float = bounded(0.15, above=0, below=1)

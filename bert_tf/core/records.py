@@ -24,6 +24,7 @@ Encoding needs NumPy only: neither the launcher of a pipeline nor a reader of sh
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
@@ -34,7 +35,13 @@ PROGRESS = "progress"  # folder with what dataset.json will say of each finished
 EXCHANGE = "exchange"  # folder with documents on their way to their shards, while the job runs
 DEAD_LETTER = "dead_letter.jsonl"  # what could not be read of the input
 VOCABULARY = "vocab.txt"
+ROWS_UP_TO = "rows_up_to_"  # and a length in tokens: the counter, in dataset.json, of rows in the range that it ends
 _ROWS_AT_ONCE = 1024  # the working memory is some 4 times the bytes of as many records
+
+
+def usual_predictions(masked_lm_prob: float, max_seq_length: int) -> int:
+    """Room for the masks of a full row, a multiple of 5 as in published recipes: 20 of 128 tokens, 80 of 512."""
+    return min(max_seq_length, 5 * math.ceil(round(masked_lm_prob * max_seq_length, 6) / 5))
 
 
 @functools.cache

@@ -91,7 +91,7 @@ def _assumed(config: PretrainConfig, notes: list[str]) -> PretrainConfig:
     length = data.max_seq_length or _LENGTH
     if data.max_seq_length is None:
         notes.append(f"length: {length} (no data.max_seq_length)")
-    predictions = data.max_predictions_per_seq or shard_folder.usual_predictions(data.masked_lm_prob, length)
+    predictions = data.max_predictions_per_seq or records.usual_predictions(data.masked_lm_prob, length)
     data = dataclasses.replace(data, max_seq_length=length, max_predictions_per_seq=predictions)
     return dataclasses.replace(config, data=data, model=model)
 

@@ -13,7 +13,6 @@ from bert_tf.interop import huggingface
 from bert_tf.interop.source import Source, open_source
 from bert_tf.objectives.objective import objective_named
 from bert_tf.runs.run import Run
-from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 from bert_tf.training.data import shard_folder, shard_input
 from bert_tf.training.data.batches import Batches
@@ -79,7 +78,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
                     os.path.join(workdir, folder),
                     model,
                     vocabulary=training_folder.vocabulary,
-                    tokenizer=TokenizerConfig(lower_case=training_folder.lower_case),
+                    tokenizer=training_folder.settings,
                     max_seq_length=training_folder.layout.max_seq_length,
                 )
     return metrics

@@ -10,13 +10,15 @@ import numpy as np
 from bert_tf.core import records
 from bert_tf.core.errors import require
 from bert_tf.text.tokenizer import TextTokenizer, tokenizer_kind
-from bert_tf.text.vocabulary import Vocabulary
+from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import UNK, Vocabulary
 from pipelines.instances import masking, packing, sentence_pairs
 from pipelines.instances.sentence_pairs import Pairs, TokenPool
 from pipelines.reading.documents import document_id, split_sentences
 
 _SENTENCES_PER_CALL = 8192  # bounds the tokenizer's memory; the ids do not depend on it
 _ROWS_PER_CALL = 4096  # bounds the memory of assembled rows; the masks depend on it
+_LENGTHS = 8  # ranges of equal width in which rows are counted by their length
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class InstanceConfig:
     """How instances are made. Defaults are those of the BERT paper's first phase."""
 
     max_seq_length: int = 128  # tokens of a row, special tokens included
-    max_predictions_per_seq: int = 20  # of a row
+    max_predictions_per_seq: int | None = None  # of a row; None: room for masked_lm_prob of a full one
     masked_lm_prob: float = 0.15
     masking: str = "wordpiece"  # one of masking.METHODS
     pairs: str = "next_sentence"  # one of sentence_pairs.METHODS
@@ -34,12 +36,18 @@ class InstanceConfig:
     seed: int = 12345
     tokenizer: str = "wordpiece"  # kind of the vocabulary, one of bert_tf.text.tokenizer.TOKENIZERS
     lower_case: bool = True
+    strip_accents: bool | None = None  # None: as lower_case
+    split_cjk: bool = True
+    max_word_length: int = 100  # characters; longer words are [UNK]
 
     def __post_init__(self):
-        length, predictions = self.max_seq_length, self.max_predictions_per_seq
+        length, share = self.max_seq_length, self.masked_lm_prob
         require(length >= 5, "--max_seq_length must be at least 5", length)
+        require(0 < share < 1, "--masked_lm_prob must lie in (0, 1)", share)
+        if self.max_predictions_per_seq is None:
+            object.__setattr__(self, "max_predictions_per_seq", records.usual_predictions(share, length))
+        predictions = self.predictions
         require(predictions >= 1, "--max_predictions_per_seq must be at least 1", predictions)
-        require(0 < self.masked_lm_prob < 1, "--masked_lm_prob must lie in (0, 1)", self.masked_lm_prob)
         require(0 <= self.short_seq_prob <= 1, "--short_seq_prob must lie in [0, 1]", self.short_seq_prob)
         require(0 <= self.seed < 2**63, "--seed must lie in [0, 2^63)", self.seed)
         require(self.masking in masking.METHODS, f"--masking must be one of {masking.METHODS}", self.masking)
@@ -48,6 +56,23 @@ class InstanceConfig:
         sequences = self.max_sequences_per_row
         require(0 <= sequences <= length, "--max_sequences_per_row must lie in [0, max_seq_length]", sequences)
         require(self.packing or not sequences, "--max_sequences_per_row goes with --packing only", sequences)
+        longest = self.max_word_length
+        require(1 <= longest <= 10_000, "--max_word_length must lie in [1, 10000]", longest)
+
+    @property
+    def predictions(self) -> int:
+        """max_predictions_per_seq, which has a value once it is checked."""
+        return self.max_predictions_per_seq or 0
+
+    @property
+    def tokenizer_config(self) -> TokenizerConfig:
+        """How text is normalized."""
+        return TokenizerConfig(
+            lower_case=self.lower_case,
+            strip_accents=self.strip_accents,
+            split_cjk=self.split_cjk,
+            max_word_length=self.max_word_length,
+        )
 
     @property
     def layout(self) -> records.RecordLayout:
@@ -55,7 +80,7 @@ class InstanceConfig:
         sequences = self.max_sequences_per_row or max(2, self.max_seq_length // 16)
         return records.RecordLayout(
             max_seq_length=self.max_seq_length,
-            max_predictions_per_seq=0 if self.masking == "none" else self.max_predictions_per_seq,
+            max_predictions_per_seq=0 if self.masking == "none" else self.predictions,
             has_pairs=self.pairs != "none",
             max_sequences_per_row=sequences if self.packing else 0,
         )
@@ -107,13 +132,13 @@ def make_records(
                 method=config.masking,
                 vocabulary=vocabulary,
                 masked_lm_prob=config.masked_lm_prob,
-                max_predictions_per_seq=config.max_predictions_per_seq,
+                max_predictions_per_seq=config.predictions,
                 rng=masks,
             )
         _count(features, vocabulary, layout, counts)
         if config.packing:
             features = packing.pack_rows(features, np.diff(some.rows), layout, vocabulary["[PAD]"])
-        counts["rows"] += len(some)
+        _count_rows(features["input_mask"].sum(axis=1), config.max_seq_length, counts)
         yield records.encode(features, layout)
 
 
@@ -164,6 +189,14 @@ def _count(
         counts["predictions_kept"] += int((now == features["masked_lm_ids"][is_prediction]).sum())
 
 
+def _count_rows(lengths: np.ndarray, max_seq_length: int, counts: collections.Counter) -> None:
+    """Adds up rows, and rows by their length: tokens of each row, int [rows]."""
+    counts["rows"] += len(lengths)
+    bounds = np.unique(max_seq_length * np.arange(1, _LENGTHS + 1) // _LENGTHS)
+    found = np.bincount(np.searchsorted(bounds, lengths), minlength=len(bounds))
+    counts.update({f"{records.ROWS_UP_TO}{bound}": int(count) for bound, count in zip(bounds, found, strict=True)})
+
+
 def _tokenize(
     keyed_texts: Iterable[tuple[bytes, str]], tokenizer: TextTokenizer, counts: collections.Counter
 ) -> TokenPool:
@@ -201,8 +234,10 @@ def _tokenize(
     counts["documents_without_token"] += len(sizes) - len(kept)
     counts["sentences"] += len(length)
     counts["tokens"] += int(length.sum())
+    ids = np.concatenate(tokens)
+    counts["tokens_unknown"] += int((ids == tokenizer.vocabulary[UNK]).sum())
     return TokenPool(
-        tokens=np.concatenate(tokens),
+        tokens=ids,
         sentences=np.concatenate([[0], np.cumsum(length)]),
         documents=np.concatenate([[0], np.cumsum(per_document)]),
         identities=[identities[index] for index in kept.tolist()],

@@ -1,4 +1,4 @@
-"""Prints the records of a folder of shards as text."""
+"""Prints the quality report and records of a folder of shards as text."""
 
 import gzip
 import io
@@ -14,7 +14,7 @@ from bert_tf.core.errors import InputError
 from bert_tf.core.records import RecordLayout
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.running import files
-from pipelines.writing import output_folder
+from pipelines.writing import output_folder, quality
 
 _LABELS = {
     "next_sentence": ("the next sentence", "a random sentence"),
@@ -23,7 +23,7 @@ _LABELS = {
 
 
 def describe(folder: str, *, split: str, shard: int, number: int) -> Iterator[str]:
-    """The first `number` records of a shard, one string each, and a last line with the number of records.
+    """The quality report, the first `number` records of a shard, one string each, and a last line with their number.
 
     Raises:
       InputError: no finished folder, no such shard, or a broken one.
@@ -32,6 +32,7 @@ def describe(folder: str, *, split: str, shard: int, number: int) -> Iterator[st
     of_split = [info for info in manifest["shards"] if info["name"].startswith(f"pretrain-{split}.")]
     if not 0 <= shard < len(of_split):
         raise InputError(f"--shard must be one of the {len(of_split)} {split} shards, from 0. Received: {shard}.")
+    yield quality.report(manifest) + "\n"
     info = of_split[shard]
     layout, parameters = RecordLayout.of(manifest), manifest["parameters"]
     serialized = list(itertools.islice(read_shard(folder, info, parameters["compression"]), number))

@@ -15,7 +15,6 @@ from apache_beam.metrics import Metrics
 
 from bert_tf.core.errors import InputError
 from bert_tf.text.tokenizer import tokenizer_kind
-from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.filtering.cleaning import DocumentConfig, prepare
 from pipelines.filtering.duplicates import FindDuplicates, duplicates_by_document, without_duplicates
@@ -26,7 +25,7 @@ from pipelines.running.bundles import at_bundle_end
 from pipelines.running.worker_errors import sent_to_launcher
 from pipelines.writing import output_folder, shards
 from pipelines.writing.exchange import Block, Duplicates, PoolInput, ToBlocks, read_blocks
-from pipelines.writing.report import shares
+from pipelines.writing.quality import shares, warnings
 
 
 class PrepareDocuments(beam.DoFn):
@@ -94,8 +93,7 @@ class MakeShard(beam.DoFn):
     def setup(self):
         # TensorFlow is loaded here and not at import: only workers that make shards pay for it.
         instances = self._config.instances
-        settings = TokenizerConfig(lower_case=instances.lower_case)
-        self._tokenizer = tokenizer_kind(instances.tokenizer).make(self._vocabulary, settings)
+        self._tokenizer = tokenizer_kind(instances.tokenizer).make(self._vocabulary, instances.tokenizer_config)
 
     def process(self, element: tuple[str, Iterable[Block | None]]) -> Iterator[dict]:
         # A pool makes millions of objects and no cycles: the search for cycles takes a tenth of the time.
@@ -164,6 +162,7 @@ class FinishDataset(beam.DoFn):
             "seconds": round(time.time() - self._started, 1),
             "shards": infos,
         }
+        manifest["warnings"] = warnings(manifest)
         if not any(info["examples"] for info in infos):
             raise InputError(
                 "--input: expected text for at least one instance. Received "

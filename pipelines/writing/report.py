@@ -1,6 +1,6 @@
 """The summary that a job prints at its end, from dataset.json."""
 
-from bert_tf.core.records import RecordLayout
+from pipelines.writing import quality
 
 # Counter -> its label in the summary, which omits counters that are 0.
 _DROPPED = {
@@ -24,26 +24,8 @@ _DROPPED = {
 _LABEL_1 = {"next_sentence": "random next sentence", "sentence_order": "swapped"}
 
 
-def shares(counts: dict[str, int], layout: RecordLayout) -> dict[str, float]:
-    """Ratios of the counts: padding of all positions, label 1 of all labels, masked and kept of all predictions."""
-    length, instances = layout.max_seq_length, max(1, counts["instances"])
-    found = {"padding": 1 - counts["instance_tokens"] / (max(1, counts["rows"]) * length)}
-    if layout.max_sequences_per_row:
-        found["padding_without_packing"] = 1 - counts["instance_tokens"] / (instances * length)
-        found["instances_a_row"] = counts["instances"] / max(1, counts["rows"])
-    if layout.has_pairs:
-        found["label_1"] = counts["label_1"] / instances
-    if layout.max_predictions_per_seq:
-        predictions = max(1, counts["predictions"])
-        found["predictions_an_instance"] = counts["predictions"] / instances
-        found["masked"] = counts["predictions_masked"] / predictions
-        found["kept"] = counts["predictions_kept"] / predictions
-        found["random"] = 1 - found["masked"] - found["kept"]
-    return {name: round(value, 6) for name, value in found.items()}
-
-
 def summary(manifest: dict) -> str:
-    """A table of the input, the drops and the output."""
+    """A table of the input, the drops and the output, and the quality report."""
     counts, ratios = manifest["counts"], manifest["shares"]
     megabytes, seconds = manifest["input"]["bytes"] / 1e6, manifest["seconds"]
     rows = [
@@ -72,4 +54,4 @@ def summary(manifest: dict) -> str:
         ("seconds", f"{seconds:.1f}, {megabytes / max(seconds, 0.1):.1f} MB/s with start-up"),
     ]
     width = max(len(name) for name, _ in rows) + 2
-    return "\n".join(f"{name:<{width}}{value}" for name, value in rows)
+    return "\n".join([*(f"{name:<{width}}{value}" for name, value in rows), quality.report(manifest)])

@@ -34,16 +34,8 @@ def made(command, corpus, tmp_path_factory) -> pathlib.Path:
     path = tmp_path_factory.mktemp("made")
     texts = ["--input", corpus / "[0-9].txt"]
     succeed(command("pipelines.build_vocab", *texts, "--output", path / "vocab.txt", "--vocab_size", 1000))
-    arguments = [
-        "--max_seq_length",
-        64,
-        "--max_predictions_per_seq",
-        10,
-        "--num_shards",
-        2,
-        "--validation_fraction",
-        0.1,
-    ]
+    arguments = ["--max_seq_length", 64, "--num_shards", 2, "--validation_fraction", 0.1]
+    arguments += ["--nostrip_accents", "--max_word_length", 90]
     out = succeed(
         command(
             "pipelines.create_pretraining_data",
@@ -93,6 +85,12 @@ def test_pretraining_lowers_the_held_out_loss(made):
     assert held_out[0] == pytest.approx(6.9, abs=0.1)  # ln 1000
     assert held_out[-1] < held_out[0] - 0.8
     assert json.loads((made / "pretrain/config.json").read_text())["train"]["steps"] == 30
+
+
+def test_normalization_travels_from_the_shards_to_every_model(made):
+    for run in ("pretrain", "finetune"):
+        settings = json.loads((made / run / "model/tokenizer_config.json").read_text())
+        assert (settings["strip_accents"], settings["max_input_chars_per_word"]) == (False, 90)
 
 
 def test_finetuning_beats_the_majority(made):

@@ -260,6 +260,9 @@ def test_every_flag_reaches_the_job(corpus, corpus_vocab, command, tmp_path):
             "seed": 99,
             "tokenizer": "wordpiece",
             "lower_case": False,
+            "strip_accents": True,
+            "split_cjk": False,
+            "max_word_length": 77,
         },
         "documents": {
             "clean": False,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.core import record_files
+from bert_tf.core import record_files, records
 from bert_tf.core.config import PretrainConfig, PretrainDataConfig
 from bert_tf.core.errors import InputError
 from bert_tf.models.bert.config import preset
@@ -101,7 +101,7 @@ def test_masks_that_are_drawn_in_training_have_room_for_their_share_of_a_row(fol
     unmasked = dataclasses.replace(folder, layout=dataclasses.replace(folder.layout, max_predictions_per_seq=0))
     config = shard_folder.settled(config_of(), unmasked)
     assert config.data.max_predictions_per_seq == 10  # 0.15 x 64 = 9.6
-    assert [shard_folder.usual_predictions(0.15, length) for length in (128, 512)] == [20, 77]
+    assert [records.usual_predictions(0.15, length) for length in (8, 128, 512)] == [5, 20, 80]
     assert shard_folder.layout_of(config, unmasked.layout).max_predictions_per_seq == 10
     chosen = shard_folder.settled(config_of(max_predictions_per_seq=5), unmasked)
     shard_folder.check(unmasked, "data.train", chosen)
@@ -303,12 +303,34 @@ def shards_of(folder):
     return [f"{folder.path}/{shard['name']}" for shard in folder.split("train")]
 
 
-def test_shards_of_another_case_are_refused(folder):
-    shard_folder.check_tokenizer(folder, "data.train", TokenizerConfig(), "init_from=x")
-    with pytest.raises(InputError, match="expected cased text, as init_from=x has it. Received lower-cased"):
-        shard_folder.check_tokenizer(folder, "data.train", TokenizerConfig(lower_case=False), "init_from=x")
-    with pytest.raises(InputError, match="BERT's strip_accents and split_cjk.*init_from=x has False and True"):
-        shard_folder.check_tokenizer(folder, "data.train", TokenizerConfig(strip_accents=False), "init_from=x")
+@pytest.mark.parametrize(
+    ("setting", "value", "received"),
+    [
+        ("lower_case", False, True),
+        ("strip_accents", False, True),
+        ("split_cjk", False, True),
+        ("max_word_length", 9, 100),
+    ],
+)
+def test_shards_of_another_normalization_are_refused(folder, setting, value, received):
+    shard_folder.check_tokenizer(folder, "data.train", TokenizerConfig(strip_accents=True), "init_from=x")
+    with pytest.raises(InputError, match=f"--{setting}={value}, as init_from=x has it. Received .* with {received}"):
+        shard_folder.check_tokenizer(folder, "data.train", TokenizerConfig(**{setting: value}), "init_from=x")
+
+
+def test_normalization_travels_with_the_shards(folder, shards, tmp_path):
+    assert folder.settings == TokenizerConfig()
+    copy = shutil.copytree(shards, tmp_path / "copy")
+    manifest = json.loads((copy / "dataset.json").read_text())
+    instances = manifest["parameters"]["instances"]
+    instances |= {"strip_accents": False, "split_cjk": False, "max_word_length": 200}
+    (copy / "dataset.json").write_text(json.dumps(manifest))
+    expected = TokenizerConfig(strip_accents=False, split_cjk=False, max_word_length=200)
+    assert ShardFolder.open(str(copy), "data.train").settings == expected
+    for name in ("strip_accents", "split_cjk", "max_word_length"):  # version 0.1 had none of them
+        del instances[name]
+    (copy / "dataset.json").write_text(json.dumps(manifest))
+    assert ShardFolder.open(str(copy), "data.train").settings == TokenizerConfig()
 
 
 def test_shards_of_another_format_are_refused(shards, tmp_path):

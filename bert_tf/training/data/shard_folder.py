@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import io
 import json
-import math
 import os
 import zlib
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ class ShardFolder:
     layout: records.RecordLayout
     vocabulary: Vocabulary
     tokenizer: str
-    lower_case: bool
+    settings: TokenizerConfig
     compression: str
     shards: tuple[dict, ...]
 
@@ -78,13 +77,15 @@ class ShardFolder:
         try:
             layout, parameters = records.RecordLayout.of(manifest), manifest["parameters"]
             instances, compression = parameters["instances"], parameters["compression"]
-            kind, lower_case = instances.get("tokenizer", "wordpiece"), instances["lower_case"]  # 0.1 had one kind
+            kind = instances.get("tokenizer", "wordpiece")  # 0.1 had one kind, and lower_case as the only setting
+            names = [field.name for field in dataclasses.fields(TokenizerConfig)]
+            settings = TokenizerConfig(**{name: instances[name] for name in names if name in instances})
         except (KeyError, TypeError):
             raise InputError(
                 f"{field}={path}: expected shards of format 3 or later. Received format {manifest.get('format')}; "
                 "make them anew with pipelines.create_pretraining_data."
             ) from None
-        return cls(path, layout, vocabulary, kind, lower_case, compression, tuple(manifest["shards"]))
+        return cls(path, layout, vocabulary, kind, settings, compression, tuple(manifest["shards"]))
 
     def records(self, paths) -> tf.data.TFRecordDataset:
         """The serialized records of shard files."""
@@ -118,16 +119,11 @@ def settled(config: PretrainConfig, folder: ShardFolder) -> PretrainConfig:
         )
     predictions = data.max_predictions_per_seq
     if predictions is None:
-        predictions = layout.max_predictions_per_seq or usual_predictions(data.masked_lm_prob, length)
+        predictions = layout.max_predictions_per_seq or records.usual_predictions(data.masked_lm_prob, length)
     data = dataclasses.replace(data, max_seq_length=length, max_predictions_per_seq=predictions)
     if model.vocab_size is None:
         model = dataclasses.replace(model, vocab_size=len(folder.vocabulary))
     return dataclasses.replace(config, data=data, model=model)
-
-
-def usual_predictions(masked_lm_prob: float, max_seq_length: int) -> int:
-    """Room for the masks of a full row: 20 of 128 tokens, 77 of 512."""
-    return math.ceil(masked_lm_prob * max_seq_length)
 
 
 def layout_of(config: PretrainConfig, stored: records.RecordLayout) -> records.RecordLayout:
@@ -172,18 +168,18 @@ def check_vocabulary(folder: ShardFolder, field: str, expected: Vocabulary, sour
 
 
 def check_tokenizer(folder: ShardFolder, field: str, tokenizer: TokenizerConfig, source: str) -> None:
-    """Refuses shards whose text was tokenized in another case than that of `source`, or with accents or CJK apart."""
-    if folder.lower_case != tokenizer.lower_case:
-        words = {True: "lower-cased", False: "cased"}
-        raise InputError(
-            f"{field}={folder.path}: expected {words[tokenizer.lower_case]} text, as {source} has it. "
-            f"Received {words[folder.lower_case]}."
-        )
-    if tokenizer.strips_accents != folder.lower_case or not tokenizer.split_cjk:
-        raise InputError(
-            f"{field}={folder.path}: expected a tokenizer with BERT's strip_accents and split_cjk, as shards are made. "
-            f"{source} has {tokenizer.strip_accents} and {tokenizer.split_cjk}."
-        )
+    """Refuses shards whose text was normalized in another way than `source` does it."""
+    for flag, expected, received in (
+        ("lower_case", tokenizer.lower_case, folder.settings.lower_case),
+        ("strip_accents", tokenizer.strips_accents, folder.settings.strips_accents),
+        ("split_cjk", tokenizer.split_cjk, folder.settings.split_cjk),
+        ("max_word_length", tokenizer.max_word_length, folder.settings.max_word_length),
+    ):
+        if expected != received:
+            raise InputError(
+                f"{field}={folder.path}: expected shards made with --{flag}={expected}, as {source} has it. "
+                f"Received shards made with {received}."
+            )
 
 
 def find_damage(folder: ShardFolder, paths: Sequence[str]) -> str | None:
