@@ -67,6 +67,9 @@ _PAIRS = flags.DEFINE_enum(
     ["next_sentence", "sentence_order", "none"],
     "next_sentence as in BERT, sentence_order as in ALBERT, none = RoBERTa's full sentences without pairs.",
 )
+_SENTENCES = flags.DEFINE_enum(
+    "sentences", "auto", ["auto", "lines"], "auto = by the marks of all scripts; lines = every line is one sentence."
+)
 _SHORT_SEQ_PROB = flags.DEFINE_float("short_seq_prob", 0.1, "Share of documents that make shorter instances.")
 _MASKING = flags.DEFINE_enum(
     "masking",
@@ -117,6 +120,7 @@ def main(beam_arguments: list[str]) -> None:
                 masking=_MASKING.value,
                 pairs=_PAIRS.value,
                 short_seq_prob=_SHORT_SEQ_PROB.value,
+                sentences=_SENTENCES.value,
                 packing=_PACKING.value,
                 max_sequences_per_row=_MAX_SEQUENCES_PER_ROW.value,
                 seed=_SEED.value,

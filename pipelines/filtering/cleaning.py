@@ -6,12 +6,25 @@ import re
 import unicodedata
 
 from bert_tf.core.errors import require
+from pipelines.reading.sentence_marks import ENDING
+from pipelines.reading.sentences import split_sentences
 
 # str.splitlines' idea of a line, less the separators of data that are no line breaks to a reader.
 _LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x85\u2028\u2029]")
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\x80-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufffd]")
-# Raffel et al. 2020 (T5), section 2.2, and the code that made C4.
-_END_PUNCTUATION = (".", "!", "?", '"', "”", "。", "！", "？")
+# Scripts without spaces between words. Thai and Lao have no sentence marks either: a space is what they have.
+_IDEOGRAPHS = "\u2e80-\u2fff\u3005-\u3007\u3021-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_THAI = "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u0edc-\u0edf"
+_OTHERS = "\u1000-\u1049\u1050-\u109f\u1780-\u17d3\u1950-\u19df\u1a20-\u1a7f\u1b05-\u1b4c\ua980-\ua9c0\ua9e0-\ua9fe\uaa60-\uaadf"
+_TIBETAN = "\u0f40-\u0fbc"
+# A word: an ideograph, about four letters of Southeast Asia, a Tibetan syllable, or what stands between white space.
+_WORD = re.compile(
+    f"[{_IDEOGRAPHS}]|[{_THAI}{_OTHERS}]{{1,4}}|[{_TIBETAN}]+|[^\\s{_IDEOGRAPHS}{_THAI}{_OTHERS}{_TIBETAN}]+"
+)
+# Raffel et al. 2020 (T5), section 2.2, and the code that made C4, whose four are . ! ? and a quotation mark; here with
+# those of all scripts, and the letters of scripts that have none.
+_LINE_END = re.compile(f'[.!?"{ENDING}\u0f0d-\u0f11”“»«›‹」』{_THAI}]').match
+_SPACE_IN_THAI = re.compile(f"(?<=[{_THAI}])\\s(?=[{_THAI}])")
 _MIN_WORDS_A_LINE = 5
 _MIN_SENTENCES = 5
 _POLICIES = (
@@ -23,7 +36,6 @@ _POLICIES = (
     "use cookies",
 )
 _CITATION = re.compile(r"\[(?:\d+|edit|citation needed)\]")
-_SENTENCE = re.compile(r"[.!?][\"'”’)]*(?:\s|$)|[。！？]")
 QUALITY_RULES = ("none", "c4")
 
 
@@ -101,8 +113,8 @@ def _is_clean(text: str) -> bool:
 def c4_rules(text: str, counts: collections.Counter) -> str | None:
     """The lines that read like prose, or None for a document that does not.
 
-    A line stays if it ends in punctuation, has five words, and mentions neither JavaScript nor a policy; citation marks
-    such as [1] go. A document stays if it has five sentences left, no brace and no "lorem ipsum". C4's list of bad
+    A line stays if it ends in punctuation of any script (Thai and Lao have none), has five words, and mentions neither
+    JavaScript nor a policy; citation marks such as [1] go. A document stays if it has five sentences left, no brace and no "lorem ipsum". C4's list of bad
     words and its language filter are not here.
     """
     lowered = text.lower()
@@ -118,21 +130,16 @@ def c4_rules(text: str, counts: collections.Counter) -> str | None:
         else:
             kept.append(line)
     text = "\n".join(kept)
-    # A line that stayed without a full stop inside is one sentence.
-    if sum(max(1, len(_SENTENCE.findall(line))) for line in kept) < _MIN_SENTENCES:
+    if len(split_sentences(text)) + len(_SPACE_IN_THAI.findall(text)) < _MIN_SENTENCES:
         counts["dropped_few_sentences"] += 1
         return None
     return text
 
 
 def _line_fault(line: str) -> str | None:
-    if not line.endswith(_END_PUNCTUATION) or line.endswith("..."):
+    if not _LINE_END(line[-1:]) or line.endswith("..."):
         return "lines_without_end_punctuation"
-    # Ideographs are written without spaces: each is as good as a word.
-    if line.isascii() or not any("\u2e80" <= c <= "\uffef" for c in line):
-        if len(line.split()) < _MIN_WORDS_A_LINE:
-            return "lines_of_few_words"
-    elif len(line) < _MIN_WORDS_A_LINE:
+    if len(line.split() if line.isascii() else _WORD.findall(line)) < _MIN_WORDS_A_LINE:
         return "lines_of_few_words"
     lowered = line.lower()
     if "javascript" in lowered:

@@ -13,8 +13,10 @@ from bert_tf.text.tokenizer import TextTokenizer, tokenizer_kind
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import UNK, Vocabulary
 from pipelines.instances import masking, packing, sentence_pairs
-from pipelines.instances.sentence_pairs import Pairs, TokenPool
-from pipelines.reading.documents import document_id, split_sentences
+from pipelines.instances.sentence_pairs import Pairs
+from pipelines.instances.token_pool import TokenPool
+from pipelines.reading import sentences as sentence_splitting
+from pipelines.reading.documents import document_id
 
 _SENTENCES_PER_CALL = 8192  # bounds the tokenizer's memory; the ids do not depend on it
 _ROWS_PER_CALL = 4096  # bounds the memory of assembled rows; the masks depend on it
@@ -31,6 +33,7 @@ class InstanceConfig:
     masking: str = "wordpiece"  # one of masking.METHODS
     pairs: str = "next_sentence"  # one of sentence_pairs.METHODS
     short_seq_prob: float = 0.1
+    sentences: str = "auto"  # one of pipelines.reading.sentences.METHODS
     packing: bool = False
     max_sequences_per_row: int = 0  # of a packed row; 0 = one for every 16 positions
     seed: int = 12345
@@ -52,6 +55,8 @@ class InstanceConfig:
         require(0 <= self.seed < 2**63, "--seed must lie in [0, 2^63)", self.seed)
         require(self.masking in masking.METHODS, f"--masking must be one of {masking.METHODS}", self.masking)
         require(self.pairs in sentence_pairs.METHODS, f"--pairs must be one of {sentence_pairs.METHODS}", self.pairs)
+        methods = sentence_splitting.METHODS
+        require(self.sentences in methods, f"--sentences must be one of {methods}", self.sentences)
         tokenizer_kind(self.tokenizer)
         sequences = self.max_sequences_per_row
         require(0 <= sequences <= length, "--max_sequences_per_row must lie in [0, max_seq_length]", sequences)
@@ -102,7 +107,7 @@ def make_records(
       config: sizes, probabilities and the seed.
       counts: is added to, for the summary.
     """
-    pool = _tokenize(keyed_texts, tokenizer, counts)
+    pool = _tokenize(keyed_texts, tokenizer, config.sentences, counts)
     shard_seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
 
     def rng(stage: int) -> np.random.Generator:
@@ -111,6 +116,8 @@ def make_records(
     vocabulary, layout = tokenizer.vocabulary, config.layout
     tokens, pairs = _segments(pool, vocabulary, config, rng(1))
     counts["documents_without_instance"] += len(pool.identities) - _documents_used(pool, pairs, config)
+    # Full sentences leave no token out.
+    counts["tokens_unused"] += len(pool.tokens) - pairs.tokens_used(config.pairs) if config.pairs != "none" else 0
     pairs = pairs.take(rng(2).permutation(len(pairs)))
     rows = _rows(pairs, config, rng(4))
     masks, is_continuation = rng(3), ~np.asarray(tokenizer.begins_word)
@@ -198,7 +205,7 @@ def _count_rows(lengths: np.ndarray, max_seq_length: int, counts: collections.Co
 
 
 def _tokenize(
-    keyed_texts: Iterable[tuple[bytes, str]], tokenizer: TextTokenizer, counts: collections.Counter
+    keyed_texts: Iterable[tuple[bytes, str]], tokenizer: TextTokenizer, method: str, counts: collections.Counter
 ) -> TokenPool:
     """Splits into sentences and tokenizes many at a time; keeps documents that hold a token.
 
@@ -218,7 +225,7 @@ def _tokenize(
 
     while remaining:
         _, text = remaining.pop()
-        parts = split_sentences(text)
+        parts = sentence_splitting.split_sentences(text, method)
         identities.append(document_id(text))
         sizes.append(len(parts))
         sentences += parts
@@ -234,13 +241,15 @@ def _tokenize(
     counts["documents_without_token"] += len(sizes) - len(kept)
     counts["sentences"] += len(length)
     counts["tokens"] += int(length.sum())
-    ids = np.concatenate(tokens)
-    counts["tokens_unknown"] += int((ids == tokenizer.vocabulary[UNK]).sum())
+    all_tokens = np.concatenate(tokens)
+    counts["tokens_unknown"] += int((all_tokens == tokenizer.vocabulary[UNK]).sum())
     return TokenPool(
-        tokens=ids,
+        tokens=all_tokens,
         sentences=np.concatenate([[0], np.cumsum(length)]),
         documents=np.concatenate([[0], np.cumsum(per_document)]),
         identities=[identities[index] for index in kept.tolist()],
+        begins_word=np.asarray(tokenizer.begins_word)[all_tokens].tobytes(),
+        continues=bytes(len(length)),
     )
 
 

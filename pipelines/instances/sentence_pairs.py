@@ -1,37 +1,27 @@
 """Documents -> segments of instances: next-sentence pairs, pairs in order or swapped, or full sentences.
 
-Next-sentence pairs follow google-research/bert's create_pretraining_data.py with two differences, both on purpose: a
-label says what was done (the reference labels "random" even when it failed to find another document), and a document
-that has neither a next sentence nor another document to draw from makes no pair instead of one with an empty segment.
+Next-sentence pairs follow google-research/bert's create_pretraining_data.py with three differences, all on purpose:
+
+- A label says what was done. The reference labels "random" even when it failed to find another document.
+- A document that has neither a next sentence nor another document to draw from makes no pair, instead of one with an
+  empty segment.
+- No token of a document is lost. The reference truncates a pair that is too long, on English prose by half a sentence.
+  Here, what does not fit opens the next pair; only a random second segment is truncated, which is a copy. A sentence of
+  more than half a row is cut into pieces, and so is the only sentence of a document.
 """
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
+
+from pipelines.instances.token_pool import SHORTEST_PIECE, TokenPool, cut_sentences, end_that_fits, middle
 
 METHODS = ("next_sentence", "sentence_order", "none")
 _SPECIALS = 3  # [CLS] A [SEP] B [SEP]
 _DRAWN_AT_ONCE = 4096
 _DRAWS = 16  # of another document, before all are looked through
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenPool:
-    """The documents of a pool, all tokens one behind the other.
-
-    Attributes:
-      tokens: ids, int32 [tokens].
-      sentences: where each sentence begins in `tokens`, and the end of the last; int64 [sentences + 1]. None is empty.
-      documents: where each document begins in `sentences`, and the end of the last; int64 [documents + 1].
-      identities: what two documents with the same text share.
-    """
-
-    tokens: np.ndarray
-    sentences: np.ndarray
-    documents: np.ndarray
-    identities: Sequence[bytes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +49,15 @@ class Pairs:
         second = self.second_end - self.second_start
         return self.first_end - self.first_start + second + np.where(second > 0, _SPECIALS, _SPECIALS - 1)
 
+    def tokens_used(self, method: str) -> int:
+        """Tokens of documents in these pairs, each counted once: random second segments are copies.
+
+        Args:
+          method: "next_sentence" or "sentence_order", which made the pairs.
+        """
+        own = self.label == 0 if method == "next_sentence" else np.True_
+        return int((self.first_end - self.first_start + (self.second_end - self.second_start) * own).sum())
+
     def take(self, order: np.ndarray) -> "Pairs":
         """The pairs of the given numbers, in that order."""
         return Pairs(*(getattr(self, field.name)[order] for field in dataclasses.fields(self)))
@@ -76,32 +75,53 @@ def next_sentence_pairs(
       rng: the only source of chance.
     """
     max_tokens = max_seq_length - _SPECIALS
+    pool = cut_sentences(pool, max_tokens // 2)  # so that two always fit
     bounds, documents = pool.sentences.tolist(), pool.documents.tolist()
+    has_other = len(set(pool.identities)) > 1
     uniform = _uniforms(rng)
     rows: list[tuple[int, ...]] = []
+
+    def random_second(first_end: int, index: int, wanted: int, room: int) -> tuple[int, int]:
+        """Sentences of another document: as many as are wanted, and no more tokens than there is room for."""
+        other = _other_document(index, pool, uniform)
+        low, high = documents[other], documents[other + 1]
+        begin = low + int(uniform() * (high - low))
+        if first_end < documents[index + 1]:
+            # A segment that begins inside a sentence, where the next one does not, would give the label away.
+            alike = pool.continues[first_end]
+            found = max(pool.continues.find(alike, begin, high), pool.continues.rfind(alike, low, begin))
+            begin = found if found >= 0 else begin
+        end = bisect.bisect_left(bounds, bounds[begin] + wanted, begin + 1, high)
+        most = bounds[begin] + room
+        fitting = end_that_fits(pool, bounds[end - 1], bounds[end], most)
+        return bounds[begin], fitting if fitting > bounds[begin] else pool.cut(bounds[begin] + 1, most)
+
     for index in range(len(documents) - 1):
         start, stop = documents[index], documents[index + 1]
         target = _target(max_tokens, short_seq_prob, uniform)
+        begin = bounds[start]  # later inside of the sentence `start`, if its first part was used
         while start < stop:
-            # As many sentences as it takes to reach the target.
-            end = bisect.bisect_left(bounds, bounds[start] + target, start + 1, stop)
+            # As many sentences as it takes to reach the target; two where there is no random segment for a single one.
+            fewest = min(start + (1 if has_other else 2), stop)
+            end = bisect.bisect_left(bounds, begin + target, fewest, stop)
+            chunk_end = end_that_fits(pool, bounds[end - 1], bounds[end], begin + max_tokens)
+            end -= chunk_end == bounds[end - 1]
             count = end - start
             first_end = start + 1 + (int(uniform() * (count - 1)) if count >= 2 else 0)
-            segment = bounds[start], bounds[first_end]
-            if count == 1 or uniform() < 0.5:
-                other = _other_document(index, pool, uniform)
-                if other is not None:
-                    low, high = documents[other], documents[other + 1]
-                    low += int(uniform() * (high - low))
-                    wanted = max(1, target - (segment[1] - segment[0]))
-                    high = bisect.bisect_left(bounds, bounds[low] + wanted, low + 1, high)
-                    rows.append((*segment, bounds[low], bounds[high], 1, index))
-                    start = first_end  # the sentences that were not used open the next chunk
-                    continue
-            if first_end < end:
-                rows.append((*segment, bounds[first_end], bounds[end], 0, index))
-            start = end
-    return _truncate(_as_pairs(rows), max_tokens, rng)
+            first = begin, bounds[first_end]
+            if has_other and (count == 1 or uniform() < 0.5):
+                length = first[1] - first[0]
+                second = random_second(first_end, index, max(1, target - length), max_tokens - length)
+                rows.append((*first, *second, 1, index))
+                start, begin = first_end, first[1]  # the sentences that were not used open the next chunk
+                continue
+            if count > 1:
+                rows.append((*first, first[1], chunk_end, 0, index))
+            elif chunk_end - begin >= 2 * SHORTEST_PIECE:
+                half = middle(pool, begin, chunk_end)
+                rows.append((begin, half, half, chunk_end, 0, index))
+            start, begin = end - (chunk_end < bounds[end]), chunk_end
+    return _as_pairs(rows)
 
 
 def sentence_order_pairs(
@@ -109,29 +129,42 @@ def sentence_order_pairs(
 ) -> Pairs:
     """Two segments that follow each other in a document, swapped by a fair coin (Lan et al. 2019, ALBERT, 3.1).
 
-    The arguments are those of `next_sentence_pairs`. A document of one sentence makes no pair, and a last sentence that
-    is left alone is not used: ALBERT's own code pairs it with a random document and calls it swapped.
+    The arguments are those of `next_sentence_pairs`. Segments are whole sentences: one that began inside a sentence
+    would tell the order. A last sentence that is left alone is cut in two, or joins the pair before it: ALBERT's own
+    code pairs it with a random document and calls it swapped.
     """
     max_tokens = max_seq_length - _SPECIALS
+    pool = cut_sentences(pool, max_tokens // 2)
     bounds, documents = pool.sentences.tolist(), pool.documents.tolist()
     uniform = _uniforms(rng)
     rows: list[tuple[int, ...]] = []
+
+    def add(begin: int, between: int, end: int, index: int) -> None:
+        first, second = (begin, between), (between, end)
+        rows.append((*second, *first, 1, index) if uniform() < 0.5 else (*first, *second, 0, index))
+
     for index in range(len(documents) - 1):
         start, stop = documents[index], documents[index + 1]
         target = _target(max_tokens, short_seq_prob, uniform)
         while stop - start >= 2:
             end = bisect.bisect_left(bounds, bounds[start] + target, start + 2, stop)
-            first_end = start + 1 + int(uniform() * (end - start - 1))
-            first, second = (bounds[start], bounds[first_end]), (bounds[first_end], bounds[end])
-            rows.append((*second, *first, 1, index) if uniform() < 0.5 else (*first, *second, 0, index))
+            end -= bounds[end] - bounds[start] > max_tokens
+            if stop - end == 1:
+                if bounds[stop] - bounds[start] <= max_tokens:
+                    end = stop
+                elif end - start > 2:
+                    end -= 1
+            add(bounds[start], bounds[start + 1 + int(uniform() * (end - start - 1))], bounds[end], index)
             start = end
-    return _truncate(_as_pairs(rows), max_tokens, rng)
+        if start < stop and bounds[stop] - bounds[start] >= 2 * SHORTEST_PIECE:
+            add(bounds[start], middle(pool, bounds[start], bounds[stop]), bounds[stop], index)
+    return _as_pairs(rows)
 
 
 def full_sentences(pool: TokenPool, *, max_seq_length: int, separator: int) -> tuple[np.ndarray, Pairs]:
     """Rows of whole sentences one behind the other, across documents (Liu et al. 2019, RoBERTa, 4.2: FULL-SENTENCES).
 
-    A sentence that is longer than a row is cut into rows.
+    A sentence that is longer than a row is cut into rows, where words begin.
 
     Args:
       pool: the documents, in the order in which they follow each other.
@@ -154,7 +187,11 @@ def full_sentences(pool: TokenPool, *, max_seq_length: int, separator: int) -> t
     while sentence < len(starts):
         start = max(start, starts[sentence])
         following = bisect.bisect_right(ends, start + max_tokens, sentence)
-        end = ends[following - 1] if following > sentence else start + max_tokens
+        if following > sentence:
+            end = ends[following - 1]
+        else:
+            moved = owner[sentence]  # by the separators in front
+            end = pool.cut(start + max_tokens // 2 - moved, start + max_tokens - moved) + moved
         rows.append((start, end, 0, 0, 0, owner[sentence]))
         sentence, start = following, end
     return tokens, _as_pairs(rows)
@@ -179,38 +216,14 @@ def _uniforms(rng: np.random.Generator) -> Callable[[], float]:
     return draws().__next__
 
 
-def _other_document(index: int, pool: TokenPool, uniform: Callable[[], float]) -> int | None:
-    """Another document than `index`, or None if there is no other."""
-    count = len(pool.identities)
-    if count < 2:
-        return None
+def _other_document(index: int, pool: TokenPool, uniform: Callable[[], float]) -> int:
+    """Another document than `index`, of a pool that has one."""
     # With dupe_factor > 1, or where duplicates stay, a pool can hold a document more than once.
+    count = len(pool.identities)
     for _ in range(_DRAWS):
         other = int(uniform() * (count - 1))
         other += other >= index
         if pool.identities[other] != pool.identities[index]:
             return other
     others = [i for i, identity in enumerate(pool.identities) if identity != pool.identities[index]]
-    return others[int(uniform() * len(others))] if others else None
-
-
-def _truncate(pairs: Pairs, max_tokens: int, rng: np.random.Generator) -> Pairs:
-    """Drops tokens until both fit: always from the longer side (ties: the second), front or back by a fair coin.
-
-    Which side loses how many is certain, only front or back is drawn, so a binomial replaces the token-wise loop.
-    """
-    first, second = pairs.first_end - pairs.first_start, pairs.second_end - pairs.second_start
-    excess = np.maximum(0, first + second - max_tokens)
-    lead = first - second
-    uneven = np.minimum(excess, np.abs(lead))
-    even = excess - uneven
-    first_drop = np.where(lead > 0, uneven, 0) + even // 2
-    second_drop = np.where(lead < 0, uneven, 0) + (even + 1) // 2
-    first_front, second_front = rng.binomial(first_drop, 0.5), rng.binomial(second_drop, 0.5)
-    return dataclasses.replace(
-        pairs,
-        first_start=pairs.first_start + first_front,
-        first_end=pairs.first_end - (first_drop - first_front),
-        second_start=pairs.second_start + second_front,
-        second_end=pairs.second_end - (second_drop - second_front),
-    )
+    return others[int(uniform() * len(others))]

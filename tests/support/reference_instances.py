@@ -1,12 +1,13 @@
 """Next-sentence instances as google-research/bert's create_pretraining_data.py makes them, in plain Python.
 
 Written from the rules, one document and one token at a time, sharing no code with pipelines. A benchmark times it and
-tests compare the statistics of what it makes.
+tests compare the statistics of what it makes. `LosslessReference` has the differences that
+pipelines/instances/sentence_pairs.py lists.
 """
 
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 
 @dataclasses.dataclass
@@ -104,3 +105,84 @@ class Reference:
             elif rng.random() < 0.5:
                 token_ids[i] = rng.randint(0, self.vocab_size - 1)
         return Instance(token_ids, type_ids, is_random, positions, hidden, len(first))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LosslessReference(Reference):
+    """The same, but what does not fit opens the next pair. Sentences are (whether it is the rest of one, its tokens)."""
+
+    begins_word: Callable[[int], bool]
+    shortest_piece: int = 5
+
+    def instances(self, documents: Sequence[list[list[int]]], rng: random.Random) -> list[Instance]:
+        return super().instances([self._in_pieces(document) for document in documents], rng)
+
+    def _in_pieces(self, document: list[list[int]]) -> list[tuple[bool, list[int]]]:
+        longest = (self.max_seq_length - 3) // 2
+        if len(document) == 1 and 2 * self.shortest_piece <= len(document[0]) <= longest:
+            half = len(document[0]) // 2
+            place = self._place(document[0], max(1, half // 2), half) or half
+            return [(False, document[0][:place]), (True, document[0][place:])]
+        pieces = []
+        for sentence in document:
+            is_rest = False
+            while len(sentence) > longest:
+                count = -(-len(sentence) // longest)
+                size = -(-len(sentence) // count)
+                place = self._place(sentence, max(1, size // 2), size) or size
+                pieces.append((is_rest, sentence[:place]))
+                sentence, is_rest = sentence[place:], True
+            pieces.append((is_rest, sentence))
+        return pieces
+
+    def _place(self, sentence: list[int], low: int, high: int) -> int | None:
+        """The last place from low to high where a word begins."""
+        return next((place for place in range(high, low - 1, -1) if self.begins_word(sentence[place])), None)
+
+    def _head(self, sentence: list[int], room: int) -> list[int]:
+        """The sentence, or as much of it as there is room for; nothing if a piece of it would be too short."""
+        if len(sentence) <= room:
+            return sentence
+        low, high = self.shortest_piece, min(room, len(sentence) - self.shortest_piece)
+        return sentence[: self._place(sentence, low, high) or 0]
+
+    def _pairs(self, documents, index: int, rng: random.Random) -> Iterator[tuple[list[int], list[int], bool]]:
+        remaining = documents[index]
+        most = self.max_seq_length - 3
+        target = rng.randint(2, most) if rng.random() < self.short_seq_prob else most
+        while remaining:
+            chunk: list[list[int]] = []
+            while len(chunk) < len(remaining) and sum(map(len, chunk)) < target:
+                chunk.append(remaining[len(chunk)][1])
+            last = chunk.pop()
+            head = self._head(last, most - sum(map(len, chunk)))
+            chunk += [head] if head else []
+            end = rng.randint(1, len(chunk) - 1) if len(chunk) >= 2 else 1
+            first = [token for sentence in chunk[:end] for token in sentence]
+            if len(chunk) == 1 or rng.random() < 0.5:
+                is_rest = remaining[end][0] if end < len(remaining) else None
+                yield first, self._random(documents, index, is_rest, target, first, rng), True
+                remaining = remaining[end:]
+            else:
+                yield first, [token for sentence in chunk[end:] for token in sentence], False
+                rest = [(True, last[len(head) :])] if 0 < len(head) < len(last) else []
+                remaining = rest + remaining[len(chunk) :]
+
+    def _random(self, documents, index, is_rest, target, first, rng: random.Random) -> list[int]:
+        other = index
+        while other == index:
+            other = rng.randint(0, len(documents) - 1)
+        document = documents[other]
+        start = rng.randint(0, len(document) - 1)
+        places = [*range(start, len(document)), *range(start - 1, -1, -1)]
+        start = next((place for place in places if is_rest in (None, document[place][0])), start)
+        room = self.max_seq_length - 3 - len(first)
+        second: list[int] = []
+        for _, sentence in document[start:]:
+            head = self._head(sentence, room - len(second))
+            if not head and not second:
+                head = sentence[: self._place(sentence, 1, room) or room]
+            second += head
+            if len(second) >= target - len(first) or len(head) < len(sentence):
+                break
+        return second
