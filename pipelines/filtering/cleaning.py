@@ -6,14 +6,16 @@ import re
 import unicodedata
 
 from bert_tf.core.errors import require
-from pipelines.reading.sentence_marks import ENDING
+from pipelines.reading.sentence_marks import ENDING, ENDING_BEYOND
 from pipelines.reading.sentences import split_sentences
 
 # str.splitlines' idea of a line, less the separators of data that are no line breaks to a reader.
 _LINE_BREAK = re.compile("\r\n|[\n\r\v\f\x85\u2028\u2029]")
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f\x80-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufffd]")
 # Scripts without spaces between words. Thai and Lao have no sentence marks either: a space is what they have.
-_IDEOGRAPHS = "\u2e80-\u2fff\u3005-\u3007\u3021-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+_IDEOGRAPHS = (
+    "\u2e80-\u2fff\u3005-\u3007\u3021-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
 _THAI = "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u0edc-\u0edf"
 _OTHERS = "\u1000-\u1049\u1050-\u109f\u1780-\u17d3\u1950-\u19df\u1a20-\u1a7f\u1b05-\u1b4c\ua980-\ua9c0\ua9e0-\ua9fe\uaa60-\uaadf"
 _TIBETAN = "\u0f40-\u0fbc"
@@ -23,7 +25,7 @@ _WORD = re.compile(
 )
 # Raffel et al. 2020 (T5), section 2.2, and the code that made C4, whose four are . ! ? and a quotation mark; here with
 # those of all scripts, and the letters of scripts that have none.
-_LINE_END = re.compile(f'[.!?"{ENDING}\u0f0d-\u0f11”“»«›‹」』{_THAI}]').match
+_LINE_END = re.compile(f'[.!?"{ENDING}{ENDING_BEYOND}\u0f0d-\u0f11”“»«›‹」』{_THAI}]').match
 _SPACE_IN_THAI = re.compile(f"(?<=[{_THAI}])\\s(?=[{_THAI}])")
 _MIN_WORDS_A_LINE = 5
 _MIN_SENTENCES = 5

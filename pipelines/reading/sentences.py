@@ -2,28 +2,28 @@
 
 import re
 
-from pipelines.reading.sentence_marks import CLOSING, CONTINUING, ENDING, OPENING
+from pipelines.reading.sentence_marks import CLOSING, CONTINUING, ENDING, ENDING_BEYOND, OPENING
 
 METHODS = ("auto", "lines")
 
 # These marks also stand inside a sentence: it ends only before white space, and not before a small letter.
 _SPACED = ".!?…‼⁇⁈⁉․﹒"
 # All other marks end a sentence whatever follows. Tibetan's shad ends a clause; Unicode knows no other end in Tibetan.
-_MARK = rf"[{_SPACED}{ENDING}\u0f0d-\u0f11]"
+_OTHERS = rf"{ENDING}\u0f0d-\u0f11"
 
 
-def _candidates(*, ascii_only: bool, small_letters: bool) -> re.Pattern:
+def _candidates(others: str, *, small_letters: bool) -> re.Pattern:
     """Finds where a sentence may end: a mark, what belongs to it, and the white space behind.
 
     Of a run of marks only the first is tried, and at most 200 characters that close it are looked at, so that a line of
     nothing else takes no longer than others.
 
     Args:
-      ascii_only: a simpler pattern for lines of ASCII, which is several times as fast.
+      others: marks beside _SPACED, as the inside of brackets; "" for lines of ASCII.
       small_letters: whether a sentence may begin with one of a to z.
     """
     following = r"(?!\s)" if small_letters else r"(?![a-z\s])"
-    if ascii_only:
+    if not others:
         return re.compile(rf"[.!?](?<![.!?][.!?])[\"')\].!?]{{0,200}}\s+{following}")
     # French puts a space before the quotation mark that closes; German may close with » “ or «.
     spaced = (
@@ -31,18 +31,19 @@ def _candidates(*, ascii_only: bool, small_letters: bool) -> re.Pattern:
         rf"\s+{following}"
     )
     # ។ល។ is Khmer's "and so on".
-    others = (
-        rf"(?<![{_SPACED}])(?!\s?[លប]\s?។)(?:\s*{_MARK}){{0,200}}+(?:[{CLOSING}]|[\"']+(?=\s|$)){{0,200}}+"
+    elsewhere = (
+        rf"(?<![{_SPACED}])(?!\s?[លប]\s?។)(?:\s*[{_SPACED}{others}]){{0,200}}+(?:[{CLOSING}]|[\"']+(?=\s|$)){{0,200}}+"
         rf"(?![{CONTINUING}])\s*"
     )
-    return re.compile(f"{_MARK}(?:{spaced}|{others})")
+    return re.compile(f"[{_SPACED}{others}](?:{spaced}|{elsewhere})")
 
 
-_CANDIDATES = {
-    (ascii_only, small): _candidates(ascii_only=ascii_only, small_letters=small).finditer
-    for ascii_only in (False, True)
-    for small in (False, True)
-}
+# For lines that have capitals and for those that do not. Each set of marks takes several times as long as the one before.
+_OF_ASCII, _OF_USUAL_SCRIPTS, _OF_ALL_SCRIPTS = (
+    tuple(_candidates(others, small_letters=small).finditer for small in (False, True))
+    for others in ("", _OTHERS, _OTHERS + ENDING_BEYOND)
+)
+_BEYOND = re.compile("[\U00010a00-\U0001dfff]").search  # where the scripts of ENDING_BEYOND lie
 _CLOSES = re.compile(f"[{CLOSING}]").match
 _OPENS = re.compile(rf"[\"'¿¡»{OPENING}]").match
 _OPENING = re.compile(rf"[\"'¿¡»\s{OPENING}]*")
@@ -56,7 +57,9 @@ _ABBREVIATIONS = frozenset(
     dott sig sigg pag np tzn tzw ul prof św např tzv chr ул просп стр рис см тыс млн млрд проф""".split()  # noqa: SIM905 - reads like a list
 )
 # Where small letters begin sentences, these are more likely inside of one.
-_ABBREVIATIONS_OF_SMALL_LETTERS = frozenset(("etc", "incl", "excl", "inc", "ltd", "co", "corp", "max", "min", "a.m", "p.m"))
+_ABBREVIATIONS_OF_SMALL_LETTERS = frozenset(
+    ("etc", "incl", "excl", "inc", "ltd", "co", "corp", "max", "min", "a.m", "p.m")
+)
 # Four letters that end no abbreviation, a full stop, a capital: most sentences end so, and this is the fastest look.
 _LONG_ENDS = "|".join(sorted({word[-4:] for word in _ABBREVIATIONS if len(word) >= 4}))
 _ENDS_FOR_SURE = re.compile(rf"(?!{_LONG_ENDS})[a-z]{{4}}\. +[A-Z]").match
@@ -93,7 +96,8 @@ def split_sentences(text: str, method: str = "auto") -> list[str]:
     for line in text.splitlines():
         start, length = 0, len(line)
         small = line.islower()
-        for match in _CANDIDATES[line.isascii(), small](line):
+        candidates = _OF_ASCII if line.isascii() else _OF_ALL_SCRIPTS if _BEYOND(line) else _OF_USUAL_SCRIPTS
+        for match in candidates[small](line):
             end = match.end()
             if end < length and (_ENDS_FOR_SURE(line, match.start() - 4) or _ends_sentence(line, start, match, small)):
                 sentences.append(line[start:end].strip())

@@ -16,8 +16,12 @@ same table makes the same shards everywhere. A test compares the table with the 
 # Constant -> (what it holds, its property).
 PROPERTIES = {
     "ENDING": (
-        "Sentence_Break=STerm, and the full stops of Sentence_Break=ATerm, without those of ASCII.",
-        r"[[\p{Sentence_Break=STerm}\p{Sentence_Break=ATerm}]--[.!?]]",
+        "Sentence_Break=STerm, and the full stops of Sentence_Break=ATerm, without those of ASCII: up to U+FFFF.",
+        r"[[\p{Sentence_Break=STerm}\p{Sentence_Break=ATerm}]--[.!?\U00010000-\U0010ffff]]",
+    ),
+    "ENDING_BEYOND": (
+        "The same beyond U+FFFF. All lie between U+10A00 and U+1DFFF, below the emoji.",
+        r"[\p{Sentence_Break=STerm}&&[\U00010000-\U0010ffff]]",
     ),
     "CLOSING": (
         "Closing brackets and quotation marks: General_Category Pe and Pf.",

@@ -80,6 +80,7 @@ def test_lines_without_capitals(text, sentences):
         ("他走了……然后回来。", 1),
         ("ᐊᓂᐅᑎ᙮ ᐊᓂᐅᑎ᙮", 2),  # Canadian syllabics
         ("ދިވެހި. ބަސް.", 2),
+        ("𑄌𑄋𑄴𑄟𑄳𑄦 𑅁 𑄌𑄋𑄴𑄟𑄳𑄦 𑅁", 2),  # Chakma, beyond U+FFFF
     ],
 )
 def test_scripts(text, count):
@@ -119,15 +120,15 @@ def test_lines_are_taken_as_they_are():
 @pytest.mark.parametrize(
     "line",
     [
-        "." * 1_000_000 + "x",
-        "?!" * 500_000 + "x",
-        "Mr. " * 250_000 + "x",
-        "。" * 1_000_000,
-        "。" * 500_000 + "、",
-        "། " * 500_000 + "、",
-        "é." + " " * 1_000_000 + "x",
+        "." * 200_000 + "x",
+        "?!" * 100_000 + "x",
+        "Mr. " * 50_000 + "x",
+        "。" * 200_000,
+        "。" * 100_000 + "、",
+        "། " * 100_000 + "、",
+        "é." + " " * 200_000 + "x",
         "é. »" * 200_000,
-        "a. " * 300_000 + "b",
+        "a. " * 60_000 + "b",
     ],
 )
 def test_a_long_line_of_marks_takes_no_longer_than_others(line):
@@ -142,7 +143,9 @@ def test_the_table_of_marks_is_unicodes():
 
 def test_small_letters_are_unicodes():
     is_lower = regex.compile(r"[\p{Sentence_Break=Lower}&&\p{L}]", regex.VERSION1).fullmatch
-    letters = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in ("Ll", "Lu", "Lt", "Lo")]
+    letters = [
+        chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in ("Ll", "Lu", "Lt", "Lo")
+    ]
     different = {letter for letter in letters if is_small(letter) != bool(is_lower(letter))}
     # Newer versions of Unicode class a few letters of phonetics otherwise than Python's.
     assert different <= {"\u0295"}
