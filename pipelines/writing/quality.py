@@ -11,7 +11,7 @@ from bert_tf.core.records import RecordLayout
 
 # Thresholds, as shares.
 _MOST_UNKNOWN = 0.01  # of tokens; published vocabularies stay below it on the text that they were made of
-_MOST_TRUNCATED = 0.01  # of tokens
+_MOST_UNUSED = 0.01  # of tokens
 _LEAST_MASKED = 0.8  # of the masks that were asked for
 _MOST_PADDING = 0.4  # of positions
 _MOST_UNEVEN = 0.15  # how far label 1 may be from one half ...
@@ -23,13 +23,13 @@ def shares(counts: dict[str, int], layout: RecordLayout) -> dict[str, float]:
     """Ratios of a job's counts.
 
     Returns:
-      unknown and truncated of all tokens; masked_tokens of the tokens of instances; padding of all positions; label_1
+      unknown and unused of all tokens; masked_tokens of the tokens of instances; padding of all positions; label_1
       of all labels; masked, kept and random of all predictions.
     """
     length, instances, tokens = layout.max_seq_length, max(1, counts["instances"]), max(1, counts["tokens"])
     found = {
         "unknown": counts["tokens_unknown"] / tokens,
-        "truncated": counts["tokens_truncated"] / tokens,
+        "unused": counts["tokens_unused"] / tokens,
         "padding": 1 - counts["instance_tokens"] / (max(1, counts["rows"]) * length),
     }
     if layout.max_sequences_per_row:
@@ -61,7 +61,7 @@ def _figures(manifest: dict) -> Iterator[tuple[str, str]]:
     ratios, counts = manifest["shares"], manifest["counts"]
     if "unknown" in ratios:
         yield "[UNK]", f"{ratios['unknown']:.2%} of tokens"
-        yield "truncated", f"{ratios['truncated']:.2%} of tokens"
+        yield "in no instance", f"{ratios['unused']:.2%} of tokens"
     if "masked_tokens" in ratios:
         wanted = manifest["parameters"]["instances"]["masked_lm_prob"]
         yield "masked", f"{ratios['masked_tokens']:.1%} of tokens, {wanted:.0%} asked for"
@@ -89,9 +89,9 @@ def _warnings(manifest: dict) -> Iterator[str]:
             "from this text with pipelines.build_vocab (--character_coverage), with the same --lower_case, "
             "--strip_accents, --split_cjk and --max_word_length."
         )
-    if ratios.get("truncated", 0) > _MOST_TRUNCATED:
+    if ratios.get("unused", 0) > _MOST_UNUSED:
         yield (
-            f"{ratios['truncated']:.1%} of the tokens are in no instance. A longer --max_seq_length or --pairs=none "
+            f"{ratios['unused']:.1%} of the tokens are in no instance. A longer --max_seq_length or --pairs=none "
             "keeps more of them."
         )
     wanted = instances["masked_lm_prob"]

@@ -85,7 +85,7 @@ def manifest_of(shards: list[tuple[int, int]], **shares) -> dict:
     """A dataset.json of shards of (pairs with label 1, pairs)."""
     total = sum(count for count, _ in shards) / sum(pairs for _, pairs in shards)
     return {
-        "shares": {"unknown": 0.0, "truncated": 0.0, "masked_tokens": 0.15, "padding": 0.1, "label_1": total, **shares},
+        "shares": {"unknown": 0.0, "unused": 0.0, "masked_tokens": 0.15, "padding": 0.1, "label_1": total, **shares},
         "counts": {"documents_read": 100},
         "parameters": {"instances": {"masked_lm_prob": 0.15, "max_predictions_per_seq": 20, "packing": False}},
         "shards": [{"counts": {"label_1": count, "instances": pairs}} for count, pairs in shards],
@@ -111,7 +111,7 @@ def test_labels_far_from_one_half_are_told(shards, warned):
     ("share", "value", "beginning"),
     [
         ("unknown", 0.011, "1.1% of the tokens are [UNK]"),
-        ("truncated", 0.02, "2.0% of the tokens are in no instance"),
+        ("unused", 0.02, "2.0% of the tokens are in no instance"),
         ("masked_tokens", 0.048, "4.8% of the tokens are masked where --masked_lm_prob=0.15 asks for 15.0%"),
         ("padding", 0.5, "50% of the positions are padding"),
     ],
@@ -127,7 +127,7 @@ def test_shares_are_ratios_of_the_counts():
         "rows": 4,
         "tokens": 200,
         "tokens_unknown": 2,
-        "tokens_truncated": 10,
+        "tokens_unused": 10,
         "instance_tokens": 100,
         "label_1": 1,
         "predictions": 15,
@@ -137,7 +137,7 @@ def test_shares_are_ratios_of_the_counts():
     found = quality.shares(counts, RecordLayout(max_seq_length=32, max_predictions_per_seq=5))
     assert found == {
         "unknown": 0.01,
-        "truncated": 0.05,
+        "unused": 0.05,
         "padding": 0.21875,
         "label_1": 0.25,
         "masked_tokens": 0.15,
