@@ -21,6 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import real_text, results_file
+from benchmarks.measured_process import measure
 from benchmarks.shard_rows import read_rows
 
 _ONLY = flags.DEFINE_multi_enum("only", [], ["speed", "memory", "agreement", "packing"], "Measurements to run.")
@@ -59,35 +60,12 @@ class Bench:
         subprocess.run([sys.executable, "-m", "pipelines.build_vocab", *arguments], check=True, capture_output=True)
 
     def job(self, path: str, name: str, *arguments: str) -> dict[str, float]:
-        """Runs pipelines.create_pretraining_data on one input; measures its seconds and peak_gigabytes.
-
-        The memory is the resident one of all processes together; each counts the pages that they share.
-        """
-        command = [sys.executable, "-m", "pipelines.create_pretraining_data", "--input", path, "--vocab", self.vocab]
-        command += ["--output_dir", os.path.join(self.folder, name), "--overwrite", *arguments]
-        began, peak = time.perf_counter(), 0.0
-        with open(os.path.join(self.folder, "log"), "wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-            while process.poll() is None:
-                peak = max(peak, _resident(process.pid))
-                time.sleep(0.2)
-        if process.returncode:
-            with open(os.path.join(self.folder, "log"), encoding="utf-8") as log:
-                sys.exit(log.read())
-        return {"seconds": time.perf_counter() - began, "peak_gigabytes": peak / 1e9}
-
-
-def _resident(session: int) -> int:
-    """Bytes of resident memory of all processes of a session."""
-    total = 0
-    for name in os.listdir("/proc"):
-        try:
-            if name.isdigit() and os.getsid(int(name)) == session:
-                with open(f"/proc/{name}/statm", encoding="ascii") as file:
-                    total += int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-        except OSError:
-            continue  # the process has ended
-    return total
+        """Runs pipelines.create_pretraining_data on one input; see measured_process."""
+        return measure(
+            "pipelines.create_pretraining_data",
+            *("--input", path, "--vocab", self.vocab, "--output_dir", os.path.join(self.folder, name), "--overwrite"),
+            *arguments,
+        )
 
 
 def _reference(bench: Bench, path: str):

@@ -17,7 +17,23 @@ _INPUT = flags.DEFINE_multi_string(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "File to write, such as vocab.txt.", required=True)
 _VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30_522, "Exact number of tokens, special tokens included.")
+_CHARACTER_COVERAGE = flags.DEFINE_float(
+    "character_coverage",
+    0.9995,
+    "Least share of the text's characters in the vocabulary, if half of its tokens can hold them.",
+)
+_MAX_CHARACTERS = flags.DEFINE_integer("max_characters", None, "Most different characters in the vocabulary.")
+_MAX_WORDS = flags.DEFINE_integer(
+    "max_words", 5_000_000, "Most different words to learn from, the most frequent ones; about 0.7 GB a million."
+)
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased model).")
+_STRIP_ACCENTS = flags.DEFINE_bool(
+    "strip_accents",
+    None,
+    "Remove accents, which are vowel signs in Hindi and voicing marks in Japanese; default: as --lower_case.",
+)
+_SPLIT_CJK = flags.DEFINE_bool("split_cjk", True, "Every ideograph is a word.")
+_MAX_WORD_LENGTH = flags.DEFINE_integer("max_word_length", 100, "Characters above which a word is [UNK].")
 _TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field with the document in JSON, Parquet and TFDS.")
 _MAX_BAD_FRACTION = flags.DEFINE_float("max_bad_fraction", 0.01, "Largest share of records that may be bad.")
 _UNUSED_SLOTS = flags.DEFINE_integer(
@@ -40,12 +56,22 @@ def main(beam_arguments: list[str]) -> None:
         output=_OUTPUT.value,
         vocab_size=_VOCAB_SIZE.value,
         lower_case=_LOWER_CASE.value,
+        strip_accents=_STRIP_ACCENTS.value,
+        split_cjk=_SPLIT_CJK.value,
+        max_word_length=_MAX_WORD_LENGTH.value,
+        character_coverage=_CHARACTER_COVERAGE.value,
+        max_characters=_MAX_CHARACTERS.value,
+        max_words=_MAX_WORDS.value,
         unused_slots=_UNUSED_SLOTS.value,
         file_format=Format(text_field=_TEXT_FIELD.value),
         max_bad_fraction=_MAX_BAD_FRACTION.value,
         beam_arguments=beam_arguments,
     )
     print(f"{len(vocabulary)} tokens written to {_OUTPUT.value}")
+    given = (_LOWER_CASE, _STRIP_ACCENTS, _SPLIT_CJK, _MAX_WORD_LENGTH)
+    same = [f"--{flag.name}={str(flag.value).lower()}" for flag in given if flag.value != flag.default]
+    if same:
+        print(f"pipelines.create_pretraining_data needs the same flags: {' '.join(same)}")
 
 
 if __name__ == "__main__":

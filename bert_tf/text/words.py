@@ -5,10 +5,17 @@ import tensorflow_text as tf_text
 
 from bert_tf.text.normalizer import GOOGLE, Normalizer, NormalizerConfig
 
-_CJK = (
-    r"\x{3400}-\x{4DBF}\x{4E00}-\x{9FFF}\x{F900}-\x{FAFF}\x{20000}-\x{2A6DF}\x{2A700}-\x{2B73F}"
-    r"\x{2B740}-\x{2B81F}\x{2B820}-\x{2CEAF}\x{2F800}-\x{2FA1F}"
+CJK_RANGES = (  # first and last code points
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0x2F800, 0x2FA1F),
 )
+_CJK = "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in CJK_RANGES)
 _PUNCTUATION = r"[!-/]|[:-@]|[\[-`]|[{-~]|\p{P}"
 # Characters of ordinary text that certainly end a word; not all of them, so that expressions stay small.
 _WORD_ENDS = (
@@ -31,10 +38,16 @@ def longest(normalized: tf.Tensor, *, split_cjk: bool) -> tf.Tensor:
     return tf.reduce_max(tf.concat([lengths, [0]], axis=0))
 
 
-def split_words(texts: tf.Tensor, *, lower_case: bool) -> tf.RaggedTensor:
-    """The words that WordPiece sees: string [n] -> ragged string [n, words]. For use in a tf.function."""
-    normalizer = Normalizer(NormalizerConfig(lower_case, strip_accents=lower_case))
-    words, _, _ = split(normalizer.normalize(texts, normalizer.find_rare(texts)), split_cjk=True)
+def split_words(
+    texts: tf.Tensor, *, lower_case: bool, strip_accents: bool | None = None, split_cjk: bool = True
+) -> tf.RaggedTensor:
+    """The words that WordPiece sees: string [n] -> ragged string [n, words]. For use in a tf.function.
+
+    The settings are those of bert_tf.text.wordpiece.Tokenizer, with Google's rules.
+    """
+    strips = lower_case if strip_accents is None else strip_accents
+    normalizer = Normalizer(NormalizerConfig(lower_case, strip_accents=strips))
+    words, _, _ = split(normalizer.normalize(texts, normalizer.find_rare(texts)), split_cjk=split_cjk)
     return words
 
 

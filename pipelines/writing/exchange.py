@@ -7,9 +7,10 @@ documents, so the bytes of its shard depend neither on the way of the blocks nor
 
 import collections
 import dataclasses
+import itertools
 import struct
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -101,14 +102,27 @@ class ToBlocks(beam.DoFn):
         # Every attempt has a file name of its own: files of an earlier attempt are never read.
         path = FileSystems.join(self._folder, uuid.uuid4().hex)
         with sent_to_launcher():
-            with files.replacing(path) as file:
-                for _, block in blocks:
-                    file.write(block)
+            places = write_blocks(path, blocks)
             files.write_json(f"{path}{NOTE}", {"documents": documents, "bytes": size})
-        offset = 0
-        for pool, block in blocks:
-            yield pool, Place(path, offset, len(block))
-            offset += len(block)
+        yield from places
+
+
+def write_blocks(path: str, blocks: Sequence[tuple[str, bytes]]) -> list[tuple[str, Place]]:
+    """Writes blocks to a new file; returns their places."""
+    with files.replacing(path) as file:
+        for _, block in blocks:
+            file.write(block)
+    starts = itertools.accumulate((len(block) for _, block in blocks), initial=0)
+    return [(key, Place(path, start, len(block))) for start, (key, block) in zip(starts, blocks, strict=False)]
+
+
+def decompressed(block: bytes | Place) -> bytes:
+    """The content of a compressed block.
+
+    Raises:
+      StorageError: its file cannot be read, or is not what was written.
+    """
+    return zstandard.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
 
 
 def read_blocks(blocks: Iterable[Block]) -> PoolInput:
@@ -118,7 +132,7 @@ def read_blocks(blocks: Iterable[Block]) -> PoolInput:
         if isinstance(block, Duplicates):
             found.duplicates.append(block.data)
             continue
-        data = zstandard.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
+        data = decompressed(block)
         start = 0
         while start < len(data):
             key = data[start : start + _KEY_BYTES]

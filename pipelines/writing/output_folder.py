@@ -98,7 +98,7 @@ def begin(output_dir: str, manifest: dict, kept: Sequence[dict]) -> None:
             FileSystems.mkdirs(output_dir)
         if not kept:
             # Another job's notes must not be read with this one's job.json.
-            _remove_folder(FileSystems.join(output_dir, records.PROGRESS))
+            remove_folder(FileSystems.join(output_dir, records.PROGRESS))
     files.write_json(FileSystems.join(output_dir, records.JOB), manifest)
     clear(output_dir, {records.JOB, *(info["name"] for info in kept)})
     with _writing(output_dir):
@@ -113,9 +113,9 @@ def clear(output_dir: str, stay: Collection[str] = ()) -> None:
     """Removes what a job wrote, except the names in `stay`: COMPLETED first, job.json last."""
     last = {records.COMPLETED: 0, records.JOB: 2}
     with _writing(output_dir):
-        _remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
+        remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
         noted = {f"{name}.json" for name in stay if re.fullmatch(SHARD, name)}
-        _remove_folder(FileSystems.join(output_dir, records.PROGRESS), noted)
+        remove_folder(FileSystems.join(output_dir, records.PROGRESS), noted)
         made = {name for name in files.names(output_dir) if _OURS.fullmatch(name)} - {*stay, *_WORK_FOLDERS}
         for name in sorted(made, key=lambda name: (last.get(name, 1), name)):
             FileSystems.delete([FileSystems.join(output_dir, name)])
@@ -124,13 +124,13 @@ def clear(output_dir: str, stay: Collection[str] = ()) -> None:
 def remove_exchange(output_dir: str) -> None:
     """Removes the exchanged documents if possible: a full disk is the likeliest reason for a failed job."""
     with contextlib.suppress(*files.ERRORS):
-        _remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
+        remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
 
 
 def remove_work_files(output_dir: str) -> None:
     """Removes the files that only a running job needs, job.json last."""
     for name in _WORK_FOLDERS:
-        _remove_folder(FileSystems.join(output_dir, name))
+        remove_folder(FileSystems.join(output_dir, name))
     if FileSystems.exists(FileSystems.join(output_dir, records.JOB)):
         FileSystems.delete([FileSystems.join(output_dir, records.JOB)])
 
@@ -145,7 +145,8 @@ def _writing(output_dir: str) -> Iterator[None]:
         ) from None
 
 
-def _remove_folder(folder: str, stay: Collection[str] = ()) -> None:
+def remove_folder(folder: str, stay: Collection[str] = ()) -> None:
+    """Removes a folder of files, or the files whose names are not in `stay`."""
     paths = [FileSystems.join(folder, name) for name in files.names(folder) if name not in stay]
     if paths:
         FileSystems.delete(paths)
