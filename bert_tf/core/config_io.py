@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import runpy
 import types
 import typing
@@ -318,6 +319,8 @@ def _parse(text: str, hint, path: str):
         if text.lower() in _NONE_WORDS:
             return None
         return _parse(text, next(a for a in typing.get_args(hint) if a is not type(None)), path)
+    if hint == int | str:
+        return int(text) if re.fullmatch("-?[0-9]+", text) else text
     if typing.get_origin(hint) is typing.Literal:
         choices = typing.get_args(hint)
         if text not in choices:

@@ -85,7 +85,7 @@ def answers_of_file(model: str, path: str, *, task: str | None, **columns: Any) 
     """
     loaded = loading.load(model, task=task, **columns)
     ending = os.path.splitext(path)[1]
-    if ending in (".jsonl", ".csv", ".tsv", ".json", ".conll") or path.startswith("tfds:"):
+    if ending in (".jsonl", ".csv", ".tsv", ".json", ".conll", ".conllu", ".iob2") or path.startswith("tfds:"):
         examples: Iterable = loaded.task.read(loaded.task.data, path, "--input", labelled=False)
     elif loaded.task.takes_texts and len(loaded.task.inputs()) == 1:
         examples = read_texts(path)

@@ -158,6 +158,15 @@ class Task(abc.ABC):
 
     matrix_inputs: ClassVar[tuple[str, ...]] = ()
 
+    def more_signatures(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+        """{name of a further signature of the SavedModel: (its inputs, its outputs), as in `inputs` and `outputs`}."""
+        return {}
+
+    def request(self, examples: Sequence[dict], names: Sequence[str]) -> Arrays:
+        """Examples as the inputs of a signature, {name: strings} for each of `names`."""
+        columns = self.columns(examples)
+        return {name: columns[name] for name in names}
+
     def columns(self, examples: Sequence[dict]) -> Arrays:
         """Examples of one kind (see `kind_of`) as the graph's inputs."""
         return {name: strings(example[name] for example in examples) for name in self.inputs()}
@@ -204,6 +213,14 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Metrics of the answers to labelled examples."""
+
+    def as_asked(self, examples: Sequence[dict]) -> list[dict]:
+        """Labelled examples in the form in which users ask them, where it is another; [] where it is not."""
+        return []
+
+    def scores_as_asked(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
+        """Metrics of the answers to examples of `as_asked`, by names that begin with "text_"."""
+        return {}
 
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
         """{name: what a trivial rule that knows the training examples would reach}."""

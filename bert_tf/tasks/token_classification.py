@@ -1,35 +1,39 @@
-"""A tag for every word, carried by its first piece: entities, parts of speech (Devlin et al. 2018, 5.3)."""
+"""A tag for every word: entities, parts of speech (Devlin et al. 2018, 5.3).
+
+Training, prediction and serving have one definition of a unit: what the tokenizer takes for a word, which is a stretch
+of letters and digits, one punctuation mark, or one ideograph (bert_tf/tasks/tagging/units.py). The first piece of each
+unit carries its tag.
+
+- A word of several units, such as "9/7/1992 B-DATE", has its tag on the first unit and I-DATE on the others, so that
+  the text "on 9/7/1992, in" gives one DATE, without the comma. A given word is answered by its first unit.
+- White space defines no units: it leaves the comma in "1992,", the "'s" in "Clinton's", and one word in Chinese.
+- A model that was trained elsewhere on the first pieces of words answers given words as it did there. In texts it has
+  not learned the further units; transformers' pipeline, with aggregation_strategy="first", has the same units.
+  Evaluation scores texts too, and shows the difference.
+"""
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
-from nervaluate import Evaluator
 from sklearn import metrics
 
 from bert_tf.core.config import FinetuneConfig
-from bert_tf.core.errors import InputError
 from bert_tf.objectives.supervised import Supervised
 from bert_tf.tasks.classification import labels_of
 from bert_tf.tasks.shared.graph_rows import MAX_ROWS_OF_A_TEXT, pieces
-from bert_tf.tasks.shared.rows_of_files import list_of, read_lines, read_rows, text_of, value_of
-from bert_tf.tasks.shared.sections import ClassDataConfig
-from bert_tf.tasks.shared.words import frame_words, of_words, words_of_lists, words_of_texts
+from bert_tf.tasks.tagging import files, learning, schemes
+from bert_tf.tasks.tagging import scores as tag_scores
+from bert_tf.tasks.tagging.entities import entities
+from bert_tf.tasks.tagging.files import TagDataConfig as TagDataConfig  # for configs
+from bert_tf.tasks.tagging.spans import characters_of
+from bert_tf.tasks.tagging.units import flat_words, frame_units, of_units, units_of_lists, units_of_texts
 from bert_tf.tasks.task import Task, check_label, strings
 from bert_tf.tasks.task import text as text_from
-
-_CONLL = (".conll", ".txt")
-_OUTSIDE = "O"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TagDataConfig(ClassDataConfig):
-    """Columns with the words, or a text, and with a tag for each word."""
-
-    tag_column: int = -1  # .conll: counted from 0, or from the end
+from bert_tf.text.segments import rows_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,10 +45,10 @@ class TokenClassificationConfig(FinetuneConfig):
 
 
 class TokenClassification(Task):
-    """Examples have "words", or a "text" that the tokenizer splits into words, and "tags", one a word.
+    """Examples have "words" and "tags", one a word, or a "text", whose units are its words, and "entities".
 
     Answers: {"words", "tags", "probabilities", "entities": [{"type", "words": [first, last + 1], "text"}]}, and for a
-    text the "bytes" of each word and entity, [begin, end].
+    text the "bytes" of each word, [begin, end], and of each entity, which also has "start" and "end", its characters.
     """
 
     name = "token_classification"
@@ -53,6 +57,7 @@ class TokenClassification(Task):
     has_labels = True
     has_windows = True
     signature = "tag"
+    matrix_inputs = ("words",)
     too_long = f"continues in further rows of max_seq_length tokens, {MAX_ROWS_OF_A_TEXT} at most"
 
     @property
@@ -61,43 +66,44 @@ class TokenClassification(Task):
         return "f1" if self._names_entities() else "accuracy"
 
     def _names_entities(self) -> bool:
-        return all(label == _OUTSIDE or label[:2] in ("B-", "I-") for label in self.labels)
+        return schemes.names_entities(self.labels)
 
     @classmethod
     def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
-        """A .conll (or .txt) file with a word a line and an empty line behind a sentence, or rows with lists."""
-        if path.endswith(_CONLL):
-            readers = dict.fromkeys(_CONLL, lambda file, path: _conll(file, path, data.tag_column, labelled))
-            examples = read_lines(path, field, readers)
-            if not examples:
-                raise InputError(f"{field}={path}: expected at least one sentence. Received an empty file.")
-            return examples
-        examples = []
-        for place, row in read_rows(path, field):
-            if not labelled and isinstance(value_of(row, data.text_field, place), str):
-                examples.append({"place": place, "text": text_of(row, data.text_field, place)})
-                continue
-            example = {"place": place, "words": list_of(row, data.text_field, place)}
-            if labelled:
-                example["tags"] = list_of(row, data.label_field, place)
-                if len(example["tags"]) != len(example["words"]):
-                    counts = f"{len(example['words'])} words and {len(example['tags'])} tags"
-                    raise InputError(f"{place}: expected as many tags as words. Received {counts}.")
-                if not all(tag.strip() for tag in example["tags"]):
-                    raise InputError(f"{place}: expected a tag for every word. Received an empty one.")
-            examples.append(example)
-        return examples
+        """A CoNLL file, rows with lists, or texts with entities; see bert_tf/tasks/tagging/files.py."""
+        return files.read(data, path, field, labelled=labelled)
 
     @classmethod
     def learn_labels(cls, examples: Sequence[dict], data: Any, field: str) -> list[str]:
-        """See Classification."""
-        return labels_of((tag for example in examples for tag in example["tags"]), data, field)
+        """data.labels, else the tags of the examples, sorted, and I- for each type that only begins.
+
+        Raises:
+          InputError: tags of several schemes, naming the place.
+        """
+        return labels_of(learning.tags_to_learn(examples), data, field)
 
     def sample(self, text: str) -> dict:
         return {"place": "sample", "text": text, "words": text.split(), "tags": self.labels[:1] * len(text.split())}
 
     def inputs(self) -> dict[str, str]:
         return {"text": "a text"}
+
+    def more_signatures(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+        """See Task: the same for words that are given."""
+        of_texts = ("words", "begins", "ends", "entities", "entity_begins", "entity_ends")
+        outputs = {name: what for name, what in self.outputs().items() if name not in of_texts}
+        if self._names_entities():
+            outputs["entity_first_words"] = "[batch, entities] number of its first word, from 0"
+            outputs["entity_last_words"] = "[batch, entities] number of its last word"
+        return {"tag_words": ({"words": "[batch, words] words of a text; padded with ''"}, outputs)}
+
+    def request(self, examples, names):
+        """See Task: words are given only to what asks for them."""
+        if "words" not in names:
+            return {"text": strings(example["text"] for example in examples)}
+        most = max((len(example["words"]) for example in examples), default=0)
+        rows = [[*example["words"], *[""] * (most - len(example["words"]))] for example in examples]
+        return {"words": strings(word for row in rows for word in row).reshape(len(rows), most)}
 
     def kind_of(self, example: dict) -> str:
         return "words" if "words" in example else "text"
@@ -110,26 +116,30 @@ class TokenClassification(Task):
         return {"words": strings(word for example in examples for word in example["words"]), "word_counts": counts}
 
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
-        most = self.data.max_seq_length - 2
-        if "text" in columns:
-            words = words_of_texts(tokenizer, columns["text"], most)
-        else:
-            words = words_of_lists(tokenizer, columns["words"], columns["word_counts"], most)
         length = self.data.max_seq_length
-        return frame_words(tokenizer, words, length, fixed_length=fixed_length, most_rows=most_rows)
+        if "text" in columns:
+            units = units_of_texts(tokenizer, columns["text"], length - 2)
+        elif "word_counts" in columns:
+            units = units_of_lists(tokenizer, columns["words"], columns["word_counts"], length - 2)
+        else:
+            units = units_of_lists(tokenizer, *flat_words(columns["words"]), length - 2)
+        return frame_units(tokenizer, units, length, fixed_length=fixed_length, most_rows=most_rows)
 
     def token_outputs(self) -> dict[str, list]:
         return {"logits": [None, len(self.labels)]}
 
     def decode(self, tokenizer, outputs, layout, columns):
-        splits = layout["row_splits"]
+        splits, first_units = layout["word_splits"], layout["word_units"]
         begins, ends, found = (
-            tf.RaggedTensor.from_row_splits(x, splits, validate=False)
-            for x in (layout["starts"], layout["ends"], of_words(outputs["logits"], layout))
+            tf.RaggedTensor.from_row_splits(tf.gather(x, first_units), splits, validate=False)
+            for x in (layout["starts"], layout["ends"], of_units(outputs["logits"], layout))
         )
-        # Words behind the last row were not looked at.
-        looked_at = layout["lasts"] - layout["firsts"]
-        counts = tf.math.unsorted_segment_sum(looked_at, layout["row_text"], tf.size(splits) - 1)
+        # Units behind the last row were not looked at.
+        count = tf.size(splits) - 1
+        looked_at = tf.math.unsorted_segment_sum(layout["lasts"] - layout["firsts"], layout["row_text"], count)
+        text = rows_of(begins)
+        is_looked_at = first_units < tf.gather(layout["row_splits"][:-1] + looked_at, text)
+        counts = tf.math.unsorted_segment_sum(tf.cast(is_looked_at, tf.int64), text, count)
         width = tf.reduce_max(tf.concat([counts, [0]], axis=0))
         is_word = tf.range(width)[None] < counts[:, None]
         # Cut before they are filled up: one text of megabytes must not make all rows as wide.
@@ -146,39 +156,8 @@ class TokenClassification(Task):
         if "text" in columns:
             answers["words"] = pieces(columns["text"], begins, ends)
         if self._names_entities():
-            answers |= self._entities(best, is_word, begins, ends, columns.get("text"))
+            answers |= entities(self.labels, best, is_word, begins, ends, columns.get("text"))
         return answers
-
-    def _entities(self, best, is_word, begins, ends, text) -> dict[str, tf.Tensor]:
-        """Stretches of B-, I- and O tags. As in CoNLL-2003's script, an I- begins an entity too where none of its type
-        is open."""
-        kinds = sorted({label[2:] for label in self.labels if label != _OUTSIDE})
-        kind_of = tf.constant([kinds.index(label[2:]) if label != _OUTSIDE else -1 for label in self.labels])
-        is_inside = tf.constant([label[:2] == "I-" for label in self.labels])
-        kind = tf.where(is_word, tf.gather(kind_of, best), -1)
-        before = tf.pad(kind, [[0, 0], [1, 0]], constant_values=-1)[:, :-1]
-        goes_on = tf.gather(is_inside, best) & (kind >= 0) & (kind == before)
-        is_first = (kind >= 0) & ~goes_on
-        is_last = (kind >= 0) & ~tf.pad(goes_on, [[0, 0], [0, 1]])[:, 1:]
-        counts = tf.reduce_sum(tf.cast(is_first, tf.int64), axis=1)
-
-        def dense(values: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-            return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(values, chosen), counts, validate=False).to_tensor()
-
-        number = tf.range(tf.shape(kind)[1])[None] + tf.zeros_like(kind)
-        entity_begins, entity_ends = dense(begins, is_first), dense(ends, is_last)
-        # A kind that no label has stands for none, where a text has fewer entities than another.
-        names = tf.constant([*kinds, ""])
-        is_entity = tf.range(tf.shape(entity_begins)[1])[None] < tf.cast(counts, tf.int32)[:, None]
-        found = {
-            "entity_types": tf.gather(names, tf.where(is_entity, dense(kind, is_first), len(kinds))),
-            "entity_begins": tf.cast(entity_begins, tf.int32),
-            "entity_ends": tf.cast(entity_ends, tf.int32),
-            "entity_first_words": dense(number, is_first),
-            "entity_last_words": dense(number, is_last),
-            "entity_count": tf.cast(counts, tf.int32),
-        }
-        return found if text is None else found | {"entities": pieces(text, entity_begins, entity_ends)}
 
     def outputs(self) -> dict[str, str]:
         """See Task; entities only for tags that name some."""
@@ -212,26 +191,35 @@ class TokenClassification(Task):
             "probabilities": [round(float(p), 6) for p in found["probabilities"][:count]],
         }
         if self._names_entities():
-            answer["entities"] = [self._entity(k, words, found) for k in range(int(found["entity_count"]))]
+            answer["entities"] = self._answered_entities(words, example.get("text"), found)
         return answer
 
-    def _entity(self, number: int, words: list[str], found) -> dict:
-        """An entity, as it stands in the text where there is one."""
-        first, last = int(found["entity_first_words"][number]), int(found["entity_last_words"][number]) + 1
-        entity = {"type": text_from(found["entity_types"][number]), "words": [first, last]}
-        if "entities" not in found:
-            return {**entity, "text": " ".join(words[first:last])}
-        span = [int(found[name][number]) for name in ("entity_begins", "entity_ends")]
-        return {**entity, "text": text_from(found["entities"][number]), "bytes": span}
+    def _answered_entities(self, words: list[str], text: str | None, found) -> list[dict]:
+        """Entities, as they stand in the text where it was asked."""
+        count = int(found["entity_count"])
+        types, firsts, lasts = (found[f"entity_{name}"][:count] for name in ("types", "first_words", "last_words"))
+        entities: list[dict] = [
+            {"type": text_from(kind), "words": [int(first), int(last) + 1]}
+            for kind, first, last in zip(types, firsts, lasts, strict=True)
+        ]
+        if "entities" not in found or text is None:
+            for entity in entities:
+                entity["text"] = self.data.word_separator.join(words[slice(*entity["words"])])
+            return entities
+        spans = [[int(found[name][k]) for name in ("entity_begins", "entity_ends")] for k in range(count)]
+        for k, (start, end) in enumerate(characters_of(text, spans)):
+            entities[k] |= {"text": text_from(found["entities"][k]), "bytes": spans[k], "start": start, "end": end}
+        return entities
 
     def label_arrays(self, examples, layout):
-        ids = {label: index for index, label in enumerate(self.labels)}
-        tags = [check_label(tag, ids, example["place"]) for example in examples for tag in example["tags"]]
-        token, word = layout["token"], layout["word"]
-        is_first = layout["is_token"] & np.append(layout["begins_word"], False)[token]
-        label_ids = np.zeros(token.shape, np.int32)
-        label_ids[is_first] = np.array(tags, np.int32)[word[token[is_first]]]
-        return {"label_ids": label_ids, "label_weights": is_first.astype(np.float32)}, {}
+        """See Task: of each unit's first token; units of which nobody knows the tag have the weight 0."""
+        tags, notes = learning.unit_tags(examples, layout, self.labels)
+        token = layout["token"]
+        is_first = layout["is_token"] & np.append(layout["begins_unit"], False)[token]
+        found = tags[layout["unit"][token[is_first]]]
+        label_ids, weights = np.zeros(token.shape, np.int32), np.zeros(token.shape, np.float32)
+        label_ids[is_first], weights[is_first] = np.maximum(found, 0), found >= 0
+        return {"label_ids": label_ids, "label_weights": weights}, notes
 
     def notes(self, layout) -> dict[str, int]:
         rows = np.bincount(layout["row_text"])
@@ -247,30 +235,36 @@ class TokenClassification(Task):
     def check_labels(self, examples: Sequence[dict]) -> None:
         ids = dict.fromkeys(self.labels, 0)
         for example in examples:
-            for tag in example["tags"]:
+            for tag in learning.tags_of(example):
                 check_label(tag, ids, example["place"])
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Accuracy of words; precision, recall and F1 of whole entities with their types, or macro F1 of the tags."""
-        truth, found = [e["tags"] for e in examples], [a["tags"] for a in answers]
-        flat_truth, flat_found = ([tag for tags in both for tag in tags] for both in (truth, found))
-        scores = {
-            "examples": len(truth),
-            "words": len(flat_truth),
-            "accuracy": float(metrics.accuracy_score(flat_truth, flat_found)),
-        }
+        truth, found = tag_scores.pairs_of_tags(examples, answers)
+        scores = {"examples": len(examples), "words": len(truth), "accuracy": 0.0}
+        if truth:
+            scores["accuracy"] = float(metrics.accuracy_score(truth, found))
         if self._names_entities():
-            types = sorted({label[2:] for label in self.labels if label != _OUTSIDE})
-            strict = Evaluator(truth, found, tags=types, loader="list").evaluate()["overall"]["strict"]
-            return {**scores, "precision": strict.precision, "recall": strict.recall, "f1": strict.f1}
-        return {
-            **scores,
-            "macro_f1": float(metrics.f1_score(flat_truth, flat_found, average="macro", zero_division=0)),
-        }
+            pairs = zip(examples, answers, strict=True)
+            found_entities = [tag_scores.entities_found(example, answer) for example, answer in pairs]
+            return scores | tag_scores.entity_scores([tag_scores.entities_of(e) for e in examples], found_entities)
+        return scores | {"macro_f1": float(metrics.f1_score(truth, found, average="macro", zero_division=0))}
+
+    def as_asked(self, examples):
+        """See Task: words as the text that a user would send."""
+        if not self._names_entities() or not all("tags" in example for example in examples):
+            return []
+        return [tag_scores.as_text(example, self.data.word_separator) for example in examples]
+
+    def scores_as_asked(self, examples, answers):
+        """See Task: precision, recall and F1 of entities found in texts."""
+        truth, found = [tag_scores.entities_of(e) for e in examples], [tag_scores.in_text(a) for a in answers]
+        return {f"text_{name}": value for name, value in tag_scores.entity_scores(truth, found).items()}
 
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
         """Each word as it is tagged most often in training, unknown words as most words are (the usual hard one)."""
         counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+        training, examples = ([tag_scores.with_words(example) for example in both] for both in (training, examples))
         for example in training:
             for word, tag in zip(example["words"], example["tags"], strict=True):
                 counts[word][tag] += 1
@@ -281,34 +275,9 @@ class TokenClassification(Task):
 
     def report(self, examples: Sequence[dict], answers: Sequence[dict]) -> str:
         """See Task; of words."""
-        truth, found = ([tag for row in rows for tag in row["tags"]] for rows in (examples, answers))
+        truth, found = tag_scores.pairs_of_tags(examples, answers)
         return metrics.classification_report(truth, found, labels=self.labels, digits=4, zero_division=0)
 
     def confusion(self, examples: Sequence[dict], answers: Sequence[dict]) -> np.ndarray:
         """See Task; of words."""
-        truth, found = ([tag for row in rows for tag in row["tags"]] for rows in (examples, answers))
-        return metrics.confusion_matrix(truth, found, labels=self.labels)
-
-
-def _conll(file, path: str, tag_column: int, labelled: bool) -> Iterator[dict]:
-    words, tags, begin = [], [], 1
-    for number, line in enumerate([*file, "\n"], start=1):
-        if not line.strip():
-            if words:
-                yield {"place": f"{path}:{begin}", "words": words, **({"tags": tags} if labelled else {})}
-            words, tags, begin = [], [], number + 1
-            continue
-        cells = line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
-        if cells[0] == "-DOCSTART-":
-            continue
-        if not cells[0].strip() or (labelled and len(cells) < 2):
-            raise InputError(f"{path}:{number}: expected a word and its tag. Received: {line.strip()!r}.")
-        words.append(cells[0].strip())
-        if labelled:
-            if not -len(cells) <= tag_column < len(cells):
-                raise InputError(
-                    f"{path}:{number}: expected the column data.tag_column={tag_column}. Received {len(cells)}."
-                )
-            tags.append(cells[tag_column].strip())
-            if not tags[-1]:
-                raise InputError(f"{path}:{number}: expected a word and its tag. Received no tag.")
+        return metrics.confusion_matrix(*tag_scores.pairs_of_tags(examples, answers), labels=self.labels)

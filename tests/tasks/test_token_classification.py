@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,8 @@ from bert_tf.text.vocabulary import SPECIAL_TOKENS
 from bert_tf.text.wordpiece import Tokenizer
 from tests.support import reference_decoding as reference
 
-TOKENS = [*SPECIAL_TOKENS, "a", "b", "##c", "##d", "e", "."]
-A, B, C, D, E = range(5, 10)
+TOKENS = [*SPECIAL_TOKENS, "a", "b", "##c", "##d", "e", ".", "/"]
+A, B, C, D, E, DOT, SLASH = range(5, 12)
 LABELS = ["B-X", "I-X", "O"]
 
 
@@ -17,9 +19,14 @@ def task(length=8, labels=LABELS):
     return TokenClassification(labels=labels, data=TagDataConfig(max_seq_length=length))
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
+@functools.cache
+def made_tokenizer():
     return Tokenizer(TOKENS)
+
+
+@pytest.fixture
+def tokenizer():
+    return made_tokenizer()
 
 
 def read(path, text, labelled=True, **changes):
@@ -27,38 +34,11 @@ def read(path, text, labelled=True, **changes):
     return TokenClassification.read(TagDataConfig(**changes), str(path), "data.train", labelled=labelled)
 
 
-def test_conll_sentences_columns_and_documents(tmp_path):
-    text = "-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n\n\nPeter NNP B-NP B-PER\n"
-    found = read(tmp_path / "a.conll", text)
-    assert [(example["words"], example["tags"]) for example in found] == [
-        (["EU", "rejects"], ["B-ORG", "O"]),
-        (["Peter"], ["B-PER"]),
-    ]
-    assert [example["place"] for example in found] == [f"{tmp_path}/a.conll:3", f"{tmp_path}/a.conll:7"]
-    assert read(tmp_path / "b.conll", text, tag_column=1)[1]["tags"] == ["NNP"]
-    assert "tags" not in read(tmp_path / "c.conll", text, labelled=False)[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("EU B-ORG\n\tO\n", "a.conll:2: expected a word and its tag. Received: 'O'."),
-        ("EU B-ORG\nrejects\n", "a.conll:2: expected a word and its tag. Received: 'rejects'."),
-        ("EU B-ORG\nrejects\t\n", "a.conll:2: expected a word and its tag. Received no tag."),
-        ("", "expected at least one sentence. Received an empty file."),
-    ],
-)
-def test_bad_conll_is_one_clear_sentence(tmp_path, text, sentence):
-    with pytest.raises(InputError) as error:
-        read(tmp_path / "a.conll", text)
-    assert sentence in str(error.value)
-
-
 def test_bad_lists_are_one_clear_sentence(tmp_path):
     with pytest.raises(InputError, match="a.jsonl:1: expected as many tags as words. Received 2 words and 1 tags."):
         read(tmp_path / "a.jsonl", '{"text": ["a", "b"], "label": ["O"]}\n')
-    with pytest.raises(InputError, match="b.jsonl:1: text: expected a list of texts. Received: str."):
-        read(tmp_path / "b.jsonl", '{"text": "a b", "label": ["O"]}\n')
+    with pytest.raises(InputError, match="b.jsonl:1: text: expected a list of texts. Received: dict."):
+        read(tmp_path / "b.jsonl", '{"text": {"a": "b"}, "label": ["O"]}\n')
 
 
 def test_the_first_piece_carries_the_tag(tokenizer):
@@ -74,6 +54,81 @@ def test_the_first_piece_carries_the_tag(tokenizer):
         graph.rows([wrong], labelled=True)
     with pytest.raises(InputError, match="x:1: expected a label of B-X, I-X, O. Received: 'B-Y'."):
         graph.task.check_labels([example, wrong])
+
+
+def learned(example, labels=LABELS, length=16):
+    """(piece, tag that it learns) of an example's only row, without padding."""
+    from_row = TaskGraph(task(length, labels), made_tokenizer()).rows([example], labelled=True)
+    row = {name: values[0] for name, values in from_row.arrays.items()}
+    tags = [labels[i] if w else None for i, w in zip(row["label_ids"], row["label_weights"], strict=True)]
+    pairs = [(TOKENS[i], tag) for i, tag in zip(row["input_word_ids"], tags, strict=True)]
+    return pairs[1 : int(row["input_mask"].sum()) - 1], from_row.notes
+
+
+@pytest.mark.parametrize(
+    ("tags", "labels", "expected"),
+    [
+        ("B-X O B-X", ["B-X", "I-X", "O"], "B-X I-X I-X None I-X O B-X I-X I-X"),
+        ("I-X O I-X", ["I-X", "O"], "I-X I-X I-X None I-X O I-X I-X I-X"),
+        ("B-X I-X E-X", ["B-X", "I-X", "E-X", "S-X"], "B-X I-X I-X None I-X I-X E-X I-X I-X"),
+        ("S-X O S-X", ["S-X", "I-X", "O"], "S-X I-X I-X None I-X O S-X I-X I-X"),
+        ("N V N", ["N", "V"], "N N N None N V N N N"),
+    ],
+)
+def test_every_unit_of_a_word_learns_its_tag(tags, labels, expected):
+    """It was the first piece of the word alone, and a text was answered piece by piece."""
+    found, _ = learned({"place": "x", "words": ["a/bc.", "e", "a/a"], "tags": tags.split()}, labels)
+    assert " ".join(str(tag) for _, tag in found) == expected
+    assert " ".join(piece for piece, _ in found) == "a / b ##c . e a / a"
+
+
+def test_a_text_learns_what_its_words_do():
+    of_words, _ = learned({"place": "x", "words": ["a/bc", "e", "e"], "tags": ["B-X", "I-X", "O"]})
+    of_text, notes = learned({"place": "x", "text": "a/bc e e", "entities": [("X", 0, 6)]})
+    assert of_words == of_text and notes == {"entities": 1}
+
+
+def test_entities_off_the_units_are_counted_and_not_learned():
+    entities = [("X", 0, 1), ("X", 2, 3), ("X", 5, 8), ("X", 7, 8)]
+    found, notes = learned({"place": "x", "text": "a bc e e", "entities": entities})
+    assert [tag for _, tag in found] == ["B-X", None, None, "B-X", "I-X"]
+    assert notes == {
+        "entities": 4,
+        "of them overlap a longer one and are not learned": 1,
+        "of them begin or end within a word of the tokenizer and are not learned": 1,
+    }
+
+
+def test_labels_have_what_further_units_need():
+    data = TagDataConfig()
+    examples = [{"place": "x:1", "tags": ["B-DATE", "O"]}, {"place": "x:2", "text": "a", "entities": [("PER", 0, 1)]}]
+    assert TokenClassification.learn_labels(examples, data, "f") == ["B-DATE", "B-PER", "I-DATE", "I-PER", "O"]
+    assert TokenClassification.learn_labels([{"place": "x:1", "tags": ["S-X", "O"]}], data, "f") == ["I-X", "O", "S-X"]
+    with pytest.raises(
+        InputError, match="x:2: expected tags of one scheme, BIOES or BMES as before. Received: 'U-X', of BILOU."
+    ):
+        TokenClassification.learn_labels(
+            [{"place": f"x:{n}", "tags": [t]} for n, t in ((1, "S-X"), (2, "U-X"))], data, "f"
+        )
+    # Given labels stay as they are: what they cannot say is not learned, and counted.
+    found, notes = learned({"place": "x", "words": ["a/e", "e"], "tags": ["B-X", "O"]}, ["B-X", "O"])
+    assert [tag for _, tag in found] == ["B-X", None, None, "O"]
+    assert notes["parts of words are not learned, since data.labels has no I- for them"] == 2
+
+
+def test_given_words_are_answered_by_their_first_unit(tokenizer):
+    example = {"place": "x", "words": ["a/bc", "e.", "", "a"]}
+    graph = TaskGraph(task(length=6), tokenizer)
+    rows = graph.rows([example], labelled=False)
+    # A word may go on in the next row.
+    assert rows.arrays["input_word_ids"].tolist() == [[2, A, SLASH, B, C, 3], [2, E, DOT, 1, A, 3]]
+    logits = np.zeros((2, 6, 3), np.float32)
+    logits[..., 2] = 1.0
+    logits[0, 1, 0] = logits[0, 2, 1] = logits[0, 3, 0] = 3.0  # what the other units say counts in texts only
+    logits[1, 1, 1] = 3.0
+    answer = graph.answers([example], rows, {"logits": logits})[0]
+    assert answer["tags"] == ["B-X", "I-X", "O", "O"]
+    assert answer["entities"] == [{"type": "X", "words": [0, 2], "text": "a/bc e."}]
 
 
 def test_long_sentences_go_on_in_the_next_row(tokenizer):
@@ -114,7 +169,8 @@ def test_a_text_is_split_into_words_with_their_bytes(tokenizer):
     assert answer["words"] == ["é", "a", "bc", "."]
     assert answer["bytes"] == [[0, 2], [3, 4], [5, 7], [7, 8]]
     assert answer["tags"] == ["O", "B-X", "I-X", "O"]
-    assert answer["entities"] == [{"type": "X", "words": [1, 3], "text": "a bc", "bytes": [3, 7]}]
+    entity = {"type": "X", "words": [1, 3], "text": "a bc", "bytes": [3, 7], "start": 2, "end": 6}
+    assert answer["entities"] == [entity]
 
 
 def test_a_text_and_a_list_without_words_have_a_row_and_no_tags(tokenizer):
@@ -165,7 +221,8 @@ def test_entities_of_tags(tokenizer):
     for (tags, expected), answer in zip(cases.items(), answers, strict=True):
         assert (answer["tags"], found_entities(answer)) == (tags.split(), expected)
         assert reference.entities(tags.split()) == expected
-    assert answers[0]["entities"] == [{"type": "P", "words": [1, 3], "text": "a a", "bytes": [2, 5]}]
+    entity = {"type": "P", "words": [1, 3], "text": "a a", "bytes": [2, 5], "start": 2, "end": 5}
+    assert answers[0]["entities"] == [entity]
 
 
 def test_entities_of_any_tags_are_those_of_the_definition(tokenizer):
@@ -208,6 +265,41 @@ def test_entity_scores_by_hand():
     assert scores["accuracy"] == 3 / 5
     nothing = task().scores(truth[1:], [{"tags": ["O"]}])
     assert nothing["f1"] == 0.0
+
+
+def test_texts_are_scored_beside_words_and_show_what_words_hide():
+    """A model that knows first pieces only is perfect on words: 9 is a DATE, and so is each slash by itself."""
+    tagger = task(labels=["B-X", "I-X", "B-Y", "O"])
+    truth = [{"place": "x", "words": ["a", "9/7", "e"], "tags": ["O", "B-X", "B-Y"]}]
+    assert tagger.scores(truth, [{"tags": ["O", "B-X", "B-Y"]}])["f1"] == 1.0
+    (asked,) = tagger.as_asked(truth)
+    assert asked == {"place": "x", "text": "a 9/7 e", "entities": [("X", 2, 5), ("Y", 6, 7)]}
+    found = [("X", 2, 3), ("X", 3, 4), ("Y", 4, 5), ("Y", 6, 7)]
+    answers = [{"text": asked["text"], "entities": [{"type": t, "start": b, "end": e} for t, b, e in found]}]
+    assert tagger.scores_as_asked([asked], answers) == {
+        "text_precision": 1 / 4,
+        "text_recall": 1 / 2,
+        "text_f1": pytest.approx(1 / 3),
+    }
+    # The text that the file has is taken as it is; Chinese has no spaces.
+    (asked,) = tagger.as_asked([{"place": "x", "words": ["a", "9", "."], "tags": ["O", "B-X", "O"], "text": "a 9."}])
+    assert (asked["text"], asked["entities"]) == ("a 9.", [("X", 2, 3)])
+    chinese = TokenClassification(labels=LABELS, data=TagDataConfig(word_separator=""))
+    (asked,) = chinese.as_asked([{"place": "x", "words": ["中", "国", "人"], "tags": ["B-X", "I-X", "O"]}])
+    assert (asked["text"], asked["entities"]) == ("中国人", [("X", 0, 2)])
+
+
+def test_texts_with_entities_are_scored():
+    text = "a bc. e"
+    truth = [{"place": "x", "text": text, "entities": [("X", 0, 4), ("X", 6, 7)]}]
+    answer = {"text": text, "bytes": [[0, 1], [2, 4], [4, 5], [6, 7]], "tags": ["B-X", "I-X", "I-X", "B-X"]}
+    answer["entities"] = [{"type": "X", "start": 0, "end": 5}, {"type": "X", "start": 6, "end": 7}]
+    scores = task().scores(truth, [answer])
+    assert (scores["f1"], scores["accuracy"], scores["words"]) == (0.5, 3 / 4, 4)
+    assert task().as_asked(truth) == []
+    training = [{"place": "y", "text": "a bc. a e", "entities": [("X", 0, 4), ("X", 8, 9)]}]
+    assert task().baseline(training, truth) == {"usual_tag_baseline_f1": 1.0}
+    assert task().confusion(truth, [answer]).tolist() == [[2, 0, 0], [0, 1, 0], [0, 1, 0]]
 
 
 def test_tags_that_name_no_entities_have_accuracy():

@@ -27,7 +27,11 @@ class Classified:
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """A part of a text. begin, end: UTF-8 bytes of the text. kind: its tag or entity type. probability: of a tag."""
+    """A part of a text.
+
+    kind: its tag or entity type. begin, end: UTF-8 bytes of the text, or numbers of words where words were sent.
+    probability: of a tag.
+    """
 
     text: str
     kind: str
@@ -145,6 +149,25 @@ class Client:
             for row in self._rows(text=texts)
         ]
 
+    def tag_words(self, texts: Sequence[Sequence[str]], separator: str = " ") -> list[Tagged]:
+        """The same for texts that are words already, one answer for each word.
+
+        An entity's text is its words joined with `separator`.
+        """
+        most, found = max([1, *map(len, texts)]), []
+        padded = [[*words, *[""] * (most - len(words))] for words in texts]
+        for words, row in zip(texts, self._rows("tag_words", words=padded), strict=True):
+            fields = zip(words, row["tags"], row["probabilities"], strict=False)
+            spans = [Span(word, tag, n, n + 1, p) for n, (word, tag, p) in enumerate(fields) if n < row["word_count"]]
+            names = ("entity_types", "entity_first_words", "entity_last_words")
+            bounds = zip(*(row[name] for name in names), strict=True) if "entity_count" in row else ()
+            entities = [
+                Span(separator.join(words[first : last + 1]), kind, first, last + 1)
+                for kind, first, last in itertools.islice(bounds, row.get("entity_count", 0))
+            ]
+            found.append(Tagged(spans, entities))
+        return found
+
     def answer(self, questions: Sequence[str], contexts: Sequence[str]) -> list[Answer]:
         """The answers to questions, each in its context."""
         found = []
@@ -168,14 +191,15 @@ class Client:
         padded = [[*row, *[""] * (most - len(row))] for row in choices]
         return [row["label"] for row in self._rows(text=texts, choices=padded, **more)]
 
-    def _rows(self, **columns: Sequence | None) -> Iterator[dict]:
+    def _rows(self, signature: str = "serving_default", /, **columns: Sequence | None) -> Iterator[dict]:
         """The outputs for each row of some columns: {name: plain values, bytes as text}."""
         given = {name: column for name, column in columns.items() if column is not None}
         lengths = {len(column) for column in given.values()}
         if len(lengths) > 1:
             raise ValueError(f"columns must be of one length. Received: {sorted(lengths)}.")
         for begin in range(0, lengths.pop(), self._batch_size):
-            outputs = self.predict({name: column[begin : begin + self._batch_size] for name, column in given.items()})
+            batch = {name: column[begin : begin + self._batch_size] for name, column in given.items()}
+            outputs = self.predict(batch, signature)
             values = [_plain(value) for value in outputs.values()]
             yield from (dict(zip(outputs, row, strict=True)) for row in zip(*values, strict=True))
 

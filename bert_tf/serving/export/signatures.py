@@ -1,7 +1,7 @@
 """The functions that a SavedModel offers, made of a task's graph."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -39,9 +39,10 @@ class Signature(NamedTuple):
 def signatures(task: Task, model: Model, tokenizer: TextTokenizer) -> dict[str, Signature]:
     """{name: signature} for a task's model."""
     maker = _Maker(task, model, tokenizer)
-    default = maker.of_texts()
+    default = maker.of_texts(task.inputs(), task.outputs())
     names = (DEFAULT,) if task.signature is None else (DEFAULT, task.signature)
     made = {**dict.fromkeys(names, default), TOKENS: maker.of_tokens()}
+    made |= {name: maker.of_texts(*told) for name, told in task.more_signatures().items()}
     if task.method is not None:
         made[task.method] = maker.of_examples(task.method)
     return made
@@ -56,8 +57,8 @@ class _Maker:
     def _call(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return self.model(rows, training=False)
 
-    def _answers(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The task's graph from end to end."""
+    def _answers(self, columns: dict[str, tf.Tensor], names: Iterable[str]) -> dict[str, tf.Tensor]:
+        """The task's graph from end to end: the answers of these names."""
         task, count = self.task, None
         if task.has_windows:
             padded = {name: at_least_one(column) for name, column in columns.items()}
@@ -69,24 +70,23 @@ class _Maker:
         else:
             outputs = self._call(framed.rows)
         found = task.decode(self.tokenizer, outputs, framed.layout, columns)
-        return {name: found[name][:count] if task.has_windows else found[name] for name in task.outputs()}
+        return {name: found[name][:count] if task.has_windows else found[name] for name in names}
 
-    def of_texts(self) -> Signature:
+    def of_texts(self, inputs: dict[str, str], outputs: dict[str, str]) -> Signature:
         """Strings -> answers."""
         task = self.task
 
         def body(*given):
             columns = {}
-            for name, column in zip(task.inputs(), given, strict=True):
+            for name, column in zip(inputs, given, strict=True):
                 is_matrix = name in task.matrix_inputs
                 columns[name] = _as_matrix(column) if is_matrix else as_vector(column)
-            return self._answers(columns)
+            return self._answers(columns, outputs)
 
         specs = {
-            name: tf.TensorSpec([None, None] if name in task.matrix_inputs else [None], tf.string)
-            for name in task.inputs()
+            name: tf.TensorSpec([None, None] if name in task.matrix_inputs else [None], tf.string) for name in inputs
         }
-        return _signature(body, specs, task.inputs(), task.outputs())
+        return _signature(body, specs, inputs, outputs)
 
     def of_tokens(self) -> Signature:
         """The model itself, for rows of fixed length, so that a server may batch them."""
@@ -105,7 +105,7 @@ class _Maker:
 
         def body(inputs):
             parsed = tf.io.parse_example(as_vector(inputs), features)  # sorted by name, unlike the task's inputs
-            found = self._answers({name: parsed[name] for name in features})
+            found = self._answers({name: parsed[name] for name in features}, self.task.outputs())
             if method == "classify":
                 return {"classes": found["labels"], "scores": found["probabilities"]}
             return {"outputs": found["value"][:, None]}

@@ -25,19 +25,15 @@ def requests(task: Task, made: dict[str, Signature]) -> list[tuple[str, dict[str
     found = []
     for name, signature in made.items():
         for texts in ([_SHORT], [long, _SHORT, "", long]):
-            given = task.columns([_without_words(task.sample(text)) for text in texts])
-            columns = {key: given[key] for key in task.inputs()}
-            if signature.method != "predict":
-                columns = {"inputs": _serialized(columns)}
-            elif name == TOKENS:
+            if name == TOKENS:
                 columns = {key: _ones(len(texts), spec, key) for key, spec in _specs(signature).items()}
+            else:
+                is_plain = signature.method == "predict"
+                given = list(_specs(signature) if is_plain else task.inputs())
+                columns = task.request([task.sample(text) for text in texts], given)
+                columns = columns if is_plain else {"inputs": _serialized(columns)}
             found.append((name, columns))
     return found
-
-
-def _without_words(example: dict) -> dict:
-    """An example whose words the graph finds by itself."""
-    return {name: value for name, value in example.items() if name != "words"}
 
 
 def _specs(signature: Signature) -> dict[str, tf.TensorSpec]:

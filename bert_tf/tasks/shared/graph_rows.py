@@ -22,9 +22,10 @@ def as_vector(texts: tf.Tensor) -> tf.Tensor:
 
 
 def at_least_one(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Texts, or an empty one where there are none, which loops cannot handle; and how many there were."""
-    count = tf.size(texts)
-    return tf.concat([texts, tf.repeat("", tf.maximum(1 - count, 0))], axis=0), count
+    """Texts [n], or lists of them [n, k], or an empty one where n is 0, which loops cannot handle; and n."""
+    count = tf.shape(texts)[0]
+    missing = tf.fill(tf.concat([tf.maximum(1 - count, 0)[None], tf.shape(texts)[1:]], axis=0), "")
+    return tf.concat([texts, missing], axis=0), count
 
 
 def framed(
