@@ -153,6 +153,14 @@ class TuningConfig(Section):
     # classification, token_classification: share given to all labels alike
     label_smoothing: float = bounded(0.0, at_least=0, below=1)
     class_weights: Literal["equal", "balanced"] = "equal"  # balanced: examples count by one over their class's share
+    # classification, token_classification: LABEL=WEIGHT each, by which examples of the label count; others count 1
+    label_weights: tuple[str, ...] = ()
+    # multi_label: LABEL=WEIGHT each, by which examples that have the label count in its decision; or balanced: the
+    # number of those that do not have it over the number of those that do
+    positive_weights: tuple[str, ...] = ()
+    # classification, token_classification, multi_label: examples count by (1 - p of what is right) to this power;
+    # 0: all alike; Lin et al. 2017: 2
+    focal_gamma: float = bounded(0.0, at_least=0)
     metric: str | None = None  # by which evaluation is best; none: the task's own
     select: Literal["best", "last"] = "best"  # the model that is kept: of the best evaluation, or of the last step
     # The run ends after so many evaluations that were not better than the best.
@@ -165,6 +173,16 @@ class TuningConfig(Section):
             not self.frozen_layers or self.method == "full",
             f"tuning.frozen_layers must be 0 with tuning.method={self.method}, which freezes every layer",
             self.frozen_layers,
+        )
+        require(
+            not self.label_weights or self.class_weights == "equal",
+            f"tuning.label_weights must be empty with tuning.class_weights={self.class_weights}",
+            ", ".join(self.label_weights),
+        )
+        require(
+            not self.focal_gamma or not self.label_smoothing,
+            "tuning.focal_gamma must be 0 with tuning.label_smoothing, which is defined for plain cross entropy",
+            self.focal_gamma,
         )
 
 

@@ -37,6 +37,8 @@ FREE_ON_RESUME = frozenset(
 FOLLOW_FROM_EPOCHS = frozenset(
     ("train.steps", "train.evaluate_every", "train.checkpoint_every", "optimizer.warmup_steps")
 )
+# A run may go on for longer than it was begun for.
+_MAY_GROW = ("epochs", "train.steps")
 _MISSING = dataclasses.MISSING
 _NONE_WORDS = ("none", "null")
 _BOOLEAN_WORDS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
@@ -282,8 +284,19 @@ def differences(there: dict, config) -> list[str]:
     """
     free = FREE_ON_RESUME if getattr(config, "epochs", None) is None else FREE_ON_RESUME | FOLLOW_FROM_EPOCHS
     return [
-        f"{name} (there {saved!r}, now {now!r})" for name, saved, now in _compared(there, config) if name not in free
+        f"{name} (there {saved!r}, now {now!r})"
+        for name, saved, now in _compared(there, config)
+        if name not in free and not _grows(name, saved, now)
     ]
+
+
+def grows(there: dict, config) -> bool:
+    """Whether this config has more epochs or steps than a saved one."""
+    return any(_grows(*found) for found in _compared(there, config))
+
+
+def _grows(name: str, saved: Any, now: Any) -> bool:
+    return name in _MAY_GROW and None not in (saved, now) and now > saved
 
 
 def _compared(there: dict, config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

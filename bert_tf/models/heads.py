@@ -4,7 +4,8 @@ A head is a layer: head(encoded, inputs, training) -> {name: float32}. `encoded`
 "token_table" [vocab, width]; `inputs` is what the model was called with. It has `reads_first_token_only`, whether it
 reads no other token's output, and forward_flops(shapes).
 
-  sequence   {"logits": [batch, units]}: one dense layer, or what the family has, on the whole text
+  sequence   {"logits": [batch, units]}: one dense layer, or what the family has, on the whole text; or [batch, texts,
+             units] of inputs [batch, texts, length], see by_text
   tokens     {"logits": [batch, length, units]}
   spans      {"start_logits", "end_logits": [batch, length]}; padding is not left out
   choices    {"logits": [batch, choices]}, of inputs [batch, choices, length]; a choice without tokens has -1e9
@@ -35,6 +36,13 @@ def by_choice(logits, inputs):
     return {"logits": ops.where(ops.max(inputs["input_mask"], axis=-1) > 0, logits, -1e9)}
 
 
+def by_text(values, inputs):
+    """[batch x texts, n] -> [batch, texts, n], of inputs [batch, texts, length]; of others they stay as they are."""
+    if len(inputs["input_word_ids"].shape) == 2:
+        return values
+    return ops.reshape(values, (-1, ops.shape(inputs["input_word_ids"])[1], values.shape[-1]))
+
+
 def by_edge(logits):
     """[batch, length, 2] -> {"start_logits", "end_logits": [batch, length]}."""
     logits = ops.cast(logits, "float32")
@@ -62,10 +70,7 @@ class TextEmbedding(Head):
             embedding = ops.sum(sequence * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1.0)
         if self.normalize:
             embedding = embedding / ops.maximum(ops.norm(embedding, axis=-1, keepdims=True), 1e-12)
-        if len(inputs["input_word_ids"].shape) == 3:
-            texts = ops.shape(inputs["input_word_ids"])[1]
-            embedding = ops.reshape(embedding, (-1, texts, embedding.shape[-1]))
-        return {"embedding": embedding}
+        return {"embedding": by_text(embedding, inputs)}
 
 
 COMMON = {"embedding": TextEmbedding}

@@ -20,9 +20,32 @@ def smoothed_cross_entropy(logits, labels, smoothing=None):
     return (1.0 - smoothing) * loss + smoothing * everywhere
 
 
-def binary_cross_entropy(logits, labels):
-    """float32 [...] each -> float32 [...]: -label log p - (1 - label) log(1 - p), p the sigmoid of the logit."""
-    return ops.relu(logits) - logits * labels + ops.softplus(-ops.abs(logits))
+def binary_cross_entropy(logits, labels, positive_weights=1.0, focal_gamma=0.0):
+    """float32 [...] each -> float32 [...]: -weight label log p - (1 - label) log(1 - p), p the sigmoid of the logit.
+
+    Args:
+      logits, labels: labels are 0 or 1.
+      positive_weights: of each label, by which its examples count; a number or float32 [labels].
+      focal_gamma: each decision counts by (1 - p of the right one)^gamma (Lin et al. 2017, 3.2).
+    """
+    right = logits * (2.0 * labels - 1.0)  # the logit of what is right
+    loss = ops.softplus(-right) * (1.0 + labels * (positive_weights - 1.0))
+    return loss * _focus(right, focal_gamma) if focal_gamma else loss
+
+
+def focal_cross_entropy(logits, labels, gamma):
+    """float32 [..., classes] and int32 [...] -> float32 [...]: (1 - p)^gamma (-log p), p the softmax of the label's
+    logit (Lin et al. 2017, 3.2)."""
+    logits = ops.cast(logits, "float32")
+    is_label = ops.equal(ops.arange(logits.shape[-1], dtype="int32"), labels[..., None])
+    own = ops.sum(ops.where(is_label, logits, 0.0), axis=-1)
+    others = ops.logsumexp(ops.where(is_label, -1e9, logits), axis=-1)
+    return cross_entropy(logits, labels) * _focus(own - others, gamma)
+
+
+def _focus(right, gamma):
+    """(1 - p)^gamma, p the sigmoid of `right`: as a softplus, whose gradient is finite where p rounds to 1."""
+    return ops.exp(-gamma * ops.softplus(right))
 
 
 def _first_largest(logits):

@@ -2,11 +2,23 @@
 
 Every batch has label_weights, float32 [rows, ...]: 0 where there is nothing to learn. `label_smoothing`, float32
 [batch], may be among the features where one class of several is right.
+
+Whatever a loss is divided by are these weights alone, so weights of labels, focal losses and windows depend on neither
+the model nor the number of replicas.
 """
+
+import copy
+from collections.abc import Sequence
 
 from keras import ops
 
-from bert_tf.objectives.losses import binary_cross_entropy, correct, cross_entropy, smoothed_cross_entropy
+from bert_tf.objectives.losses import (
+    binary_cross_entropy,
+    correct,
+    cross_entropy,
+    focal_cross_entropy,
+    smoothed_cross_entropy,
+)
 
 
 class Supervised:
@@ -15,11 +27,22 @@ class Supervised:
     Args:
       loss: its name.
       has_accuracy: whether `hits` says what is right.
+      pooling: mean or max, where an example is several windows, [batch, windows, length]: the loss is one of the mean
+        or maximum of their logits. None where it is one row.
     """
 
-    def __init__(self, loss: str, *, has_accuracy: bool = True):
+    focal_gamma = 0.0
+
+    def __init__(self, loss: str, *, has_accuracy: bool = True, pooling: str | None = None):
         self.losses = (loss,)
         self.metrics = (loss, "accuracy") if has_accuracy else (loss,)
+        self.pooling = pooling
+
+    def focal(self, gamma: float):
+        """The same objective with a focal loss (Lin et al. 2017): examples count by (1 - p of the label)^gamma."""
+        made = copy.copy(self)
+        made.focal_gamma = gamma
+        return made
 
     def denominators(self, batch):
         return dict.fromkeys(self.losses, ops.sum(batch["label_weights"]))
@@ -27,9 +50,12 @@ class Supervised:
     def sums(self, model, batch, seed, *, training):
         outputs = model(batch, training=training)
         weights, total = batch["label_weights"], ops.sum(batch["label_weights"])
-        found = {self.losses[0]: (ops.sum(self.loss(outputs, batch) * weights), total)}
+        read = (
+            outputs if self.pooling is None else {**outputs, "logits": _pooled(outputs["logits"], batch, self.pooling)}
+        )
+        found = {self.losses[0]: (ops.sum(self.loss(read, batch) * weights), total)}
         if "accuracy" in self.metrics:
-            found["accuracy"] = (ops.sum(self.hits(outputs, batch) * weights), total)
+            found["accuracy"] = (ops.sum(self.hits(read, batch) * weights), total)
         return found, outputs
 
     def derived(self, means):
@@ -37,6 +63,8 @@ class Supervised:
 
     def loss(self, outputs, batch):
         """float32 of the shape of label_weights: cross entropy of one class for each row, token or choice."""
+        if self.focal_gamma:
+            return focal_cross_entropy(outputs["logits"], batch["label_ids"], self.focal_gamma)
         smoothing = batch.get("label_smoothing")
         if smoothing is not None and len(batch["label_ids"].shape) == 2:
             smoothing = smoothing[:, None]
@@ -50,8 +78,18 @@ class Supervised:
 class SeveralLabels(Supervised):
     """label_values float32 [batch, labels], 1 where a label is given: binary cross entropy, the share of decisions."""
 
+    positive_weights: tuple[float, ...] | None = None
+
+    def weighing_positives(self, weights: Sequence[float]):
+        """The same objective where examples with a label count by the label's weight, [labels], in its decision."""
+        made = copy.copy(self)
+        made.positive_weights = tuple(weights)
+        return made
+
     def loss(self, outputs, batch):
-        return ops.mean(binary_cross_entropy(outputs["logits"], batch["label_values"]), axis=-1)
+        weights = 1.0 if self.positive_weights is None else ops.convert_to_tensor(self.positive_weights, "float32")
+        each = binary_cross_entropy(outputs["logits"], batch["label_values"], weights, self.focal_gamma)
+        return ops.mean(each, axis=-1)
 
     def hits(self, outputs, batch):
         return ops.mean(ops.cast(ops.equal(outputs["logits"] > 0, batch["label_values"] > 0.5), "float32"), axis=-1)
@@ -60,8 +98,8 @@ class SeveralLabels(Supervised):
 class SquaredError(Supervised):
     """label_values float32 [batch, numbers]: mean squared error."""
 
-    def __init__(self, loss: str):
-        super().__init__(loss, has_accuracy=False)
+    def __init__(self, loss: str, *, pooling: str | None = None):
+        super().__init__(loss, has_accuracy=False, pooling=pooling)
 
     def loss(self, outputs, batch):
         return ops.mean(ops.square(outputs["logits"] - batch["label_values"]), axis=-1)
@@ -127,3 +165,12 @@ class Contrastive(Supervised):
         scores = ops.where(is_real, self.scale * scores, -1e9)
         answers = ops.broadcast_to(ops.arange(self.group, dtype="int32")[None], ops.shape(scores)[:2])
         return ops.reshape(cross_entropy(scores, answers), (-1,))
+
+
+def _pooled(logits, batch, pooling: str):
+    """float32 [batch, windows, units] -> [batch, units] over the windows that hold tokens."""
+    is_window = (ops.max(batch["input_mask"], axis=-1) > 0)[..., None]
+    if pooling == "max":
+        return ops.max(ops.where(is_window, logits, -1e9), axis=1)
+    total = ops.sum(ops.where(is_window, logits, 0.0), axis=1)
+    return total / ops.maximum(ops.sum(ops.cast(is_window, "float32"), axis=1), 1.0)

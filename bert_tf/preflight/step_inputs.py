@@ -13,6 +13,7 @@ from bert_tf.models import tuning
 from bert_tf.models.family import family_of
 from bert_tf.objectives.objective import Objective, objective_named
 from bert_tf.tasks.graph import TaskGraph, task_model
+from bert_tf.tasks.shared import loss_weights
 from bert_tf.tasks.task import task_named
 from bert_tf.text.tokenizer import tokenizer_kind
 from bert_tf.text.tokenizer_config import TokenizerConfig
@@ -118,8 +119,12 @@ def _finetuning(config: FinetuneConfig) -> StepInputs:
     )
     tuning.prepare(model, config.tuning)
     tokenizer = tokenizer_kind(model.family.tokenizer).make(Vocabulary((*SPECIAL_TOKENS, "a")), TokenizerConfig())
-    rows = TaskGraph(task, tokenizer).rows([task.sample("a")], labelled=True)
+    # As long as a row, or as many windows as an example may have.
+    text = "a " * config.data.max_seq_length * getattr(config.data, "max_windows", 1)
+    rows = TaskGraph(task, tokenizer).rows([task.sample(text)], labelled=True)
     features = {name: (x.shape[1:], x.dtype) for name, x in rows.arrays.items()}
     if config.tuning.label_smoothing:
         features["label_smoothing"] = ((), np.dtype(np.float32))
-    return StepInputs(model, task.objective(), features, config.train, Training(config.optimizer), notes)
+    return StepInputs(
+        model, loss_weights.objective_of(task, config.tuning), features, config.train, Training(config.optimizer), notes
+    )

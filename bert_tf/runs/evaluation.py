@@ -12,6 +12,7 @@ from bert_tf.models.family import family_of
 from bert_tf.objectives.objective import objective_named
 from bert_tf.runs import charts, pretraining
 from bert_tf.serving import loading
+from bert_tf.tasks.shared.truncation import Truncation
 from bert_tf.tasks.task import restore_config, task_named
 from bert_tf.training import evaluation
 from bert_tf.training.data import shard_folder, shard_input
@@ -67,7 +68,9 @@ def _task_scores(config: FinetuneConfig, workdir: str, examples: dict[str, list[
     loaded = loading.load(os.path.join(workdir, "model"), "--workdir")
     examples = examples or read_examples(config)
     held_out = examples["validation"]
-    answers = loaded.answers(held_out)
+    truncation: list[Truncation] = []
+    answers = loaded.answers(held_out, truncation.append)
+    print(f"data.validation: {sum(truncation, Truncation())}", flush=True)
     with whole_file.replacing(os.path.join(workdir, "predictions.jsonl")) as file:
         for example, answer in zip(held_out, answers, strict=True):
             truth = {name: example[name] for name in ("label", "tags", "entities", "answers") if name in example}

@@ -13,6 +13,8 @@ from bert_tf.interop.source import Source, open_source
 from bert_tf.models.model import Model, make_model
 from bert_tf.runs.prediction import chunks, read_texts
 from bert_tf.tasks.shared.rows_of_files import read_rows, text_of
+from bert_tf.tasks.shared.sequences import packed
+from bert_tf.tasks.shared.truncation import Truncation
 
 _AT_ONCE = 256
 
@@ -20,7 +22,7 @@ _AT_ONCE = 256
 def run(
     model: str, texts: Iterable[str], output: str, *, layers: Sequence[int], pooling: str, max_seq_length: int | None
 ) -> int:
-    """Writes the file, under a temporary name first, and returns the number of texts.
+    """Writes the file, under a temporary name first, reports truncated texts, and returns the number of texts.
 
     Args:
       model: any checkpoint that init_from takes.
@@ -48,10 +50,11 @@ def run(
         return [tf.cast(found[layer], tf.float32) for layer in chosen]
 
     schema = _schema(chosen, pooling)
-    written = 0
+    truncation = Truncation()
     with whole_file.replacing(output, "wb") as file, pq.ParquetWriter(file, schema) as writer:
         for chunk in chunks(texts, _AT_ONCE):
-            batch = tokenizer.pack(tf.constant(chunk), max_seq_length=length, fixed_length=False)
+            batch, layout = packed(tokenizer, [tf.constant(chunk)], length, fixed_length=False)
+            truncation += Truncation.of({name: x.numpy() for name, x in layout.items()})
             sizes = tf.reduce_sum(batch["input_mask"], axis=1).numpy()
             ids = batch["input_word_ids"].numpy()
             table: dict[str, list] = {
@@ -62,8 +65,8 @@ def run(
                 rows = [row[:size] for row, size in zip(found.numpy(), sizes, strict=True)]
                 table[f"layer_{layer}"] = [_pooled(row, pooling) for row in rows]
             writer.write_table(pa.table(table, schema=schema))
-            written += len(chunk)
-    return written
+    print(f"rows of {length} tokens: {truncation}", flush=True)
+    return truncation.examples
 
 
 def texts_of(path: str, column: str) -> Iterable[str]:

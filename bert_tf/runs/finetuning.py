@@ -18,16 +18,15 @@ from bert_tf.interop.source import Source, open_source
 from bert_tf.models import tuning
 from bert_tf.models.family import architecture_of, records
 from bert_tf.models.model import Model
-from bert_tf.objectives.objective import Objective
-from bert_tf.runs import evaluation
+from bert_tf.runs import evaluation, selection
 from bert_tf.runs.run import Run
 from bert_tf.serving.loading import kept_pooler
-from bert_tf.tasks.graph import Rows, TaskGraph, caller, outputs_of, task_model
+from bert_tf.tasks.graph import Rows, TaskGraph, task_model
+from bert_tf.tasks.shared import loss_weights
 from bert_tf.tasks.task import TASKS, Task, task_for, task_named
 from bert_tf.training.data import example_input
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines.engine import Training
-from bert_tf.training.evaluation import Selection
 
 
 def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str, float]:
@@ -61,7 +60,8 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     config = _resolved(config, rows["train"].size)
     _check_groups(config, task, this.engine.replicas)
     arrays = {split: rows[split].arrays for split in evaluation.SPLITS}
-    arrays["train"] = _weighed(config, arrays["train"])
+    objective = loss_weights.objective_of(task, config.tuning, arrays["train"])
+    arrays["train"] = loss_weights.weighed(task, config.tuning, arrays["train"])
     identity = {
         "labels": task.labels if task.has_labels else [],
         "vocabulary_sha256": source.vocabulary.sha256,
@@ -72,15 +72,17 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         "validation_digest": _digest(arrays["validation"]),
     }
     this.check_identity("labels.json", identity)
-    objective = task.objective()
+    chosen = selection.selection_of(
+        config, graph, objective, looked_at["validation"], rows["validation"], keeps_head=keeps_head
+    )
     trainer = this.trainer(
         config,
         functools.partial(_make_model, config, task, source, keeps_head=keeps_head),
         objective,
         training=Training(config.optimizer, functools.partial(tuning.rate_shares, decay=config.tuning.layer_decay)),
-        selection=_selection(config, graph, objective, looked_at["validation"], rows["validation"]),
+        selection=chosen,
     )
-    _check_metric(config, graph, objective, trainer.model, looked_at["validation"])
+    selection.check_metric(config, graph, objective, trainer.model, looked_at["validation"])
     batch_size = config.train.global_batch_size
     batches = Batches(
         training=functools.partial(
@@ -93,10 +95,9 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     )
     with this.trained(config, trainer, batches) as scores:
         if this.is_chief:
-            if config.tuning.select == "best":
-                step = trainer.restore_best()
-                print(f"saving the model of step {step}, which had the best evaluation", flush=True)
+            selection.keep(config, trainer, chosen, workdir)
             _save(config, task, source, trainer.model, workdir)
+            print(f"data.train: {rows['train'].truncation}", flush=True)
             scores = evaluation.run(workdir, examples)
     return scores
 
@@ -136,7 +137,7 @@ def _task(config: FinetuneConfig, source: Source, examples: dict[str, list[dict]
 
 def _report(split: str, path: str, examples: Sequence[dict], rows: Rows) -> None:
     notes = "".join(f"; {count} {note}" for note, count in rows.notes.items())
-    print(f"data.{split}={path}: {len(examples)} examples, {rows.size} rows{notes}", flush=True)
+    print(f"data.{split}={path}: {len(examples)} examples, {rows.size} rows{notes}; {rows.truncation}", flush=True)
 
 
 def _resolved(config: FinetuneConfig, rows: int) -> FinetuneConfig:
@@ -211,62 +212,11 @@ def _labels_of_same_head(source: Source, task_class: type[Task]) -> list[str] | 
     return directory.labels if task_class.has_labels else []
 
 
-def _check_metric(
-    config: FinetuneConfig, graph: TaskGraph, objective: Objective, model: Model, examples: Sequence[dict]
-) -> None:
-    """Refuses a metric that evaluations will not have, before anything is kept in the workdir."""
-    if config.tuning.metric is None:
-        return
-    # Two will do, but some metrics are of questions without an answer.
-    few = [*examples[:2], *[example for example in examples if example.get("answers") == []][:1]]
-    rows = graph.rows(few, labelled=True)
-    answers = graph.answers(few, rows, outputs_of(graph.task, caller(model), rows.arrays))
-    scores = graph.task.scores(few, answers)
-    known = [name for name in ("loss", *objective.metrics, *scores) if name != "examples"]
-    if config.tuning.metric not in known:
-        raise InputError(f"tuning.metric={config.tuning.metric}: expected one of {', '.join(dict.fromkeys(known))}.")
-
-
 def _digest(arrays: dict[str, np.ndarray]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(arrays):
         digest.update(name.encode() + np.ascontiguousarray(arrays[name]).data)
     return digest.hexdigest()
-
-
-def _selection(
-    config: FinetuneConfig, graph: TaskGraph, objective: Objective, examples: Sequence[dict], rows: Rows
-) -> Selection:
-    metric = config.tuning.metric or graph.task.metric
-
-    def score(outputs: dict[str, np.ndarray]) -> dict[str, float]:
-        answers = graph.answers(examples, rows, outputs)
-        return {name: value for name, value in graph.task.scores(examples, answers).items() if name != "examples"}
-
-    less_is_better = metric in ("loss", *objective.losses) or metric in graph.task.errors
-    return Selection(metric, less_is_better, config.tuning.early_stopping, score)
-
-
-def _weighed(config: FinetuneConfig, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Training's arrays with the weights of classes and the smoothing of labels."""
-    settings = config.tuning
-    if settings.class_weights == "equal" and not settings.label_smoothing:
-        return arrays
-    if config.task not in ("classification", "token_classification"):
-        raise InputError(
-            f"task={config.task}: expected classification or token_classification for tuning.class_weights and "
-            "tuning.label_smoothing."
-        )
-    arrays = dict(arrays)
-    if settings.class_weights == "balanced":
-        ids, weights = arrays["label_ids"], arrays["label_weights"]
-        counts = np.bincount(ids.ravel(), weights.ravel())
-        # n / (classes x examples of the class), so that the weights' sum stays what it was.
-        share = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1.0))
-        arrays["label_weights"] = (weights * share[ids]).astype(np.float32)
-    if settings.label_smoothing:
-        arrays["label_smoothing"] = np.full(len(arrays["label_ids"]), settings.label_smoothing, np.float32)
-    return arrays
 
 
 def _save(config: FinetuneConfig, task: Task, source: Source, model: Model, workdir: str) -> None:

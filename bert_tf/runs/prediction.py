@@ -9,6 +9,7 @@ from typing import Any
 
 from bert_tf.core.errors import InputError
 from bert_tf.serving import loading
+from bert_tf.tasks.shared.truncation import Truncation
 
 _AT_ONCE = 1024
 _TOLD_EVERY = 10.0  # seconds
@@ -28,14 +29,20 @@ def run(model: str, examples: Sequence[str | dict], task: str | None = None) -> 
     return list(answers(loading.load(model, task=task), examples))
 
 
-def answers(loaded, examples: Iterable[str | dict]) -> Iterator[dict]:
-    """One answer an example, a thousand examples at a time."""
+def answers(loaded: loading.Loaded, examples: Iterable[str | dict]) -> Iterator[dict]:
+    """One answer an example, a thousand examples at a time.
+
+    At the end it reports on standard error how much of them the model did not read.
+    """
+    truncation: list[Truncation] = []
     placed = (
         {"place": f"text {number}", "text": example} if isinstance(example, str) else example
         for number, example in enumerate(examples, start=1)
     )
     for chunk in chunks(placed, _AT_ONCE):
-        yield from loaded.answers(chunk)
+        yield from loaded.answers(chunk, truncation.append)
+    length = loaded.task.data.max_seq_length
+    print(f"rows of {length} tokens: {sum(truncation, Truncation())}", file=sys.stderr, flush=True)
 
 
 def read_texts(path: str, field: str = "--input") -> Iterator[str]:

@@ -1,10 +1,12 @@
 """One run in a workdir: the order in which pretraining and fine-tuning check, lock, train and save."""
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
 
 from bert_tf.core import config_io, whole_file
 from bert_tf.core.config import FinetuneConfig, PretrainConfig
@@ -14,6 +16,7 @@ from bert_tf.objectives.objective import Objective
 from bert_tf.training.data.batches import Batches
 from bert_tf.training.engines.engine import Training, engine_named
 from bert_tf.training.evaluation import Selection
+from bert_tf.training.optimizer import learning_rate
 from bert_tf.training.trainer import Trainer
 from bert_tf.training.workdir import lock
 from bert_tf.training.workdir.mirror import Mirror
@@ -101,6 +104,7 @@ class Run:
         """
         with lock.held(self.workdir, self.is_chief):
             if self.is_chief:
+                self._report_growth(config)
                 config_io.settle(config, self.workdir)
                 path, identity = self._identity
                 if not os.path.exists(path):
@@ -109,3 +113,25 @@ class Run:
             yield metrics
             if self.is_chief:
                 self._mirror.push()
+
+    def _report_growth(self, config: PretrainConfig | FinetuneConfig) -> None:
+        """Says what more steps than the run was begun for mean: the rates of its schedule depend on their number."""
+        path = os.path.join(self.workdir, "config.json")
+        there = config_io.read_json(path) if os.path.exists(path) else {}
+        steps, before = config.train.steps, there.get("train", {}).get("steps", config.train.steps)
+        if steps <= before:
+            return
+        begun = dataclasses.replace(config.optimizer, warmup_steps=there["optimizer"]["warmup_steps"])
+        every = np.arange(before + 1)
+        old = np.asarray(learning_rate(begun, before, every))
+        new = np.asarray(learning_rate(config.optimizer, steps, every))
+        sentence = f"the run goes on to step {steps} instead of {before}. "
+        if np.array_equal(old[:-1], new[:-1]):
+            sentence += f"Its learning rates are those of a run of {steps} steps without a stop, and so is the result."
+        else:
+            sentence += (
+                f"From here on its learning rates are those of a run of {steps} steps, {new[-1]:.3g} instead of "
+                f"{old[-1]:.3g} at step {before}. So far they were those of {before} steps, so the result is not that "
+                f"of a run of {steps} steps without a stop."
+            )
+        print(sentence, flush=True)

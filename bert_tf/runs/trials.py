@@ -1,5 +1,6 @@
 """Several fine-tuning runs and a table: a search, several seeds, or folds. Each run is resumable on its own."""
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -127,7 +128,7 @@ def _scores_of(
     config: FinetuneConfig, folder: str, folds: int, examples: dict[str, list[dict]] | None
 ) -> dict[str, float]:
     identity = {**dataclasses.asdict(config), "folds": folds, "read": _digests(config)}
-    path = os.path.join(folder, evaluation.TRIAL)
+    path, finished = (os.path.join(folder, name) for name in (evaluation.TRIAL, "evaluation.json"))
     if os.path.exists(path):
         there = config_io.read_json(path)
         # An older version kept nothing of what a trial reads.
@@ -139,6 +140,11 @@ def _scores_of(
         differing = config_io.differences(there, config)
         if there["folds"] != folds:
             differing.append(f"folds (there {there['folds']}, now {folds})")
+        if not differing and config_io.grows(there, config) and _is_chief(config):
+            # More epochs than before: its scores are those of fewer, until it has gone on to its new end.
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(finished)
+            whole_file.write_json(path, identity)
         if differing:
             raise StorageError(
                 f"{folder}: a trial of another config lives there, differing in {', '.join(differing)}. Take another "
@@ -147,7 +153,6 @@ def _scores_of(
     elif _is_chief(config):
         os.makedirs(folder, exist_ok=True)
         whole_file.write_json(path, identity)
-    finished = os.path.join(folder, "evaluation.json")
     if os.path.exists(finished):
         print(f"{folder}: finished before", flush=True)
         return config_io.read_json(finished)

@@ -2,13 +2,14 @@
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface, sentence_transformers
 from bert_tf.models.heads import COMMON
 from bert_tf.models.model import Model
 from bert_tf.tasks.graph import Call, TaskGraph, caller, outputs_of, task_model
+from bert_tf.tasks.shared.truncation import Truncation
 from bert_tf.tasks.task import Task, task_for, task_named
 
 
@@ -30,8 +31,13 @@ class Loaded:
     def task(self) -> Task:
         return self.graph.task
 
-    def answers(self, examples: Sequence[dict]) -> list[dict]:
-        """One answer an example, in their order; see the task. Examples of different kinds may be mixed."""
+    def answers(
+        self, examples: Sequence[dict], on_rows: Callable[[Truncation], None] = lambda truncation: None
+    ) -> list[dict]:
+        """One answer an example, in their order; see the task. Examples of different kinds may be mixed.
+
+        on_rows is called with how much of some examples the model does not read.
+        """
         numbers_of_kinds = collections.defaultdict(list)
         for number, example in enumerate(examples):
             numbers_of_kinds[self.task.kind_of(example)].append(number)
@@ -39,6 +45,7 @@ class Loaded:
         for numbers in numbers_of_kinds.values():
             same = [examples[number] for number in numbers]
             rows = self.graph.rows(same, labelled=False)
+            on_rows(rows.truncation)
             found = self.graph.answers(same, rows, outputs_of(self.task, self.call, rows.arrays))
             answers.update(zip(numbers, found, strict=True))
         return [answers[number] for number in range(len(examples))]

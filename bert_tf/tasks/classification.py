@@ -13,7 +13,7 @@ from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
 from bert_tf.objectives.supervised import Supervised
 from bert_tf.tasks.shared.sections import ClassDataConfig
-from bert_tf.tasks.shared.sequences import SequenceTask, asked
+from bert_tf.tasks.shared.sequences import WINDOWS, SequenceTask, asked
 from bert_tf.tasks.task import check_label, text
 
 
@@ -31,6 +31,7 @@ class Classification(SequenceTask):
     name = "classification"
     config_class = ClassificationConfig
     problem_type = "single_label_classification"
+    long_texts = WINDOWS
     has_labels = True
     metric = "accuracy"
     method = "classify"
@@ -47,14 +48,14 @@ class Classification(SequenceTask):
         return {"label_ids": np.array(found, np.int32)}
 
     def objective(self) -> Supervised:
-        return Supervised("classification_loss")
+        return Supervised("classification_loss", pooling=self.pooling())
 
     def decode(self, tokenizer, outputs, layout, columns):
-        names = tf.constant(self.labels)
+        names, logits = tf.constant(self.labels), self.logits(outputs, layout)
         return {
-            "label": tf.gather(names, tf.argmax(outputs["logits"], axis=-1)),
-            "probabilities": tf.nn.softmax(outputs["logits"]),
-            "labels": tf.repeat(names[None], tf.shape(outputs["logits"])[0], axis=0),
+            "label": tf.gather(names, tf.argmax(logits, axis=-1)),
+            "probabilities": tf.nn.softmax(logits),
+            "labels": tf.repeat(names[None], tf.shape(logits)[0], axis=0),
         }
 
     def outputs(self) -> dict[str, str]:

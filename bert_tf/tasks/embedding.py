@@ -14,7 +14,7 @@ from bert_tf.models.model import INPUTS
 from bert_tf.objectives.supervised import Contrastive, Cosine
 from bert_tf.tasks.regression import correlations, number_of
 from bert_tf.tasks.shared.rows_of_files import read_examples
-from bert_tf.tasks.shared.sections import TextDataConfig
+from bert_tf.tasks.shared.sections import TextDataConfig, tail_share
 from bert_tf.tasks.shared.sequences import packed
 from bert_tf.tasks.task import Framed, Task, strings
 
@@ -56,6 +56,7 @@ class Embedding(Task):
     config_class = EmbeddingConfig
     head = "embedding"
     signature = "embed"
+    long_texts = ("truncate", "head_tail")
 
     @property
     def metric(self) -> str:  # type: ignore[override]  # what other classes know, this learns
@@ -98,11 +99,12 @@ class Embedding(Task):
         """See Task. Rows of pairs are [examples, 2, length]."""
         length = self.data.max_seq_length
         texts = [columns[name] for name in ("text", "second_text") if name in columns]
-        parts = [packed(tokenizer, [column], length, fixed_length=fixed_length) for column in texts]
+        tail = tail_share(self.data)
+        parts = [packed(tokenizer, [column], length, fixed_length=fixed_length, tail_share=tail) for column in texts]
         if len(parts) == 1:
             return parts[0]
         rows = {name: tf.stack([part.rows[name] for part in parts], axis=1) for name in INPUTS}
-        return Framed(rows, {"token_counts": tf.stack([part.layout["token_counts"] for part in parts], axis=1)})
+        return Framed(rows, {name: tf.stack([part.layout[name] for part in parts], axis=1) for name in parts[0].layout})
 
     def decode(self, tokenizer, outputs, layout, columns):
         return {"embedding": outputs["embedding"]}

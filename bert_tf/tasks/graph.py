@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.models.model import INPUTS, Model, make_model
+from bert_tf.tasks.shared.truncation import Truncation, of_examples
 from bert_tf.tasks.task import Arrays, Task
 from bert_tf.text.tokenizer import TextTokenizer
 
@@ -43,11 +44,13 @@ class Rows(NamedTuple):
       arrays: {name: [rows, ...]}, the model's inputs, and labels where they are asked for.
       chunks: of the examples, in order.
       notes: how many examples were treated in a way that a user should know of, by what was done.
+      truncation: how much of the texts is in no row.
     """
 
     arrays: Arrays
     chunks: list[Chunk]
     notes: dict[str, int]
+    truncation: Truncation
 
     @property
     def size(self) -> int:
@@ -83,30 +86,37 @@ class TaskGraph:
         parts: list[Arrays] = []
         chunks: list[Chunk] = []
         notes: collections.Counter = collections.Counter()
+        truncation = Truncation()
         begin = 0
         for some in _chunks(examples, self.task.kind_of):
             columns = self.task.columns(some)
             rows, layout = _numpy(self._frame(_tensors(columns)))
             if labelled:
                 labels, left_out = self.task.label_arrays(some, layout)
-                rows |= labels
+                rows = self.task.training_rows(rows, layout) | labels
                 notes.update(left_out)
             notes.update(self.task.notes(layout))
+            truncation += Truncation.of(layout)
             parts.append(rows)
             first = chunks[-1].rows.stop if chunks else 0
             count = len(rows["input_mask"])
             chunks.append(Chunk(slice(begin, begin + len(some)), slice(first, first + count), columns, layout))
             begin += len(some)
-        return Rows(_joined(parts), chunks, {name: n for name, n in notes.items() if n})
+        return Rows(_joined(parts), chunks, {name: n for name, n in notes.items() if n}, truncation)
 
     def answers(self, examples: Sequence[dict], rows: Rows, outputs: Mapping[str, np.ndarray]) -> list[dict]:
-        """One answer an example, from the model's outputs for each row."""
+        """One answer an example, from the model's outputs for each row.
+
+        An example that is not read to the end has "truncated_tokens" in its answer, how many are not read.
+        """
         answers = []
         for chunk in rows.chunks:
-            part = {name: x[chunk.rows] for name, x in outputs.items()}
+            part = self.task.by_row({name: x[chunk.rows] for name, x in outputs.items()}, chunk.layout)
             found = _numpy(self._decode(_tensors(part), _tensors(chunk.layout), _tensors(chunk.columns)))
+            lost = of_examples(chunk.layout)
             for index, example in enumerate(examples[chunk.examples]):
-                answers.append(self.task.answer(example, {name: x[index] for name, x in found.items()}))
+                answer = self.task.answer(example, {name: x[index] for name, x in found.items()})
+                answers.append(answer | ({"truncated_tokens": int(lost[index])} if lost[index] else {}))
         return answers
 
 

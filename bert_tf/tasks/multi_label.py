@@ -16,7 +16,7 @@ from bert_tf.objectives.supervised import SeveralLabels
 from bert_tf.tasks.classification import labels_of, named
 from bert_tf.tasks.shared.rows_of_files import list_of, text_of
 from bert_tf.tasks.shared.sections import ClassDataConfig
-from bert_tf.tasks.shared.sequences import SequenceTask, asked
+from bert_tf.tasks.shared.sequences import WINDOWS, SequenceTask, asked
 from bert_tf.tasks.task import check_label
 
 
@@ -54,6 +54,7 @@ class MultiLabel(SequenceTask):
     name = "multi_label"
     config_class = MultiLabelConfig
     problem_type = "multi_label_classification"
+    long_texts = WINDOWS
     has_labels = True
     metric = "micro_f1"
     method = "classify"
@@ -79,11 +80,12 @@ class MultiLabel(SequenceTask):
         return {"label_values": self._given(examples, "label").astype(np.float32)}
 
     def objective(self) -> SeveralLabels:
-        return SeveralLabels("classification_loss")
+        return SeveralLabels("classification_loss", pooling=self.pooling())
 
     def decode(self, tokenizer, outputs, layout, columns):
-        labels = tf.repeat(tf.constant(self.labels)[None], tf.shape(outputs["logits"])[0], axis=0)
-        return {"probabilities": tf.sigmoid(outputs["logits"]), "labels": labels}
+        logits = self.logits(outputs, layout)
+        labels = tf.repeat(tf.constant(self.labels)[None], tf.shape(logits)[0], axis=0)
+        return {"probabilities": tf.sigmoid(logits), "labels": labels}
 
     def outputs(self) -> dict[str, str]:
         threshold = self.settings.decision_threshold

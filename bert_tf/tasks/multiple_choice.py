@@ -114,10 +114,8 @@ class MultipleChoice(Task):
         framed = packed(tokenizer, [texts, seconds], self.data.max_seq_length, fixed_length=fixed_length)
         is_choice = tf.cast(choices != "", tf.int32)
         rows = {name: tf.reshape(x, [count, width, tf.shape(x)[1]]) for name, x in framed.rows.items()}
-        counts = tf.reshape(framed.layout["token_counts"], [count, width])
-        return Framed(
-            {name: x * is_choice[..., None] for name, x in rows.items()}, {"token_counts": counts * is_choice}
-        )
+        layout = {name: tf.reshape(x, [count, width]) * is_choice for name, x in framed.layout.items()}
+        return Framed({name: x * is_choice[..., None] for name, x in rows.items()}, layout)
 
     def decode(self, tokenizer, outputs, layout, columns):
         best = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int32)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import numpy as np
 from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
 from bert_tf.objectives.supervised import Spans
-from bert_tf.tasks.shared import squad_scores
+from bert_tf.tasks.shared import cmrc_scores, squad_scores
 from bert_tf.tasks.shared.answers import (
     AnswerDataConfig,
     AnswerHeadConfig,
@@ -23,6 +24,7 @@ from bert_tf.tasks.shared.rows_of_files import read_lines, read_rows, text_of
 from bert_tf.tasks.task import Task, strings
 from bert_tf.tasks.task import text as text_from
 
+_SENTENCE_END = re.compile(r"\. |。")
 _SHORTEST = 5  # tokens of a row with a question and a context
 
 
@@ -203,23 +205,28 @@ class QuestionAnswering(Task):
         return Spans()
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
-        """See squad_scores.scores."""
+        """See squad_scores.scores; by head.scoring."""
         truth = [[answer["text"] for answer in example["answers"]] for example in examples]
         found = [answer["answer"] for answer in answers]
-        scores = squad_scores.scores(truth, found)
+        rules = self._rules()
+        scores = squad_scores.scores(truth, found, rules)
         if self.settings.no_answer_threshold is not None:
             spans = [next((c["text"] for c in a["n_best"] if c["text"]), "") for a in answers]
-            scores |= squad_scores.best_threshold(truth, spans, [answer["no_answer_score"] for answer in answers])
+            nothing = [answer["no_answer_score"] for answer in answers]
+            scores |= squad_scores.best_threshold(truth, spans, nothing, rules)
         return scores
 
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
         """F1 of answering with the context's first sentence, or, if that may be, with nothing."""
         truth = [[answer["text"] for answer in example["answers"]] for example in examples]
-        sentences = [example["context"].split(". ")[0] for example in examples]
-        found = {"first_sentence_baseline_f1": squad_scores.scores(truth, sentences)["f1"]}
+        sentences, rules = [_SENTENCE_END.split(example["context"])[0] for example in examples], self._rules()
+        found = {"first_sentence_baseline_f1": squad_scores.scores(truth, sentences, rules)["f1"]}
         if self.settings.no_answer_threshold is not None:
-            found["no_answer_baseline_f1"] = squad_scores.scores(truth, [""] * len(truth))["f1"]
+            found["no_answer_baseline_f1"] = squad_scores.scores(truth, [""] * len(truth), rules)["f1"]
         return found
+
+    def _rules(self) -> squad_scores.Rules:
+        return {"squad": squad_scores.SQUAD, "cmrc2018": cmrc_scores.CMRC2018}[self.settings.scoring]
 
 
 def _answers_of(answers, place: str) -> list[dict]:

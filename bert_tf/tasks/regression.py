@@ -13,7 +13,7 @@ from bert_tf.core.errors import InputError
 from bert_tf.objectives.supervised import SquaredError
 from bert_tf.tasks.shared.rows_of_files import text_of
 from bert_tf.tasks.shared.sections import TextDataConfig
-from bert_tf.tasks.shared.sequences import SequenceTask, asked
+from bert_tf.tasks.shared.sequences import WINDOWS, SequenceTask, asked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class Regression(SequenceTask):
     name = "regression"
     config_class = RegressionConfig
     problem_type = "regression"
+    long_texts = WINDOWS
     metric = "spearman"
     errors = frozenset(("mean_squared_error",))
     method = "regress"
@@ -47,13 +48,13 @@ class Regression(SequenceTask):
         return {"label_values": np.array([[example["label"]] for example in examples], np.float32)}
 
     def objective(self) -> SquaredError:
-        return SquaredError("regression_loss")
+        return SquaredError("regression_loss", pooling=self.pooling())
 
     def head_settings(self, dropout: float) -> dict:
         return {"units": 1, "dropout": dropout}
 
     def decode(self, tokenizer, outputs, layout, columns):
-        return {"value": outputs["logits"][:, 0]}
+        return {"value": self.logits(outputs, layout)[:, 0]}
 
     def outputs(self) -> dict[str, str]:
         return {"value": "[batch] the number"}

@@ -37,6 +37,7 @@ from bert_tf.core.errors import InputError
 from bert_tf.models.family import loaded
 from bert_tf.models.model import INPUTS
 from bert_tf.objectives.objective import Objective
+from bert_tf.tasks.shared.truncation import of_examples
 from bert_tf.text.tokenizer import TextTokenizer
 
 # A config's `task` -> module:class. A model directory of others is for the first whose head it has.
@@ -62,7 +63,9 @@ class Framed(NamedTuple):
 
     Attributes:
       rows: the model's inputs, {name: int32 [rows, ...]}.
-      layout: what `decode` needs beside the model's outputs.
+      layout: what `decode` needs beside the model's outputs, and of every task text_tokens and lost_tokens: tokens of
+        each example's texts, without special tokens, and how many of them no row holds; whole numbers [examples] or
+        [examples, texts].
     """
 
     rows: dict[str, tf.Tensor]
@@ -85,6 +88,7 @@ class Task(abc.ABC):
       has_labels: whether the head has an output for each of several classes.
       is_trained: by bert_tf.finetune; what is not has been pretrained.
       has_windows: whether a text may become several rows; then `decode` is called with at least one text.
+      long_texts: values of data.long_texts that it takes, where its data have this field.
       signature: name of the SavedModel's signature beside serving_default; None for none.
       method: of TF Serving's API that it answers too: "classify" or "regress".
       too_long: what happens to texts that are longer than a row.
@@ -99,10 +103,11 @@ class Task(abc.ABC):
     takes_texts: ClassVar[bool] = True
     has_labels: ClassVar[bool] = False
     is_trained: ClassVar[bool] = True
-    has_windows: ClassVar[bool] = False
+    has_windows: bool = False
+    long_texts: ClassVar[tuple[str, ...]] = ("truncate",)
     signature: ClassVar[str | None] = None
     method: ClassVar[str | None] = None
-    too_long: ClassVar[str] = "truncated at max_seq_length tokens, of pairs the longer one first"
+    too_long: str = "truncated at max_seq_length tokens, of pairs the longer one first"
 
     def __init__(
         self, *, labels: Sequence[str] = (), data: TaskDataConfig | None = None, settings: HeadConfig | None = None
@@ -116,6 +121,11 @@ class Task(abc.ABC):
         self.labels = list(labels)
         self.data: Any = data or defaults.data
         self.settings: Any = settings or defaults.head
+        wanted = getattr(self.data, "long_texts", "truncate")
+        if wanted not in self.long_texts:
+            raise InputError(
+                f"data.long_texts={wanted}: task={self.name} takes {' or '.join(self.long_texts)}. See docs/tasks.md."
+            )
 
     # Examples.
 
@@ -200,6 +210,10 @@ class Task(abc.ABC):
         """{output of the model that runs over tokens: its shape behind the rows}."""
         return {}
 
+    def row_outputs(self) -> dict[str, list]:
+        """{output of the model that `decode` reads: its shape behind the rows}, for tasks with windows."""
+        return self.token_outputs()
+
     def row_shapes(self) -> dict[str, list]:
         """{input of the model: its shape behind the rows}, for rows of fixed length; None where it varies."""
         return {name: [self.data.max_seq_length] for name in INPUTS}
@@ -244,10 +258,17 @@ class Task(abc.ABC):
         """
         raise NotImplementedError
 
+    def training_rows(self, rows: Arrays, layout: Arrays) -> Arrays:
+        """The rows of `frame` as the model is trained on them: [examples, windows, ...] where windows are pooled."""
+        return rows
+
+    def by_row(self, outputs: Arrays, layout: Arrays) -> Arrays:
+        """What the model gives for training_rows -> what it gives for the rows of `frame`."""
+        return outputs
+
     def notes(self, layout: Arrays) -> dict[str, int]:
         """How many examples were truncated or continued, by what was done."""
-        cut = int((layout["token_counts"] > self.data.max_seq_length).sum())
-        return {f"truncated to {self.data.max_seq_length} tokens": cut}
+        return {f"truncated to {self.data.max_seq_length} tokens": int((of_examples(layout) > 0).sum())}
 
     def objective(self) -> Objective:
         """What the model learns."""

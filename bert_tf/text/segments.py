@@ -53,11 +53,19 @@ def rows_of(tokens: tf.RaggedTensor) -> tf.Tensor:
     return tf.cumsum(begins)[:-1] - 1
 
 
-def cut(tokens: tf.RaggedTensor, kept: tf.Tensor) -> tf.RaggedTensor:
-    """Keeps the first `kept[i]` values of row i: ragged [n, tokens], int64 [n] -> ragged [n, tokens]."""
+def cut(tokens: tf.RaggedTensor, kept: tf.Tensor, tail_share: float = 0.0) -> tf.RaggedTensor:
+    """Keeps `kept[i]` values of row i: ragged [n, tokens], int64 [n] -> ragged [n, tokens].
+
+    A share of them, rounded down, is from the row's end, the others from its beginning.
+    """
     rows = rows_of(tokens)
     position = tf.range(tf.size(rows, out_type=tf.int64)) - tf.gather(tokens.row_starts(), rows)
-    values = tf.boolean_mask(tokens.flat_values, position < tf.gather(kept, rows))
+    is_kept = position < tf.gather(kept, rows)
+    if tail_share:
+        tail = tf.cast(tail_share * tf.cast(kept, tf.float64), kept.dtype)
+        is_kept = position < tf.gather(kept - tail, rows)
+        is_kept |= position >= tf.gather(tokens.row_lengths() - tail, rows)
+    values = tf.boolean_mask(tokens.flat_values, is_kept)
     return tf.RaggedTensor.from_row_lengths(values, tf.minimum(kept, tokens.row_lengths()), validate=False)
 
 

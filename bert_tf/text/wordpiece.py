@@ -141,6 +141,7 @@ class Tokenizer(tf.Module):
         fixed_length: bool = True,
         with_offsets: bool = False,
         with_counts: bool = False,
+        tail_share: float = 0.0,
     ) -> dict[str, tf.Tensor]:
         """Texts as the encoder's inputs: [CLS] first [SEP] second [SEP] ..., padded with [PAD].
 
@@ -153,6 +154,7 @@ class Tokenizer(tf.Module):
           fixed_length: rows of max_seq_length tokens; otherwise as long as the longest row of the batch.
           with_offsets: also token_starts and token_ends, in bytes of the token's segment; 0 for special tokens.
           with_counts: also token_counts int32 [n], the tokens that a row would have had if it were not truncated.
+          tail_share: of the tokens that are kept of a truncated segment, the share that is taken from its end.
 
         Returns:
           input_word_ids, input_mask and input_type_ids (0 for the first segment, 1 for the others), int32 [n, length].
@@ -191,7 +193,9 @@ class Tokenizer(tf.Module):
             truncation,
             odd_to_longest=self.rules == HUGGINGFACE,
         )
-        columns = [[segments_lib.cut(part, kept[:, i]) for part in column] for i, column in enumerate(columns)]
+        columns = [
+            [segments_lib.cut(part, kept[:, i], tail_share) for part in column] for i, column in enumerate(columns)
+        ]
 
         ids = segments_lib.join(
             [column[0] for column in columns], first=self.vocabulary[CLS], last=self.vocabulary[SEP]

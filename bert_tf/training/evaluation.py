@@ -18,6 +18,8 @@ class Selection:
       metric: name of a metric.
       less_is_better: of the metric, as of losses.
       patience: evaluations without a better one after which a run ends; None for no end before the last step.
+      counts_start: whether the evaluation before the first step may be the best one. It may not where the head has
+        random weights then.
       score: the model's outputs for all validation rows, {name: [rows, ...]} in their order -> more metrics. None: the
         outputs are not even gathered.
     """
@@ -25,6 +27,7 @@ class Selection:
     metric: str = "loss"
     less_is_better: bool = True
     patience: int | None = None
+    counts_start: bool = True
     score: Callable[[dict[str, np.ndarray]], dict[str, float]] | None = None
 
     def cost(self, metrics: dict[str, float]) -> float:

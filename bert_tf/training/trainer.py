@@ -103,6 +103,8 @@ class Trainer:
           Preempted: SIGTERM came, and where the run is was saved; or another worker is gone.
         """
         state = self._checkpoints.restore()
+        if self._checkpoints.best_step == 0 and not self._selection.counts_start:
+            self._checkpoints.forget_best()  # an older version kept it
         with self._engine.explained("the start"):
             self._check_same_step(state.step)
         with StopRequest() as self._stop:
@@ -159,6 +161,7 @@ class Trainer:
         if now.step == 0 or owes_evaluation:
             self._evaluate(now, batches)
         if self._is_last(now.step):
+            self._report_early_end(now.step)
             if now.step == 0 or owes_evaluation:
                 self._checkpoints.save(now.state())
             return None
@@ -177,13 +180,16 @@ class Trainer:
             if now.step % config.checkpoint_every == 0 or is_last:
                 self._checkpoints.save(now.state())
             if is_last:
-                if self._is_chief and now.step < config.steps:
-                    best = self._checkpoints.best_step
-                    print(f"no {self._selection.metric} better than that of step {best}: the run ends here", flush=True)
+                self._report_early_end(now.step)
                 return None
             if is_stopped:
                 self._save_and_stop(now)
         return None
+
+    def _report_early_end(self, step: int) -> None:
+        if self._is_chief and step < self._train.steps:
+            better = f"no {self._selection.metric} better than that of step {self._checkpoints.best_step}"
+            print(f"{better}: the run ends here, at step {step} of {self._train.steps}", flush=True)
 
     def _run_steps(self, now: _Position, stream, count: int, batches: Batches) -> tuple[Fault | None, bool]:
         """Some steps at once: what is wrong with one of them, and whether the run was asked to stop."""
@@ -214,7 +220,9 @@ class Trainer:
         now.evaluation = self._evaluation(now, f"the evaluation at step {now.step}", batches, owes_evaluation=True)
         if batches.validation is not None:
             self._log("validation", now.step, now.evaluation)
-            self._checkpoints.save_if_best(now.state(), self._selection.cost(now.evaluation))
+            cost = self._selection.cost(now.evaluation)
+            if now.step or self._selection.counts_start:
+                self._checkpoints.save_if_best(now.state(), cost)
 
     def _evaluation(
         self, now: _Position, place: str, batches: Batches, *, owes_evaluation: bool = False

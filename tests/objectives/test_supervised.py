@@ -5,7 +5,9 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from bert_tf.objectives import losses
 from bert_tf.objectives.supervised import Contrastive, Cosine, SeveralLabels, Spans, SquaredError, Supervised
 from tests.support.training import OneStep, sums_of
 
@@ -78,6 +80,69 @@ def test_several_labels_at_once():
     assert found["accuracy"] == (1.0 + 2 * 0.5, 3.0)
 
 
+def test_positive_weights_count_where_a_label_is_given():
+    """Formula of PyTorch's BCEWithLogitsLoss with pos_weight; the divisor stays the number of rows."""
+    logits, values = np.array([[2.0, -1.0], [0.5, 3.0]]), np.array([[1, 0], [0, 1]], np.float32)
+    objective = SeveralLabels("multi_label_loss").weighing_positives([5.0, 0.5])
+    found = sums(objective, {"logits": logits}, label_values=values, label_weights=np.ones(2, np.float32))
+    p, weight = 1 / (1 + np.exp(-logits)), np.array([5.0, 0.5])
+    each = -weight * values * np.log(p) - (1 - values) * np.log(1 - p)
+    assert found["multi_label_loss"] == (pytest.approx(each.mean(axis=1).sum(), rel=1e-6), 2.0)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_losses_by_hand(gamma):
+    """(1 - p)^gamma (-log p), p of what is right; the divisor is the data's."""
+    labels, weights = np.array([0, 2, 1], np.int32), np.array([1.0, 0.5, 0.0], np.float32)
+    one = Supervised("loss").focal(gamma)
+    found = sums(one, {"logits": LOGITS}, label_ids=labels, label_weights=weights)
+    p = np.exp(log_softmax(LOGITS))[np.arange(3), labels]
+    assert found["loss"] == (pytest.approx(((1 - p) ** gamma * -np.log(p) * weights).sum(), rel=1e-5), 1.5)
+    logits, values = np.array([[2.0, -1.0], [0.5, 3.0]]), np.array([[1, 0], [0, 1]], np.float32)
+    several = SeveralLabels("loss").focal(gamma)
+    found = sums(several, {"logits": logits}, label_values=values, label_weights=np.ones(2, np.float32))
+    p = 1 / (1 + np.exp(-logits))
+    p = np.where(values > 0, p, 1 - p)
+    assert found["loss"] == (pytest.approx(((1 - p) ** gamma * -np.log(p)).mean(axis=1).sum(), rel=1e-5), 2.0)
+    assert Supervised("loss").focal_gamma == 0.0  # the original is what it was
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_gradients_of_focal_losses_are_finite_where_p_rounds_to_0_and_1(gamma):
+    logits = tf.constant([[200.0, -200.0], [-200.0, 200.0], [0.0, 0.0], [1.0, 3.0]])
+    labels = tf.constant([0, 0, 1, 0])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        several = losses.focal_cross_entropy(logits, labels, gamma)
+        each = losses.binary_cross_entropy(logits, tf.one_hot(labels, 2), 3.0, gamma)
+    for loss in (several, each):
+        gradient = tape.gradient(loss, logits).numpy()
+        assert np.isfinite(gradient).all() and np.isfinite(loss).all()
+        assert gradient[0] == pytest.approx([0.0, 0.0], abs=1e-6)  # right and sure: nothing to learn
+        assert gradient[1, 0] < -0.5  # wrong and sure: as much as without focus
+    # Of two classes with equal logits: d/dz of (1 - p)^g (-log p) at p = 1/2 is -(1/2)^g (g log 2 / 2 + 1 / 2).
+    expected = -(0.5**gamma) * (gamma * np.log(2) / 2 + 0.5)
+    assert tape.gradient(several, logits).numpy()[2] == pytest.approx([-expected, expected], rel=1e-5)
+
+
+@pytest.mark.parametrize(("pooling", "row"), [("mean", [1.0, 1.0]), ("max", [2.0, 3.0])])
+def test_windows_of_an_example_are_pooled_and_padding_is_none(pooling, row):
+    """Of three windows the third is padding; the second example has one window."""
+    logits = np.array([[[2.0, -1.0], [0.0, 3.0], [9.0, 9.0]], [[0.5, 0.0], [9.0, -9.0], [9.0, -9.0]]])
+    mask = np.array([[[1, 1], [1, 0], [0, 0]], [[1, 0], [0, 0], [0, 0]]], np.int32)
+    labels, weights = np.array([1, 0], np.int32), np.array([1.0, 2.0], np.float32)
+    objective = Supervised("loss", pooling=pooling)
+    found = sums(objective, {"logits": logits}, label_ids=labels, label_weights=weights, input_mask=mask)
+    log_p = log_softmax([row, [0.5, 0.0]])
+    assert found["loss"] == (pytest.approx(-log_p[0, 1] - 2.0 * log_p[1, 0], rel=1e-6), 3.0)
+    assert found["accuracy"] == ((0.0 if pooling == "mean" else 1.0) + 2.0, 3.0)
+    values = np.array([[1.0, 0.0], [0.0, 0.0]], np.float32)
+    squared = SquaredError("loss", pooling=pooling)
+    found = sums(squared, {"logits": logits}, label_values=values, label_weights=weights, input_mask=mask)
+    expected = np.square(np.subtract(row, [1.0, 0.0])).mean() + 2.0 * 0.125
+    assert found["loss"] == (pytest.approx(expected, rel=1e-6), 3.0)
+
+
 def test_squared_error_has_no_accuracy():
     objective = SquaredError("regression_loss")
     values, weights = np.array([[1.0], [4.0]], np.float32), np.array([1.0, 3.0], np.float32)
@@ -120,7 +185,8 @@ def test_contrastive_finds_its_second_text_within_its_group():
 
 
 @pytest.mark.parametrize("microbatches", [1, 2])
-def test_gradients_are_those_of_the_weighted_mean(small_config, pretraining_batch, microbatches):
+@pytest.mark.parametrize("objective", [Supervised("classification_loss"), Supervised("classification_loss").focal(2.0)])
+def test_gradients_are_those_of_the_weighted_mean(small_config, pretraining_batch, microbatches, objective):
     """Rows of weight 0 and microbatches change nothing: sums are divided by the weights of the whole batch."""
     from bert_tf.models.model import INPUTS, make_model
 
@@ -128,7 +194,6 @@ def test_gradients_are_those_of_the_weighted_mean(small_config, pretraining_batc
     model = make_model(config, {"sequence": {"units": 3, "dropout": 0.0}})
     batch = {name: pretraining_batch[name] for name in INPUTS}
     batch |= {"label_ids": np.arange(8, dtype=np.int32) % 3, "label_weights": (np.arange(8) < 5).astype(np.float32)}
-    objective = Supervised("classification_loss")
     found, metrics = OneStep(model, objective, microbatches=microbatches).gradients(batch)
     alone, expected = OneStep(model, objective).gradients({name: x[:5] for name, x in batch.items()})
     np.testing.assert_allclose(metrics, expected, rtol=1e-5)

@@ -165,8 +165,8 @@ def test_a_run_of_epochs_is_resumed(folder, tmp_path, monkeypatch):
     assert finetuning.run(config, str(tmp_path / "killed")) == whole
     weights = [(tmp_path / name / "model/model.safetensors").read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
-    with pytest.raises(InputError, match=r"differing in .*epochs \(there 2.0, now 3.0\)"):
-        finetuning.run(dataclasses.replace(config, epochs=3.0), str(tmp_path / "killed"))
+    with pytest.raises(InputError, match=r"differing in epochs \(there 2.0, now 1.0\)"):
+        finetuning.run(dataclasses.replace(config, epochs=1.0), str(tmp_path / "killed"))
 
 
 def test_lora_run_is_resumed_and_keeps_the_adapter_alone(folder, tmp_path, monkeypatch):
@@ -201,13 +201,6 @@ def test_a_run_ends_early_and_stays_ended(folder, tmp_path, capsys):
     assert "no loss better than that of step" in capsys.readouterr().out
     assert finetuning.run(config, str(tmp_path / "run")) == scores
     assert [line["step"] for line in validation(tmp_path / "run")] == steps
-
-
-def test_balanced_weights_keep_their_sum_where_a_class_has_no_example(folder):
-    config = config_of(folder, tuning=TuningConfig(class_weights="balanced"))
-    arrays = {"label_ids": np.array([0, 0, 0, 2], np.int32), "label_weights": np.ones(4, np.float32)}
-    weights = finetuning._weighed(config, arrays)["label_weights"]
-    np.testing.assert_allclose(weights, [2 / 3, 2 / 3, 2 / 3, 2.0], rtol=1e-6)
 
 
 def test_a_metric_that_is_none_is_refused(folder, tmp_path):

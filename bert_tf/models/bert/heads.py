@@ -5,7 +5,7 @@ from keras import ops
 
 from bert_tf.models.bert.config import BertConfig
 from bert_tf.models.dropout import Dropout
-from bert_tf.models.heads import Head, by_choice, by_edge
+from bert_tf.models.heads import Head, by_choice, by_edge, by_text
 from bert_tf.models.layers import activation, dense, gather_positions, initializer, layer_norm
 
 
@@ -34,7 +34,7 @@ class SequenceHead(_DenseHead):
         super().__init__(config, units=units, dropout=dropout, name="classifier", **kwargs)
 
     def call(self, encoded, inputs, training=False):
-        return {"logits": self._logits(encoded["pooled_output"], training)}
+        return {"logits": by_text(self._logits(encoded["pooled_output"], training), inputs)}
 
 
 class ChoicesHead(SequenceHead):

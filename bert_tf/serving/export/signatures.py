@@ -65,10 +65,8 @@ class _Maker:
             columns, count = {name: column for name, (column, _) in padded.items()}, next(iter(padded.values()))[1]
         most = MAX_ROWS_OF_A_TEXT if task.has_windows else MOST_MASKS
         framed = task.frame(self.tokenizer, columns, fixed_length=False, most_rows=most)
-        if task.has_windows:
-            outputs = in_parts(self._call, framed.rows, task.token_outputs())
-        else:
-            outputs = self._call(framed.rows)
+        rows, shapes = framed.rows, task.row_outputs()
+        outputs = in_parts(self._call, rows, shapes) if task.has_windows else self._call(rows)
         found = task.decode(self.tokenizer, outputs, framed.layout, columns)
         return {name: found[name][:count] if task.has_windows else found[name] for name in names}
 

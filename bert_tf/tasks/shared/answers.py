@@ -4,7 +4,7 @@ A window is [CLS] question [SEP] a stretch of the context [SEP] (Devlin et al. 2
 """
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import tensorflow as tf
 
@@ -37,6 +37,9 @@ class AnswerHeadConfig(HeadConfig):
     # No answer is given where its score exceeds the best span's by more than this; none: every question has an answer,
     # as in SQuAD 1.1.
     no_answer_threshold: float | None = None
+    # How answers are scored. squad: by words, without English articles and ASCII punctuation; cmrc2018: by Chinese
+    # characters and English words, without Chinese punctuation (Cui et al. 2019).
+    scoring: Literal["squad", "cmrc2018"] = "squad"
 
 
 def longest_question(data: AnswerDataConfig) -> int:
@@ -63,6 +66,7 @@ def frame_windows(
         is_best: whether no other window shows more of what is around that token.
         begins, ends: bytes of all contexts' tokens, int64 [tokens].
         question_tokens: of each question, int64 [examples].
+        text_tokens, lost_tokens: see Framed; what of a question is truncated is lost, and what is behind `most_rows`.
     """
     questions = tokenizer.tokenize(question)
     asked = tf.minimum(questions.row_lengths(), longest_question(data))
@@ -93,6 +97,8 @@ def frame_windows(
         "begins": begins.values,
         "ends": ends.values,
         "question_tokens": questions.row_lengths(),
+        "text_tokens": questions.row_lengths() + ids.row_lengths(),
+        "lost_tokens": questions.row_lengths() - asked + tf.maximum(more - (counts - 1) * step, 0),
     }
     return Framed(rows, layout)
 

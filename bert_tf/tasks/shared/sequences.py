@@ -1,15 +1,20 @@
 """What the tasks on whole texts or pairs share: reading, packing, and the head on the whole text."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from bert_tf.core.errors import InputError
+from bert_tf.tasks.shared.long_texts import frame_windows, grouped, pooled
 from bert_tf.tasks.shared.rows_of_files import read_examples, text_of
+from bert_tf.tasks.shared.sections import tail_share
+from bert_tf.tasks.shared.truncation import of_examples
 from bert_tf.tasks.task import Framed, Task
 
+WINDOWS = ("truncate", "head_tail", "windows")  # Task.long_texts of tasks that pool windows
+_SHORTEST_PAIR = 5  # tokens of a window of a pair
 _WHAT = {"text": "a text", "second_text": "the text that it is paired with"}
 
 
@@ -23,13 +28,78 @@ class TextTask(Task):
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
         # By name: parsed tf.Examples have their columns in the order of the alphabet.
         texts = [columns[name] for name in self.inputs()]
-        return packed(tokenizer, texts, self.data.max_seq_length, fixed_length=fixed_length)
+        share = tail_share(self.data)
+        return packed(tokenizer, texts, self.data.max_seq_length, fixed_length=fixed_length, tail_share=share)
 
 
 class SequenceTask(TextTask):
-    """Examples have "label" if they are labelled."""
+    """Examples have "label" if they are labelled.
+
+    A task whose `decode` reads `logits` and whose objective has `pooling` may take data.long_texts=windows: a long text
+    (of pairs the second one) takes several rows, and what the model gives for them is pooled.
+    """
 
     head = "sequence"
+    long_texts: ClassVar[tuple[str, ...]] = ("truncate", "head_tail")
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        if self.has_windows and self.data.second_text_field is not None and self.data.max_seq_length < _SHORTEST_PAIR:
+            raise InputError(
+                f"data.max_seq_length: expected at least {_SHORTEST_PAIR}, for windows of pairs. Received: "
+                f"{self.data.max_seq_length}."
+            )
+
+    @property
+    def has_windows(self) -> bool:  # type: ignore[override]
+        return self.data.long_texts == "windows"
+
+    @property
+    def too_long(self) -> str:  # type: ignore[override]
+        if self.has_windows:
+            return (
+                f"read in windows of max_seq_length tokens, {self.data.max_windows} at most; of pairs the second text"
+            )
+        if self.data.long_texts == "head_tail":
+            return f"the beginning and the end are read; {self.data.tail_share:.0%} of the tokens are from the end"
+        return super().too_long
+
+    def frame(self, tokenizer, columns, *, fixed_length, most_rows):
+        if not self.has_windows:
+            return super().frame(tokenizer, columns, fixed_length=fixed_length, most_rows=most_rows)
+        texts = [columns[name] for name in self.inputs()]
+        return frame_windows(tokenizer, self.data, texts, fixed_length=fixed_length)
+
+    def logits(self, outputs: dict[str, tf.Tensor], layout: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The head's outputs of each text, float32 [n, units]: `decode` reads these."""
+        if not self.has_windows:
+            return outputs["logits"]
+        return pooled(outputs["logits"], layout["counts"], self.data.window_pooling)
+
+    def row_outputs(self) -> dict[str, list]:
+        return {"logits": [self.head_settings(0.0)["units"]]}
+
+    def training_rows(self, rows, layout):
+        return grouped(rows, layout["counts"]) if self.has_windows else rows
+
+    def by_row(self, outputs, layout):
+        if outputs["logits"].ndim < 3:
+            return outputs
+        is_window = np.arange(outputs["logits"].shape[1]) < layout["counts"][:, None]
+        return {name: x[is_window] for name, x in outputs.items()}
+
+    def notes(self, layout):
+        if not self.has_windows:
+            return super().notes(layout)
+        windows = f"windows of {self.data.max_seq_length} tokens"
+        return {
+            f"in several {windows}": int((layout["counts"] > 1).sum()),
+            f"truncated to {self.data.max_windows} {windows}": int((of_examples(layout) > 0).sum()),
+        }
+
+    def pooling(self) -> str | None:
+        """How the objective pools windows; None where a text is one row."""
+        return self.data.window_pooling if self.has_windows else None
 
     @classmethod
     def read(cls, data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
@@ -70,15 +140,22 @@ class SequenceTask(TextTask):
         return {"units": len(self.labels), "dropout": dropout}
 
 
-def packed(tokenizer, columns, max_seq_length: int, *, fixed_length: bool) -> Framed:
-    """Texts, or pairs of them, as rows; as long as the longest of them unless the length is fixed."""
-    rows = tokenizer.pack(*columns, max_seq_length=max_seq_length, fixed_length=fixed_length, with_counts=True)
+def packed(tokenizer, columns, max_seq_length: int, *, fixed_length: bool, tail_share: float = 0.0) -> Framed:
+    """Texts, or pairs of them, as rows; as long as the longest of them unless the length is fixed.
+
+    tail_share: of the tokens of a truncated text, the share that is its end.
+    """
+    options: dict[str, Any] = {"max_seq_length": max_seq_length, "fixed_length": fixed_length, "with_counts": True}
+    if tail_share:  # not every kind of tokenizer has it
+        options["tail_share"] = tail_share
+    rows = tokenizer.pack(*columns, **options)
     counts = rows.pop("token_counts")
     if not fixed_length:
         # No rows at all have no length either, which the model cannot handle.
         missing = tf.maximum(2 - tf.shape(rows["input_mask"])[1], 0)
         rows = {name: tf.pad(x, [[0, 0], [0, missing]]) for name, x in rows.items()}
-    return Framed(rows, {"token_counts": counts})
+    lost = tf.maximum(counts - max_seq_length, 0)
+    return Framed(rows, {"text_tokens": counts - len(columns) - 1, "lost_tokens": lost})
 
 
 def asked(example: dict) -> dict[str, str]:

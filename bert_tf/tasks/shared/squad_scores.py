@@ -3,7 +3,8 @@
 import collections
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,20 +31,37 @@ def f1(truth: str, found: str) -> float:
     return 2.0 * shared / (len(expected) + len(given))
 
 
-def scores(truth: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, float]:
+class Rules(NamedTuple):
+    """How an answer is compared with a right one.
+
+    Attributes:
+      exact_match, f1: (right answer, given answer) -> 0 to 1.
+      is_blank: whether an answer is none.
+    """
+
+    exact_match: Callable[[str, str], float]
+    f1: Callable[[str, str], float]
+    is_blank: Callable[[str], bool]
+
+
+SQUAD = Rules(exact_match, f1, lambda text: not normalized(text))
+
+
+def scores(truth: Sequence[Sequence[str]], found: Sequence[str], rules: Rules = SQUAD) -> dict[str, float]:
     """Means over questions of the best score against any of a question's answers, in 0 to 1.
 
     Args:
       truth: answers of each question; none where it cannot be answered, and then only "" is right.
       found: one answer a question, "" for none.
+      rules: how answers are compared.
 
     Returns:
       examples, exact_match, f1; and where some questions have no answer both for either kind of question.
     """
-    golds = [[answer for answer in answers if normalized(answer)] or [""] for answers in truth]
+    golds = [[answer for answer in answers if not rules.is_blank(answer)] or [""] for answers in truth]
     table = np.array(
         [
-            [max(metric(gold, answer) for gold in answers) for metric in (exact_match, f1)]
+            [max(metric(gold, answer) for gold in answers) for metric in (rules.exact_match, rules.f1)]
             for answers, answer in zip(golds, found, strict=True)
         ]
     ).reshape(-1, 2)
@@ -61,7 +79,7 @@ def _means(prefix: str, table: np.ndarray) -> dict[str, float]:
 
 
 def best_threshold(
-    truth: Sequence[Sequence[str]], spans: Sequence[str], no_answer_scores: Sequence[float]
+    truth: Sequence[Sequence[str]], spans: Sequence[str], no_answer_scores: Sequence[float], rules: Rules = SQUAD
 ) -> dict[str, float]:
     """The head.no_answer_threshold that gives the highest F1 on these questions, and that F1.
 
@@ -69,14 +87,15 @@ def best_threshold(
       truth: as in `scores`.
       spans: the best answer of each question that is none of "".
       no_answer_scores: by how much no answer scores better than it.
+      rules: how answers are compared.
     """
-    golds = [[answer for answer in answers if normalized(answer)] for answers in truth]
+    golds = [[answer for answer in answers if not rules.is_blank(answer)] for answers in truth]
     # Nothing is answered at first; then, by ascending score, one question after the other.
     order = np.argsort(no_answer_scores, kind="stable")
     gains = []
     for index in order:
         silent = float(not golds[index])
-        gains.append(max((f1(gold, spans[index]) for gold in golds[index]), default=0.0) - silent)
+        gains.append(max((rules.f1(gold, spans[index]) for gold in golds[index]), default=0.0) - silent)
     total = np.cumsum([sum(float(not answers) for answers in golds), *gains])
     best = int(np.argmax(total))
     threshold = float(no_answer_scores[order[best - 1]]) if best else float(min(no_answer_scores)) - 1.0

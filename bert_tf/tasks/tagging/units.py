@@ -30,6 +30,7 @@ class Units(NamedTuple):
       word_units: the first unit of each word, int64 [words].
       word_splits: where each text's words begin, int64 [texts + 1].
       truncated: how many units were longer than a row.
+      text_tokens: tokens of each text, also those that no row holds, int64 [texts].
     """
 
     tokens: tf.Tensor
@@ -43,6 +44,7 @@ class Units(NamedTuple):
     word_units: tf.Tensor
     word_splits: tf.Tensor
     truncated: tf.Tensor
+    text_tokens: tf.Tensor
 
 
 def units_of_texts(tokenizer: TextTokenizer, texts: tf.Tensor, most_tokens: int) -> Units:
@@ -114,6 +116,8 @@ def _units(tokens, begins, starts, ends, most_tokens: int, *, word, word_units, 
     place = tf.range(tf.size(unit, out_type=tf.int64)) - tf.gather(firsts, unit)
     kept = place < most_tokens
     tokens, unit, place = (tf.boolean_mask(x, kept) for x in (tokens, unit, place))
+    row_splits = tf.gather(tf.concat([word_units, count[None]], axis=0), word_splits)
+    all_splits = tf.gather(_splits(lengths), row_splits)
     return Units(
         tokens=tokens,
         unit=unit,
@@ -121,11 +125,12 @@ def _units(tokens, begins, starts, ends, most_tokens: int, *, word, word_units, 
         splits=_splits(tf.minimum(lengths, most_tokens)),
         starts=starts,
         ends=ends,
-        row_splits=tf.gather(tf.concat([word_units, count[None]], axis=0), word_splits),
+        row_splits=row_splits,
         word=word,
         word_units=word_units,
         word_splits=word_splits,
         truncated=tf.reduce_sum(tf.cast(lengths > most_tokens, tf.int32)),
+        text_tokens=all_splits[1:] - all_splits[:-1],
     )
 
 
@@ -138,6 +143,7 @@ def frame_units(
       Rows, and a layout: what `units` has, and
         token, is_token: of each position which of the tokens it holds, int64 and bool [rows, length].
         row_text, firsts, lasts: text, first unit and last unit + 1 of each row.
+        lost_tokens: tokens of each text that no row holds, int64 [texts].
     """
     row_text, firsts, lasts = _stretches(units, max_seq_length - 2, most_rows)
     rows, token, is_token = framed(
@@ -148,7 +154,9 @@ def frame_units(
         length=max_seq_length if fixed_length else None,
     )
     places = {"token": token, "is_token": is_token, "row_text": row_text, "firsts": firsts, "lasts": lasts}
-    return Framed(rows, {**units._asdict(), **places})
+    held = tf.gather(units.splits, lasts) - tf.gather(units.splits, firsts)
+    lost = units.text_tokens - tf.math.unsorted_segment_sum(held, row_text, tf.size(units.text_tokens))
+    return Framed(rows, {**units._asdict(), **places, "lost_tokens": lost})
 
 
 def _stretches(units: Units, budget: int, most_rows: int | None) -> tuple[tf.Tensor, ...]:

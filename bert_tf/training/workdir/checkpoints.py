@@ -170,11 +170,15 @@ class Checkpoints:
             metadata = {**state.metadata(), "loss": repr(loss)}
             self._write_aside(os.path.join(self._folder, _BEST), weights, metadata, lambda: None)
 
+    def forget_best(self) -> None:
+        """From now on any evaluation is better. The file stays until the next one is written."""
+        self._best, self.best_step = None, None
+
     def restore_best(self) -> int | None:
         """Sets the weights to the best ones and returns their step; None if no evaluation was ever good enough."""
         self.wait()
         path = os.path.join(self._folder, _BEST)
-        if not os.path.exists(path):
+        if self.best_step is None or not os.path.exists(path):
             return None
         shapes = {name: shape for name, shape in self._engine.state_shapes().items() if _is_weight(name)}
         try:
