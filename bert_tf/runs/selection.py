@@ -76,7 +76,8 @@ def keep(config: FinetuneConfig, trainer: Trainer, selection: Selection, workdir
     metric, step = selection.metric, trainer.restore_best()
     if step is None:
         print(
-            f"warning: no evaluation after training began had a finite {metric}; saving the model of the last step",
+            f"warning: no evaluation after the first step is kept as the best: {metric} was NaN, or an older version "
+            "kept the one before training. Saving the model of the last step.",
             flush=True,
         )
         return

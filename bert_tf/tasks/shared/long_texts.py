@@ -27,28 +27,28 @@ def frame_windows(
         text_tokens, lost_tokens: see Framed, int64 [n].
     """
     *before, long = (tokenizer.tokenize(column) for column in texts)
-    total, room, lost, first = long.row_lengths(), data.max_seq_length - 2, 0, None
+    total = long.row_lengths()
+    kept = lost = tf.zeros_like(total)  # of the first texts
+    most = data.max_seq_length - len(texts) - 1
     if before:
-        room -= 1
-        kept = tf.minimum(before[0].row_lengths(), tf.maximum(room // 2, 1))
+        kept = tf.minimum(before[0].row_lengths(), max(most // 2, 1))
         lost = before[0].row_lengths() - kept
         total += before[0].row_lengths()
-        room -= kept
-    room += tf.zeros_like(long.row_lengths())
+    room = most - kept
     stride = room if data.window_stride is None else tf.minimum(tf.constant(data.window_stride, tf.int64), room)
     more = tf.maximum(long.row_lengths() - room, 0)
     counts = tf.minimum(1 + (more + stride - 1) // stride, data.max_windows)
     lost += tf.maximum(more - (counts - 1) * stride, 0)
     text = tf.repeat(tf.range(tf.size(counts)), counts)
     begins = tf.ragged.range(counts).flat_values * tf.gather(stride, text)
-    lengths = tf.minimum(tf.gather(long.row_lengths(), text) - begins, tf.gather(room, text))
+    first = None
     if before:
         first = (before[0].values, tf.gather(before[0].row_starts(), text), tf.gather(kept, text))
     rows, _, _ = framed(
         tokenizer,
         long.values,
         tf.gather(long.row_starts(), text) + begins,
-        lengths,
+        tf.minimum(tf.gather(long.row_lengths(), text) - begins, tf.gather(room, text)),
         first,
         length=data.max_seq_length if fixed_length else None,
     )
