@@ -61,7 +61,7 @@ def test_predictions_follow_from_the_length(length, expected):
 
 
 def test_packing_is_not_undone_by_the_default(tmp_path):
-    texts = [words(28, first) + "\n" + words(28, first + 1) for first in range(40)]
+    texts = [words(24 + first // 10, first) + "\n" + words(28, first + 1) for first in range(80)]
     manifest = make(tmp_path, texts, WORDS, max_seq_length=512, packing=True, short_seq_prob=0.0)
     assert manifest["shares"]["instances_a_row"] > 6  # of some 60 tokens each
     assert manifest["shares"]["masked_tokens"] > 0.14
