@@ -68,18 +68,26 @@ class Bench:
         )
 
 
-def _reference(bench: Bench, path: str):
-    """(the reference with the vocabulary's ids, a plain Python tokenizer, documents as lists of sentences)."""
+def _reference(bench: Bench, path: str, *, lossless: bool = False):
+    """(the reference with the vocabulary's ids, a plain Python tokenizer, documents as lists of sentences).
+
+    Args:
+      bench, path: the vocabulary and the text.
+      lossless: with this project's differences from google-research/bert.
+    """
     from bert_tf.text.vocabulary import CLS, MASK, SEP, Vocabulary
-    from pipelines.reading.documents import split_sentences
     from pipelines.reading.inputs import Part
     from pipelines.reading.readers import read_documents
+    from pipelines.reading.sentences import split_sentences
     from tests.support import reference_instances, reference_tokenizer
 
     vocabulary = Vocabulary.load(bench.vocab)
-    reference = reference_instances.Reference(
-        cls=vocabulary[CLS], sep=vocabulary[SEP], mask=vocabulary[MASK], vocab_size=len(vocabulary)
-    )
+    ids = {"cls": vocabulary[CLS], "sep": vocabulary[SEP], "mask": vocabulary[MASK], "vocab_size": len(vocabulary)}
+    if lossless:
+        begins_word = [not token.startswith("##") for token in vocabulary.tokens]
+        reference = reference_instances.LosslessReference(**ids, begins_word=begins_word.__getitem__)
+    else:
+        reference = reference_instances.Reference(**ids)
     plain = reference_tokenizer.Reference(lower_case=True)
     documents = [split_sentences(text) for text in dict.fromkeys(read_documents(Part(path)))]
     return reference, lambda sentence: plain.tokenize(sentence, vocabulary.ids), documents
@@ -181,7 +189,7 @@ def _compare(bench: Bench, name: str, texts: Iterable[str], short_seq_prob: floa
     megabytes = os.path.getsize(path) / 1e6
     bench.job(path, "agreement", "--validation_fraction=0", f"--short_seq_prob={short_seq_prob}")
     ours = read_rows(os.path.join(bench.folder, "agreement"))
-    reference, _, documents = _reference(bench, path)
+    reference, _, documents = _reference(bench, path, lossless=True)
     # The fast tokenizer gives the reference the same tokens in less time; agreement is about instances.
     tokenizer = Tokenizer(Vocabulary.load(bench.vocab))
     tokenized = [[ids for ids in tokenizer.tokenize(sentences).to_list() if ids] for sentences in documents]

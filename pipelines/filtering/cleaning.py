@@ -17,7 +17,10 @@ _IDEOGRAPHS = (
     "\u2e80-\u2fff\u3005-\u3007\u3021-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
 _THAI = "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ece\u0edc-\u0edf"
-_OTHERS = "\u1000-\u1049\u1050-\u109f\u1780-\u17d3\u1950-\u19df\u1a20-\u1a7f\u1b05-\u1b4c\ua980-\ua9c0\ua9e0-\ua9fe\uaa60-\uaadf"
+_OTHERS = (
+    "\u1000-\u1049\u1050-\u109f\u1780-\u17d3\u1950-\u19df\u1a20-\u1a7f\u1b05-\u1b4c\ua980-\ua9c0\ua9e0-\ua9fe"
+    "\uaa60-\uaadf"
+)
 _TIBETAN = "\u0f40-\u0fbc"
 # A word: an ideograph, about four letters of Southeast Asia, a Tibetan syllable, or what stands between white space.
 _WORD = re.compile(
@@ -116,8 +119,8 @@ def c4_rules(text: str, counts: collections.Counter) -> str | None:
     """The lines that read like prose, or None for a document that does not.
 
     A line stays if it ends in punctuation of any script (Thai and Lao have none), has five words, and mentions neither
-    JavaScript nor a policy; citation marks such as [1] go. A document stays if it has five sentences left, no brace and no "lorem ipsum". C4's list of bad
-    words and its language filter are not here.
+    JavaScript nor a policy; citation marks such as [1] go. A document stays if it has five sentences left, no brace and
+    no "lorem ipsum". C4's list of bad words and its language filter are not here.
     """
     lowered = text.lower()
     for phrase, counter in (("lorem ipsum", "dropped_lorem_ipsum"), ("{", "dropped_braces")):

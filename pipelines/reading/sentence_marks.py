@@ -1,7 +1,7 @@
 """Characters that end, close and continue sentences, as the inside of a regular expression's brackets.
 
-From Unicode's properties, by `python -m tests.support.sentence_marks`, so that workers need no library for them and the
-same table makes the same shards everywhere. A test compares the table with the package regex.
+From Unicode's properties, by `python -m tests.pipelines.sentences.unicode_marks`: workers need no library for them, and
+the same table makes the same shards everywhere. A test compares it with the package regex.
 """
 
 # Sentence_Break=STerm, and the full stops of Sentence_Break=ATerm, without those of ASCII: up to U+FFFF.

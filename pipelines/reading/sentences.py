@@ -38,7 +38,7 @@ def _candidates(others: str, *, small_letters: bool) -> re.Pattern:
     return re.compile(f"[{_SPACED}{others}](?:{spaced}|{elsewhere})")
 
 
-# For lines that have capitals and for those that do not. Each set of marks takes several times as long as the one before.
+# For lines that have capitals and for those that do not. Each set of marks takes much longer than the one before.
 _OF_ASCII, _OF_USUAL_SCRIPTS, _OF_ALL_SCRIPTS = (
     tuple(_candidates(others, small_letters=small).finditer for small in (False, True))
     for others in ("", _OTHERS, _OTHERS + ENDING_BEYOND)
@@ -130,8 +130,8 @@ def _ends_sentence(line: str, start: int, match: re.Match, small: bool) -> bool:
             return not (following.isdigit() or "Ａ" <= following <= "ｚ")
         # Quoted speech goes on behind its bracket: 「はい。」と言った.
         return not _CLOSES(found[-1]) or bool(_OPENS(following))
-    following = _OPENING.match(line, end, end + _LONGEST_WORD).end()
-    if is_small(line[following : following + 1]) and (not small or found[0] == "…" or found[1] == "."):
+    following = _OPENING.sub("", line[end : end + _LONGEST_WORD], count=1)[:1]
+    if is_small(following) and (not small or found[0] == "…" or found[1] == "."):
         return False
     if found[0] != "." or found[1] == ".":
         return True

@@ -109,7 +109,10 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LosslessReference(Reference):
-    """The same, but what does not fit opens the next pair. Sentences are (whether it is the rest of one, its tokens)."""
+    """The same, but what does not fit opens the next pair.
+
+    A sentence is (whether it is the rest of a longer one, its tokens).
+    """
 
     begins_word: Callable[[int], bool]
     shortest_piece: int = 5

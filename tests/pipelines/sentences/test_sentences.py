@@ -10,7 +10,7 @@ import regex
 from bert_tf.core.errors import InputError
 from pipelines.instances.pool import InstanceConfig
 from pipelines.reading.sentences import is_small, split_sentences
-from tests.support import sentence_marks
+from tests.pipelines.sentences import unicode_marks
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_english(text, sentences):
         ("use e.g. this or approx. five, etc. and so on ... by j. smith. at 5 p.m. we left.", [
             "use e.g. this or approx. five, etc. and so on ... by j. smith.", "at 5 p.m. we left."]),
         ("1. first item. it has 2.5 units.", ["1. first item.", "it has 2.5 units."]),
-        ("Wait for it. then this is lower-cased in one place.", ["Wait for it. then this is lower-cased in one place."]),
+        ("Wait for it. then it is lower-cased in one place.", ["Wait for it. then it is lower-cased in one place."]),
         ("это первое. это второе.", ["это первое.", "это второе."]),
     ],
 )  # fmt: skip
@@ -138,7 +138,7 @@ def test_a_long_line_of_marks_takes_no_longer_than_others(line):
 
 def test_the_table_of_marks_is_unicodes():
     path = pathlib.Path(__file__).parents[3] / "pipelines/reading/sentence_marks.py"
-    assert path.read_text(encoding="utf-8") == sentence_marks.rendered()
+    assert path.read_text(encoding="utf-8") == unicode_marks.rendered()
 
 
 def test_small_letters_are_unicodes():
