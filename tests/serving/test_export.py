@@ -22,6 +22,7 @@ from bert_tf.serving.export import clean_run, saved_model, tflite, warm_up
 from tests.support import served_models
 
 TEXTS, ONE_BY_ONE = 200, 64
+_WORD_BOUNDS = ("entity_first_words", "entity_last_words")
 NATIVE = pathlib.Path(__file__).parents[1] / "support" / "native" / "ask_saved_model.c"
 
 
@@ -68,14 +69,14 @@ def rows_of(outputs: dict[str, np.ndarray]) -> list[dict]:
                 row[name] = value.decode()
         for count, names in {
             "word_count": ("words", "begins", "ends", "tags", "probabilities"),
-            "entity_count": ("entities", "entity_types", "entity_begins", "entity_ends"),
+            "entity_count": ("entities", "entity_types", "entity_begins", "entity_ends", *_WORD_BOUNDS),
             "n_best_count": tuple(
                 f"n_best_{kind}" for kind in ("answers", "starts", "ends", "scores", "probabilities")
             ),
             "mask_count": ("tokens", "scores"),
         }.items():
             if count in row:
-                row |= {name: row[name][: row[count]] for name in names}
+                row |= {name: row[name][: row[count]] for name in names if name in row}
     return rows
 
 
@@ -205,6 +206,34 @@ def test_named_signatures_are_there(load):
     names = {"embedding": "embed", "token_classification": "tag", "question_answering": "answer"}
     for task, name in {**names, "fill_mask": "fill_mask", "multiple_choice": "choose"}.items():
         assert name in load(task)
+
+
+def test_given_words_are_answered_as_predict_answers_them(exported, load):
+    """With words of several tokenizer words, of none, and more than a row holds; "" at the end fills up."""
+    lists = [text.split()[:60] for text in served_models.texts(40)] + [["9/7/1992", "", "alice-bob", "\u200b"]]
+    asked = [{"place": "x", "words": words} for words in lists]
+    expected = prediction.run(str(exported / "models/token_classification"), asked)
+    padded = tf.constant([[*words, *[""] * (60 - len(words))] for words in lists])
+    serve = load("token_classification")["tag_words"]
+    for number, (row, answer) in enumerate(zip(rows_of(numpy_of(serve(words=padded))), expected, strict=True)):
+        entities = answer["entities"]
+        told = {
+            "tags": answer["tags"],
+            "probabilities": answer["probabilities"],
+            "word_count": len(answer["words"]),
+            "entity_types": [entity["type"] for entity in entities],
+            "entity_first_words": [entity["words"][0] for entity in entities],
+            "entity_last_words": [entity["words"][1] - 1 for entity in entities],
+            "entity_count": len(entities),
+        }
+        check_same(row, told, number)
+    for shape in ([0, 0], [0, 3], [2, 0]):
+        found = serve(words=tf.zeros(shape, tf.string))
+        assert all(value.shape[0] == shape[0] for value in found.values())
+
+
+def numpy_of(found) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in found.items()}
 
 
 def test_classify_and_regress_read_examples(exported, load):

@@ -196,6 +196,9 @@ def test_our_client_of_either_api(served, exported, api):
         (tagged,) = client.tag([TEXT])
         assert [TEXT.encode()[w.begin : w.end].decode() for w in tagged.words] == TEXT.replace(".", " .").split()
         assert all(entity.text in TEXT for entity in tagged.entities)
+        one, none, two = client.tag_words([["The", "Café", "9/7"], [], ["alice-bob"]])
+        assert [[w.text for w in row.words] for row in (one, none, two)] == [["The", "Café", "9/7"], [], ["alice-bob"]]
+        assert all(entity.text in "The Café 9/7" for entity in one.entities)
     with Client(address, "question_answering", api=api) as client:
         for answer in client.answer(["When?", "Where?"], [TEXT, "Nobody knows."]):
             assert len(answer.n_best) >= 1 and (not answer.text or answer.text in TEXT + "Nobody knows.")
