@@ -179,21 +179,21 @@ def test_the_saved_model_and_a_server_answer_texts_and_words(trained, tmp_path):
     assert [TEXT[begin:end] for begin, end in spans] == [text for _, text in ENTITIES]
     assert found["entity_types"][0].tolist() == [kind.encode() for kind, _ in ENTITIES]
 
-    texts = [["alice-bob", "met", "on", "9/7/1992", "in", "oslo", "."], ["rome"], []]
-    words = tf.constant([[*row, *[""] * (7 - len(row))] for row in texts])
+    texts = ["alice-bob and/or carol met on 9/7/1992 in oslo .".split(), ["rome"], []]
+    words = tf.constant([[*row, *[""] * (9 - len(row))] for row in texts])
     found = {name: value.numpy() for name, value in signatures["tag_words"](words=words).items()}
-    tags = [["B-PER", "O", "O", "B-DATE", "O", "B-LOC", "O"], ["B-LOC", *[""] * 6], [""] * 7]
+    tags = ["B-PER O B-PER O O B-DATE O B-LOC O".split(), ["B-LOC", *[""] * 8], [""] * 9]
     assert [[tag.decode() for tag in row] for row in found["tags"]] == tags
-    assert found["word_count"].tolist() == [7, 1, 0] and found["entity_count"].tolist() == [3, 1, 0]
-    assert found["entity_types"].tolist() == [[b"PER", b"DATE", b"LOC"], [b"LOC", b"", b""], [b""] * 3]
-    assert [found[f"entity_{end}_words"][0].tolist() for end in ("first", "last")] == [[0, 3, 5]] * 2
+    assert found["word_count"].tolist() == [9, 1, 0] and found["entity_count"].tolist() == [4, 1, 0]
+    assert found["entity_types"].tolist() == [[b"PER", b"PER", b"DATE", b"LOC"], [b"LOC", *[b""] * 3], [b""] * 4]
+    assert [found[f"entity_{end}_words"][0].tolist() for end in ("first", "last")] == [[0, 2, 5, 7]] * 2
     expected = prediction.run(str(trained[0] / "model"), [{"place": "x", "words": row} for row in texts])
     for row, answer in enumerate(expected):
         chances = found["probabilities"][row, : len(answer["words"])]
         np.testing.assert_allclose(chances, answer["probabilities"], atol=1e-5)
 
     with running("--model_name=tags", f"--model_base_path={tmp_path / 'served/tags'}") as server:
-        rows = [{"words": texts[0]}, {"words": [*texts[1], *[""] * 6]}]
+        rows = [{"words": texts[0]}, {"words": [*texts[1], *[""] * 8]}]
         body = {"signature_name": "tag_words", "instances": rows}
         predictions = server.post("/v1/models/tags:predict", body)["predictions"]
         assert [row["tags"] for row in predictions] == tags[:2]
@@ -208,7 +208,6 @@ def test_the_saved_model_and_a_server_answer_texts_and_words(trained, tmp_path):
                 assert [(word.text, word.kind) for word in one.words] == list(
                     zip(texts[0], expected[0]["tags"], strict=True)
                 )
-                spans = [Span("alice-bob", "PER", 0, 1), Span("9/7/1992", "DATE", 3, 4), Span("oslo", "LOC", 5, 6)]
-                assert one.entities == spans
+                assert one.entities[2] == Span("9/7/1992", "DATE", 5, 6)
                 assert (len(two.words), three.words, three.entities) == (1, [], [])
                 assert client.tag_words([]) == [] and client.tag_words([[]])[0].words == []

@@ -10,7 +10,7 @@ from bert_tf.text.vocabulary import SPECIAL_TOKENS
 from bert_tf.text.wordpiece import Tokenizer
 from tests.support import reference_decoding as reference
 
-TOKENS = [*SPECIAL_TOKENS, "a", "b", "##c", "##d", "e", ".", "/"]
+TOKENS = [*SPECIAL_TOKENS, "a", "b", "##c", "##d", "e", ".", "/", "中", "国"]
 A, B, C, D, E, DOT, SLASH = range(5, 12)
 LABELS = ["B-X", "I-X", "O"]
 
@@ -86,6 +86,10 @@ def test_a_text_learns_what_its_words_do():
     of_words, _ = learned({"place": "x", "words": ["a/bc", "e", "e"], "tags": ["B-X", "I-X", "O"]})
     of_text, notes = learned({"place": "x", "text": "a/bc e e", "entities": [("X", 0, 6)]})
     assert of_words == of_text and notes == {"entities": 1}
+    # In Chinese every ideograph is a unit, whether the words are given or not.
+    expected = [("中", "B-X"), ("国", "I-X"), ("a", "O")]
+    assert learned({"place": "x", "words": ["中国", "a"], "tags": ["B-X", "O"]})[0] == expected
+    assert learned({"place": "x", "text": "中国a", "entities": [("X", 0, 2)]})[0] == expected
 
 
 def test_entities_off_the_units_are_counted_and_not_learned():

@@ -56,14 +56,8 @@ def read(file, path: str, *, word_column: int | str, tag_column: int | str, labe
     """
     blocks = list(_blocks(file))
     bodies = [body for lines in blocks if (body := [line for line in lines if line.text[0] != "#"])]
-    names = (
-        next(
-            (line.text[len(_GLOBAL_COLUMNS) :].split() for line in blocks[0] if line.text.startswith(_GLOBAL_COLUMNS)),
-            [],
-        )
-        if blocks
-        else []
-    )
+    heads = [line.text for line in blocks[0] if line.text.startswith(_GLOBAL_COLUMNS)] if blocks else []
+    names = heads[0].removeprefix(_GLOBAL_COLUMNS).split() if heads else []
     columns = _columns(bodies, names, path, word_column, tag_column, labelled)
     known = {line.cells[columns.tag] for body in bodies for line in body if _has(line, columns.tag)}
     width = len(bodies[0][0].cells) if bodies else 0

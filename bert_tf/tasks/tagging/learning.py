@@ -56,6 +56,8 @@ def _of_words(examples: Sequence[dict], layout: Arrays, ids: Mapping[str, int]):
     scheme = schemes.scheme_of((label, "data.labels") for label in ids)
     if scheme is not None:
         notes.update(schemes.count((example["tags"] for example in examples), scheme.name))
+    else:
+        notes["words, whose tags name no entities"] = len(given)
     notes["parts of words are not learned, since data.labels has no I- for them"] = int((found < 0).sum())
     for example in examples:
         notes.update(example.get("skipped", {}))

@@ -2,9 +2,11 @@
 
 import pytest
 
+from bert_tf.core import config_io
 from bert_tf.core.errors import InputError
 from bert_tf.tasks.tagging import files
 from bert_tf.tasks.tagging.files import TagDataConfig
+from bert_tf.tasks.token_classification import TokenClassificationConfig
 
 CONLLU = """# global.columns = ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC
 # sent_id = 1
@@ -129,6 +131,11 @@ def test_comments_are_no_words_and_hashes_are(tmp_path):
 )
 def test_a_bad_line_is_one_clear_sentence(tmp_path, text, sentence):
     assert sentence in refusal(tmp_path / "a.conll", text)
+
+
+def test_columns_are_set_by_number_or_name():
+    config = config_io.override(TokenClassificationConfig(), ["data.tag_column=UPOS", "data.word_column=-2"])
+    assert (config.data.tag_column, config.data.word_column) == ("UPOS", -2)
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path):
