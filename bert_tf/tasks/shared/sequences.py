@@ -57,7 +57,8 @@ class SequenceTask(TextTask):
     @property
     def too_long(self) -> str:  # type: ignore[override]
         if self.has_windows:
-            return f"continues in windows of max_seq_length tokens, {self.data.max_windows} at most; of pairs the second text"
+            windows = f"windows of max_seq_length tokens, {self.data.max_windows} at most"
+            return f"continues in {windows}; of pairs the second text"
         if self.data.long_texts == "head_tail":
             return f"the beginning and the end are read; {self.data.tail_share:.0%} of the tokens are from the end"
         return super().too_long
