@@ -75,6 +75,16 @@ def test_every_fine_tuning_has_a_step_to_compile(task, classifier):
     assert made.notes == (["labels: two (no data.labels)"] if task_named(task).has_labels else [])
 
 
+def test_windows_are_as_many_as_an_example_may_have(classifier):
+    """The step that pools them is the one that is compiled."""
+    config_class = task_named("classification").config_class
+    data = dataclasses.replace(config_class().data, max_seq_length=16, long_texts="windows", max_windows=3)
+    made = step_inputs.of_config(config_class(data=data, init_from=classifier, tuning=TuningConfig(focal_gamma=2.0)))
+    assert made.features["input_word_ids"][0] == (3, 16) and made.features["label_ids"][0] == ()
+    assert made.objective.focal_gamma == 2.0
+    assert all(math.isfinite(loss) for loss in losses_of(made).values())
+
+
 def test_smoothed_labels_are_a_feature_of_the_step(classifier):
     config_class = task_named("classification").config_class
     smoothed = config_class(init_from=classifier, tuning=TuningConfig(label_smoothing=0.1))
