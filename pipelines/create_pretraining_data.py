@@ -3,9 +3,9 @@
 python -m pipelines.create_pretraining_data --input 'corpus/*.txt' --vocab vocab.txt --output_dir shards \
     --max_seq_length 128 --dupe_factor 1 --num_shards 8 --seed 12345
 
-Reads plain text with a blank line between documents (a line break always ends a sentence), JSON lines and Parquet
-with a field "text", WikiExtractor's output, and TFDS datasets (--input tfds:wikipedia/20230601.en); detects gzip, bz2,
-xz and zstd. The same command resumes a killed job and keeps its finished shards. python -m pipelines.inspect_shards DIR
+Reads plain text with a blank line between documents (a line break always ends a sentence), JSON and Parquet with a
+field "text", WikiExtractor's output, and TFDS datasets (--input tfds:wikipedia/20230601.en); detects gzip, bzip2, xz
+and zstd. The same command resumes a killed job and keeps its finished shards. python -m pipelines.inspect_shards DIR
 prints records. docs/data.md documents every option.
 
 Also takes Beam's own options, for example --direct_num_workers=4 for four local processes, or --runner=DataflowRunner
@@ -15,14 +15,10 @@ and its options.
 from absl import flags
 
 from bert_tf.core import command
+from pipelines.reading.flags import ReadingFlags
 from pipelines.running.quiet import quiet_beam
 
-_INPUT = flags.DEFINE_multi_string(
-    "input",
-    None,
-    "Glob, tfds:NAME[/CONFIG][:SPLIT] or tfds:FOLDER[:SPLIT]. May be repeated.",
-    required=True,
-)
+_READING = ReadingFlags()
 _VOCAB = flags.DEFINE_string("vocab", None, "vocab.txt, one token per line.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the shards.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that was made with other parameters.")
@@ -37,12 +33,6 @@ _STRIP_ACCENTS = flags.DEFINE_bool(
 _SPLIT_CJK = flags.DEFINE_bool("split_cjk", True, "Make every Chinese ideograph a word.")
 _MAX_WORD_LENGTH = flags.DEFINE_integer(
     "max_word_length", 100, "Characters above which a word is [UNK]; raise it for scripts without spaces."
-)
-
-_TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field with the document in JSON, Parquet and TFDS.")
-_DOCUMENT_PER_FILE = flags.DEFINE_bool("document_per_file", False, "Each file of plain text is one document.")
-_MAX_BAD_FRACTION = flags.DEFINE_float(
-    "max_bad_fraction", 0.01, "Largest share of records that may be bad; they are listed in dead_letter.jsonl."
 )
 
 _CLEAN = flags.DEFINE_bool(
@@ -105,11 +95,10 @@ def main(beam_arguments: list[str]) -> None:
     from pipelines.instances.pool import InstanceConfig
     from pipelines.jobs.job import JobConfig
     from pipelines.jobs.pretraining_data import create_pretraining_data
-    from pipelines.reading.readers import Format
     from pipelines.writing.report import summary
 
     manifest = create_pretraining_data(
-        input_patterns=_INPUT.value,
+        **_READING.arguments(),
         vocab=_VOCAB.value,
         output_dir=_OUTPUT_DIR.value,
         config=JobConfig(
@@ -138,14 +127,13 @@ def main(beam_arguments: list[str]) -> None:
                 near_duplicates=_NEAR_DUPLICATES.value,
                 quality_rules=_QUALITY_RULES.value,
             ),
-            file_format=Format(text_field=_TEXT_FIELD.value, document_per_file=_DOCUMENT_PER_FILE.value),
+            file_format=_READING.file_format(),
             num_shards=_NUM_SHARDS.value,
             num_validation_shards=_NUM_VALIDATION_SHARDS.value,
             validation_fraction=_VALIDATION_FRACTION.value,
             dupe_factor=_DUPE_FACTOR.value,
             compression=_COMPRESSION.value,
         ),
-        max_bad_fraction=_MAX_BAD_FRACTION.value,
         overwrite=_OVERWRITE.value,
         beam_arguments=beam_arguments,
     )

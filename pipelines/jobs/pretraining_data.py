@@ -11,12 +11,12 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import records
-from bert_tf.core.errors import InputError, StorageError, require
+from bert_tf.core.errors import InputError, StorageError
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.jobs.job import JobConfig, settle_shards
 from pipelines.jobs.pretraining_steps import FinishDataset, MakeShards, PrepareDocuments
 from pipelines.reading.inputs import InputFile, match_files
-from pipelines.reading.reading import ReadDocuments
+from pipelines.reading.reading import ReadDocuments, check_fractions
 from pipelines.running import files
 from pipelines.running.options import is_local, local_options
 from pipelines.running.pipeline import running
@@ -31,6 +31,7 @@ def create_pretraining_data(
     output_dir: str,
     config: JobConfig,
     max_bad_fraction: float = 0.01,
+    max_lost_fraction: float = 0.0,
     overwrite: bool = False,
     beam_arguments: list[str] | None = None,
 ) -> dict:
@@ -40,11 +41,12 @@ def create_pretraining_data(
     kept.
 
     Args:
-      input_patterns: globs.
+      input_patterns: globs; see match_files.
       vocab: path of vocab.txt.
       output_dir: folder for the shards.
       config: what to make.
       max_bad_fraction: more bad records than this share of all fail the job; they are listed in dead_letter.jsonl.
+      max_lost_fraction: files that break off or give no document fail the job if they hold more of all bytes.
       overwrite: replace a folder that was made with other parameters.
       beam_arguments: Beam's own options, such as --runner.
 
@@ -54,7 +56,7 @@ def create_pretraining_data(
     started = time.time()  # not monotonic: a worker on another machine computes the duration
     # All checks come before the first change of the folder.
     options = local_options(beam_arguments or [])
-    require(0 <= max_bad_fraction <= 1, "--max_bad_fraction must lie in [0, 1]", max_bad_fraction)
+    check_fractions(max_bad_fraction, max_lost_fraction)
     data = files.read_bytes(vocab)
     if data is None:
         raise InputError(f"--vocab {vocab}: expected a vocabulary file. Received: no such file.")
@@ -83,9 +85,10 @@ def create_pretraining_data(
             running(options) as root,
         ):
             documents, reading = root | "ReadDocuments" >> ReadDocuments(
-                [part for file in inputs for part in file.parts()],
+                inputs,
                 config.file_format,
                 max_bad_fraction=max_bad_fraction,
+                max_lost_fraction=max_lost_fraction,
                 dead_letter=FileSystems.join(output_dir, records.DEAD_LETTER),
             )
             prepared = documents | "PrepareDocuments" >> beam.ParDo(PrepareDocuments(config.documents)).with_outputs(

@@ -20,6 +20,7 @@ from pipelines.filtering.cleaning import DocumentConfig, prepare
 from pipelines.filtering.duplicates import FindDuplicates, duplicates_by_document, without_duplicates
 from pipelines.instances.pool import make_records
 from pipelines.jobs.job import JobConfig, WantedPools
+from pipelines.reading.accounts import Reading
 from pipelines.reading.documents import document_id
 from pipelines.running.bundles import at_bundle_end
 from pipelines.running.worker_errors import sent_to_launcher
@@ -150,13 +151,15 @@ class FinishDataset(beam.DoFn):
         self._output_dir, self._config, self._manifest, self._started = output_dir, config, manifest, started
 
     @sent_to_launcher()
-    def process(self, shard_infos: list[dict], reading: dict[str, int], prepared: list[dict[str, int]]) -> list[dict]:
+    def process(self, shard_infos: list[dict], reading: Reading, prepared: list[dict[str, int]]) -> list[dict]:
         infos = sorted(shard_infos, key=lambda info: info["name"])
-        total = collections.Counter(documents_read=reading["read"], bad_records=reading["bad"])
+        reading = Reading(*reading)
+        total = collections.Counter(documents_read=reading.documents, bad_records=reading.bad)
         for counts in (*prepared, *(info["counts"] for info in infos)):
             total.update(counts)
         manifest = {
             **self._manifest,
+            "reading": reading.as_dict(),
             "counts": dict(sorted(total.items())),
             "shares": shares(total, self._config.instances.layout),
             "seconds": round(time.time() - self._started, 1),

@@ -9,14 +9,16 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core.errors import require
+from bert_tf.core.records import DEAD_LETTER
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.jobs.vocabulary_report import VocabularyReport
 from pipelines.jobs.word_counts import CountWords, MergeCounts, WordCountFiles, bucket_count
 from pipelines.jobs.wordpiece_learner import LearnerConfig, learn_vocabulary
+from pipelines.reading.accounts import Reading
 from pipelines.reading.inputs import match_files
 from pipelines.reading.readers import DEFAULT_FORMAT, Format
-from pipelines.reading.reading import ReadDocuments
+from pipelines.reading.reading import ReadDocuments, reported
 from pipelines.running import files
 from pipelines.running.options import is_local, local_options
 from pipelines.running.pipeline import running
@@ -42,6 +44,7 @@ def build_vocab(
     max_words: int = 5_000_000,
     file_format: Format = DEFAULT_FORMAT,
     max_bad_fraction: float = 0.01,
+    max_lost_fraction: float = 0.0,
     beam_arguments: list[str] | None = None,
 ) -> Vocabulary:
     """Counts the words of a corpus with Beam, learns a vocabulary, writes it to `output` and prints a summary.
@@ -55,11 +58,12 @@ def build_vocab(
         bert_tf.text.wordpiece.Tokenizer.
       vocab_size, unused_slots, character_coverage, max_characters, max_words: see LearnerConfig.
       file_format: what the files hold.
-      max_bad_fraction: more bad records than this share of all fail the job.
+      max_bad_fraction, max_lost_fraction: see ReadDocuments.
       beam_arguments: Beam's own options, such as --runner.
 
     Raises:
-      InputError: wrong options, too little text, or more bad records than `max_bad_fraction` of all.
+      InputError: wrong options, too little text, or more bad records or losses than `max_bad_fraction` and
+        `max_lost_fraction` allow.
     """
     require(1 <= max_word_length <= 10_000, "--max_word_length must be 1 to 10000 characters", max_word_length)
     tokenizer = TokenizerConfig(
@@ -78,10 +82,16 @@ def build_vocab(
     files.check_writable(output)
     folder = f"{output}.words"
     output_folder.remove_folder(folder)  # of a job that was killed
+    losses = f"{output}.reading.json"
     try:
-        with running(options) as root:
+        with reported(losses), running(options) as root:
             documents, reading = root | "ReadDocuments" >> ReadDocuments(
-                [part for file in inputs for part in file.parts()], file_format, max_bad_fraction=max_bad_fraction
+                inputs,
+                file_format,
+                max_bad_fraction=max_bad_fraction,
+                max_lost_fraction=max_lost_fraction,
+                dead_letter=f"{output}.{DEAD_LETTER}",
+                report=losses,
             )
             buckets = bucket_count(sum(file.text_bytes for file in inputs))
             # Beam's local runner would hold all counts in memory; a service shuffles them.
@@ -117,7 +127,7 @@ def build_vocab(
 @sent_to_launcher()
 def _learn(
     places: list[Place],
-    reading: dict[str, int],
+    reading: Reading,
     too_long: list[dict[str, int]],
     config: LearnerConfig,
     output: str,

@@ -1,6 +1,8 @@
 """The values of --input -> parts of files, each of which one worker reads."""
 
 import os
+import re
+import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from bert_tf.core import tfds_name
 from bert_tf.core.errors import InputError
 
 PART_BYTES = 64 << 20
+_GLOB = re.compile(r"[*?[]")
 # Text in a compressed file, as a multiple of the file's size. For an estimate only.
 _EXPANSION = {".gz": 3.5, ".bz2": 4.5, ".xz": 4.5, ".zst": 3.5, ".parquet": 2.0}
 
@@ -22,29 +25,14 @@ class Part(NamedTuple):
       path: the file.
       start, end: bytes; end is None for the whole file.
       dataset: the folder of the TFDS dataset that the file belongs to, or "" for other files.
+      records: how many the dataset promises in the file; None if it is not known.
     """
 
     path: str
     start: int = 0
     end: int | None = None
     dataset: str = ""
-
-
-class BadRecord(NamedTuple):
-    """A record without a document.
-
-    Attributes:
-      path: the file.
-      unit: what the position counts: "line", "row" or "record", from 1; or "byte", from 0, for the beginning of a line
-        in all but the first part of a file that several workers read.
-      position: of the record.
-      reason: why it is bad.
-    """
-
-    path: str
-    unit: str
-    position: int
-    reason: str
+    records: int | None = None
 
 
 class InputFile(NamedTuple):
@@ -54,6 +42,7 @@ class InputFile(NamedTuple):
     bytes: int
     modified: float
     dataset: str = ""
+    records: int | None = None
 
     @property
     def text_bytes(self) -> float:
@@ -63,7 +52,7 @@ class InputFile(NamedTuple):
     def parts(self) -> Iterable[Part]:
         """One part for every 64 MB, so that one large file keeps many workers busy."""
         if self.dataset:
-            yield Part(self.path, dataset=self.dataset)
+            yield Part(self.path, dataset=self.dataset, records=self.records)
             return
         # A file that grew since it was listed is read to its end all the same.
         starts = list(range(0, max(1, self.bytes), PART_BYTES))
@@ -72,31 +61,73 @@ class InputFile(NamedTuple):
 
 
 def match_files(patterns: list[str]) -> list[InputFile]:
-    """The files of globs and TFDS datasets, each once, sorted by path.
+    """The files of --input, each once, sorted by path.
+
+    Files that a wildcard matches although their names, or those of their folders, begin with . or _ are left out and
+    named in a warning: such are the notes of Spark and of file systems.
 
     Args:
-      patterns: globs; or prepared datasets as in tfds_name.py, whose split is "train" by default.
+      patterns: paths, globs (*, **, ?, [...]) or several of them with commas between; or prepared datasets as in
+        tfds_name.py, whose split is "train" by default. A path that exists is no glob and has no commas between paths.
 
     Raises:
       InputError: a glob matches nothing, or a dataset does not exist.
     """
     files: dict[str, InputFile] = {}
     for pattern in patterns:
-        found = _dataset_files(pattern) if pattern.startswith(tfds_name.PREFIX) else _matched(pattern)
+        found = _dataset_files(pattern) if pattern.startswith(tfds_name.PREFIX) else _files(pattern)
         files.update((file.path, file) for file in found)
     return [files[path] for path in sorted(files)]
 
 
-def _matched(pattern: str) -> list[InputFile]:
-    try:
-        found: list[FileMetadata] = FileSystems.match([pattern])[0].metadata_list
-    except Exception as error:  # each file system raises its own kind
-        raise InputError(f"--input {pattern}: expected a readable glob. Received: {error}.") from None
+def _files(value: str) -> list[InputFile]:
+    found = _matched(value)
+    if not found and "," in value:
+        return [file for pattern in value.split(",") if pattern for file in _files(pattern)]
+    if not found:
+        hint = "; {...} is no part of globs" if "{" in value else ""
+        raise InputError(f"--input {value}: expected at least one file. Received a glob that matches nothing{hint}.")
     files = [file for file in found if not os.path.isdir(file.path)]
     if not files:
-        what = "a folder; a glob of its files ends in /*" if found else "a glob that matches nothing"
-        raise InputError(f"--input {pattern}: expected at least one file. Received {what}.")
-    return [InputFile(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in files]
+        raise InputError(
+            f"--input {value}: expected at least one file. Received a folder; a glob of its files ends in /*."
+        )
+    shown = [file for file in files if not _is_hidden(file.path, value)]
+    if not shown:
+        raise InputError(
+            f"--input {value}: expected at least one file. Received a glob that matches only files whose names begin "
+            f"with . or _, such as {files[0].path}; a glob that begins so reads them."
+        )
+    if len(shown) < len(files):
+        first = next(file.path for file in files if file not in shown)
+        print(
+            f"warning: --input {value}: {len(files) - len(shown)} files are not read, since their names begin with "
+            f". or _, such as {first}; a glob that begins so reads them.",
+            file=sys.stderr,
+            flush=True,
+        )
+    return [InputFile(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in shown]
+
+
+def _matched(pattern: str) -> list[FileMetadata]:
+    try:
+        system = FileSystems.get_filesystem(pattern)
+        # Names may hold the characters of globs and commas.
+        if (_GLOB.search(pattern) or "," in pattern) and system.exists(pattern):
+            return [system.metadata(pattern)]
+        return FileSystems.match([pattern])[0].metadata_list
+    except Exception as error:  # each file system raises its own kind
+        raise InputError(f"--input {pattern}: expected a readable glob. Received: {error}.") from None
+
+
+def _is_hidden(path: str, pattern: str) -> bool:
+    """Whether a wildcard matches a part of the path that begins with . or _, and no part of the glob does."""
+    begins = _GLOB.search(pattern)
+    if begins is None or path == pattern:
+        return False
+    folder = pattern.rfind("/", 0, begins.start()) + 1
+    asked = {part[:1] for part in pattern[folder:].split("/")}
+    return any(part[:1] in {".", "_"} - asked for part in path[folder:].split("/"))
 
 
 def _dataset_files(pattern: str) -> list[InputFile]:
@@ -116,5 +147,14 @@ def _dataset_files(pattern: str) -> list[InputFile]:
         raise InputError(f'--input {pattern}: expected a split "{split}". Received a dataset with {there}.')
     if builder.info.file_format.value != "tfrecord":
         raise InputError(f"--input {pattern}: expected TFRecord files. Received {builder.info.file_format.value}.")
-    paths = [os.fspath(path) for path in builder.info.splits[split].filepaths]
-    return [file._replace(dataset=os.fspath(builder.data_dir)) for path in paths for file in _matched(path)]
+    info = builder.info.splits[split]
+    files = []
+    for path, records in zip(map(os.fspath, info.filepaths), info.shard_lengths, strict=True):
+        found = _matched(path)
+        if not found:
+            raise InputError(f"--input {pattern}: expected all files of the dataset. Received one without {path}.")
+        files += [
+            InputFile(path, file.size_in_bytes, file.last_updated_in_seconds, os.fspath(builder.data_dir), records)
+            for file in found
+        ]
+    return files

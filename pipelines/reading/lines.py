@@ -1,29 +1,16 @@
-"""Files of any compression -> lines; or whole documents at once from ordinary plain text."""
+"""The lines of a part of a file; or whole documents at once from ordinary plain text."""
 
-import bz2
-import contextlib
-import gzip
 import io
-import lzma
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import pyarrow
-
-from pipelines.reading.inputs import BadRecord, Part
+from pipelines.reading.outcomes import Problem
 
 _LINE_AT_ONCE = 1 << 20
-_DECOMPRESSED_AT_ONCE = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANK_WITH_SPACES = re.compile(rb"\n[ \t\x0b\x0c]+\n")
-# By their first bytes. Beam's own readers do not notice that a file is truncated; these do.
-_DECOMPRESSORS = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-    b"\x28\xb5\x2f\xfd": lambda raw: pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, "r"), "zstd"),
-}
+_ISO_2022 = b"\x1b$"  # switches to Chinese, Japanese or Korean, written in ASCII
 
 
 class Line(NamedTuple):
@@ -36,106 +23,112 @@ class Line(NamedTuple):
 
 
 class Lines:
-    """The lines that begin in a part, and those behind it until the reader stops."""
+    """The lines that begin in a part, and those behind it until the reader stops.
 
-    def __init__(self, part: Part, file: io.BufferedReader, max_bytes: int):
-        self.part, self.max_bytes = part, max_bytes
-        self.file = file
-        self._offset, self._number = part.start, 0  # of the next line, and how many came before it
+    Args:
+      file: the whole file, at its beginning.
+      start, end: of the part, in bytes; end is None for the rest of the file.
+      max_bytes: of a document; longer lines are cut.
+      encoding: of the file, for messages; `file` gives UTF-8.
+
+    Attributes:
+      offset: of the next line.
+    """
+
+    def __init__(
+        self,
+        file: io.BufferedReader,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        max_bytes: int,
+        encoding: str = "utf-8",
+    ):
+        self.file, self.start, self.max_bytes, self._end = file, start, max_bytes, end
+        self.offset = start
+        self._number = 0  # of lines before the next one
         self._unusual_until = 0
+        self._not_decodable = f"bytes that are no {encoding.upper()}"
 
     def __iter__(self) -> Iterator[Line]:
         """Lines without line ends and byte order mark: a document does not depend on its place in a file."""
-        if self.part.start:
-            self.file.seek(self._offset - 1)
-            self._offset += self._skip_line(self._offset) - 1
-            if self.is_past(self._offset):
+        if self.start:
+            self.file.seek(self.offset - 1)
+            self.offset += self._skip_line(within_part=True) - 1
+            if self.is_past(self.offset):
                 return
         while data := self.file.readline(self.max_bytes + 2):
-            first = self._offset
+            first = self.offset
             self._number += 1
-            self._offset += len(data)
+            self.offset += len(data)
             is_whole = data.endswith(b"\n") or len(data) < self.max_bytes + 2
+            if not is_whole:
+                self.offset += self._skip_line()
             if first == 0:
                 data = data.removeprefix(_BYTE_ORDER_MARK)
             yield Line(self._number, first, data.rstrip(b"\r\n"), is_whole)
-            if not is_whole:
-                self._offset += self._skip_line(self._offset)
-                # The next line may belong to another part, and this one may be as large as the file.
-                if self.is_past(self._offset):
-                    return
 
-    def plain_documents(self) -> list[str]:
+    def plain_documents(self, separator: bytes) -> list[str]:
         """Whole documents from the buffer, where a document begins, if the text has no special cases.
 
         The same documents as line by line, many times as fast. [] means: read line by line.
+
+        Args:
+          separator: of documents, one or two line breaks.
         """
-        if self._offset < self._unusual_until:
+        if self.offset < self._unusual_until:
             return []
         data = self.file.peek(1)
-        self._unusual_until = self._offset + len(data)
-        end = data.rfind(b"\n\n") + 2
-        if end < 2 or end > self.max_bytes or self.is_past(self._offset + end):
+        self._unusual_until = self.offset + len(data)
+        end = data.rfind(separator) + len(separator)
+        if end < len(separator) or end > self.max_bytes or self.is_past(self.offset + end):
             return []
         data = data[:end]
         if b"\r" in data or data[:1].isspace() or data.startswith(_BYTE_ORDER_MARK) or _BLANK_WITH_SPACES.search(data):
+            return []
+        if b"\0" in data or _ISO_2022 in data:
             return []
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError:
             return []
         self.file.read(end)
-        self._offset += end
+        self.offset += end
         self._number += data.count(b"\n")
-        return [document for part in text.split("\n\n") if (document := part.strip("\n"))]
+        return [document for part in text.split(separator.decode()) if (document := part.strip("\n"))]
 
-    def here(self) -> Line:
-        """An empty line at the current position."""
-        return Line(self._number, self._offset, b"", True)
-
-    def _skip_line(self, offset: int) -> int:
+    def _skip_line(self, *, within_part: bool = False) -> int:
         skipped = 0
-        while not self.is_past(offset + skipped - 1) and (rest := self.file.readline(_LINE_AT_ONCE)):
+        while rest := self.file.readline(_LINE_AT_ONCE):
             skipped += len(rest)
-            if rest.endswith(b"\n"):
+            # A line that ends in another part is read to its end only in the part where it begins.
+            if rest.endswith(b"\n") or (within_part and self.is_past(self.offset + skipped - 1)):
                 break
         return skipped
 
     def is_past(self, offset: int) -> bool:
         """Whether a document that begins at the offset belongs to another part."""
-        return self.part.end is not None and offset >= self.part.end
+        return self._end is not None and offset >= self._end
 
-    def bad(self, line: Line, reason: str) -> BadRecord:
-        """The BadRecord that begins at the line."""
-        if self.part.start:
-            return BadRecord(self.part.path, "byte", line.offset, reason)
-        return BadRecord(self.part.path, "line", line.number, reason)
+    def text(self, lines: list[Line]) -> str | Problem:
+        """A document of whole lines."""
+        data = b"\n".join(line.data for line in lines)
+        if (zero := data.find(b"\0")) >= 0:
+            reason = "zero bytes, as in binary files and UTF-16; --encoding names the encoding of text"
+            return self.problem(lines[data.count(b"\n", 0, zero)], reason)
+        if (escape := data.find(_ISO_2022)) >= 0:
+            reason = "escape sequences of ISO 2022; --encoding names the encoding, such as iso2022_jp"
+            return self.problem(lines[data.count(b"\n", 0, escape)], reason)
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return self.problem(lines[data.count(b"\n", 0, error.start)], self._not_decodable)
 
+    def problem(self, line: Line, reason: str) -> Problem:
+        """A bad record at the line."""
+        return Problem("byte", line.offset, reason) if self.start else Problem("line", line.number, reason)
 
-def decompressor(raw: io.BufferedReader):
-    start = raw.peek(6)[:6]
-    return next((opener for magic, opener in _DECOMPRESSORS.items() if start.startswith(magic)), None)
-
-
-@contextlib.contextmanager
-def decompressed(raw: io.BufferedReader, decompress) -> Iterator[io.BufferedReader]:
-    if decompress is None:
-        yield raw
-    else:
-        with decompress(raw) as file:
-            yield io.BufferedReader(_Piecewise(file), _DECOMPRESSED_AT_ONCE)
-
-
-class _Piecewise(io.RawIOBase):
-    """Returns the bytes available so far, so that an error comes only after all readable bytes."""
-
-    def __init__(self, file):
-        self._read = getattr(file, "read1", file.read)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        data = self._read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    def too_large(self, line: Line, why: str = "") -> Problem:
+        """A document that begins at the line and is not read because of its size."""
+        reason = f"a document of more than {self.max_bytes:,} bytes{why} (--max_document_bytes)"
+        return self.problem(line, reason)._replace(lost=True)

@@ -1,59 +1,100 @@
-"""Reading as a Beam step: bad records are collected, listed and counted, and a few of them do not end the job."""
+"""Reading as a Beam step: bad records and losses are listed and counted, and end the job if they are too many."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 
-from bert_tf.core.errors import InputError, require
-from pipelines.reading.inputs import BadRecord, Part
-from pipelines.reading.readers import Format, read_documents
+from bert_tf.core.errors import require
+from pipelines.reading.accounts import Account, Reading, add_up, check, lines_of, of_all, of_file
+from pipelines.reading.inputs import InputFile, Part
+from pipelines.reading.outcomes import BadRecord, BytesRead, Loss
+from pipelines.reading.readers import Format, read_part
 from pipelines.running import files
 from pipelines.running.worker_errors import sent_to_launcher
 
 _CHARACTERS_AT_ONCE = 1 << 18
-_LISTED = 10_000  # bad records, at most; all are counted
+_LISTED = 10_000  # bad records and losses, at most; all are counted
 
 
 class ReadDocuments(beam.PTransform):
-    """Parts of files -> lists of documents (str), and the numbers of documents and bad records; see read_documents.
+    """Files -> lists of documents (str), and what was read of all files; see read_part.
 
     Lists, since a runner has a cost for each element, and documents are small.
 
     Args:
-      parts: parts of files.
-      file_format: what the files hold.
-      max_bad_fraction: the job fails if a larger share of all records is bad.
-      dead_letter: JSON lines file for the bad records, the first ten thousand of them; None for no file.
+      inputs: files.
+      file_format: what they hold.
+      max_bad_fraction: the job fails if a larger share of all records is bad, or if bad records hold a larger share of
+        all bytes.
+      max_lost_fraction: the job fails if files that break off or give no document hold a larger share of all bytes.
+      dead_letter: JSON lines file for the bad records and losses, the first ten thousand of them; None for no file.
+      report: JSON file for what was read; None for no file.
 
     Returns:
-      (lists of documents, one dict with "read" and "bad", the numbers of documents and of bad records).
+      (lists of documents, one Reading, once the limits are kept).
     """
 
     def __init__(
-        self, parts: list[Part], file_format: Format, *, max_bad_fraction: float, dead_letter: str | None = None
+        self,
+        inputs: list[InputFile],
+        file_format: Format,
+        *,
+        max_bad_fraction: float,
+        max_lost_fraction: float = 0.0,
+        dead_letter: str | None = None,
+        report: str | None = None,
     ):
         super().__init__()
-        require(0 <= max_bad_fraction <= 1, "--max_bad_fraction must lie in [0, 1]", max_bad_fraction)
-        self._parts, self._format = parts, file_format
-        self._max_bad_fraction, self._dead_letter = max_bad_fraction, dead_letter
+        check_fractions(max_bad_fraction, max_lost_fraction)
+        self._inputs, self._format = inputs, file_format
+        self._limits = {"max_bad_fraction": max_bad_fraction, "max_lost_fraction": max_lost_fraction}
+        self._dead_letter, self._report = dead_letter, report
 
     def expand(self, root):
-        records = (
+        found = (
             root
-            | "Parts" >> beam.Create(self._parts)
+            | "Parts" >> beam.Create([part for file in self._inputs for part in file.parts()])
             # Beam's local runner (2.77) hangs if a step fails before all worker processes are connected. They are
             # connected after the first shuffle.
             | "SpreadParts" >> beam.Reshuffle()
-            | "ReadPart" >> beam.ParDo(_ReadPart(self._format)).with_outputs("bad", main="documents")
+            | "ReadPart" >> beam.ParDo(_ReadPart(self._format)).with_outputs("problems", "accounts", main="documents")
         )
-        count = records.documents | "CountEach" >> beam.Map(len) | "CountDocuments" >> beam.CombineGlobally(sum)
-        check = (
-            records.bad
-            | "CollectBad" >> beam.CombineGlobally(_FirstAndCount())
-            | "CheckBad"
-            >> beam.Map(_check_bad, beam.pvalue.AsSingleton(count), self._max_bad_fraction, self._dead_letter)
+        listed = root | "Files" >> beam.Create([(file.path, Account(bytes=file.bytes)) for file in self._inputs])
+        reading = (
+            (found.accounts, listed)
+            | "WithListedFiles" >> beam.Flatten()
+            | "AddUpFiles" >> beam.CombinePerKey(add_up)
+            | "AccountOfFile" >> beam.MapTuple(of_file)
+            | "AddUpAll" >> beam.CombineGlobally(of_all)
         )
-        return records.documents, check
+        checked = (
+            found.problems
+            | "CollectProblems" >> beam.CombineGlobally(_FirstAndCount())
+            | "CheckReading"
+            >> beam.Map(_check, beam.pvalue.AsSingleton(reading), self._limits, self._dead_letter, self._report)
+        )
+        return found.documents, checked
+
+
+def check_fractions(max_bad_fraction: float, max_lost_fraction: float) -> None:
+    """Raises InputError for shares that are none."""
+    require(0 <= max_bad_fraction <= 1, "--max_bad_fraction must lie in [0, 1]", max_bad_fraction)
+    require(0 <= max_lost_fraction <= 1, "--max_lost_fraction must lie in [0, 1]", max_lost_fraction)
+
+
+@contextlib.contextmanager
+def reported(path: str) -> Iterator[None]:
+    """Around a job that writes a report to the path: prints what is not as it should be, and removes the file."""
+    try:
+        yield
+        for name, value in lines_of(json.loads(files.read_bytes(path) or b"")):
+            print(f"{name:<24}{value}")
+    finally:
+        if FileSystems.exists(path):
+            FileSystems.delete([path])
 
 
 class _ReadPart(beam.DoFn):
@@ -61,19 +102,34 @@ class _ReadPart(beam.DoFn):
         self._format = file_format
 
     def process(self, part: Part):
-        texts, size = [], 0
+        part = Part(*part)
+        texts: list[str] = []
+        size = documents = 0
+        account = Account()
         with sent_to_launcher():
-            for record in read_documents(Part(*part), self._format):
-                if isinstance(record, BadRecord):
-                    yield beam.pvalue.TaggedOutput("bad", record)
+            for found in read_part(part, self._format):
+                if isinstance(found, list):
+                    texts += found
+                    documents += len(found)
+                    size += sum(map(len, found))
+                    if size > _CHARACTERS_AT_ONCE:
+                        yield texts
+                        texts, size = [], 0
                     continue
-                texts.append(record)
-                size += len(record)
-                if size > _CHARACTERS_AT_ONCE:
-                    yield texts
-                    texts, size = [], 0
+                account = add_up([account, _account_of(found)])
+                if not isinstance(found, BytesRead):
+                    yield beam.pvalue.TaggedOutput("problems", found)
         if texts:
             yield texts
+        yield beam.pvalue.TaggedOutput("accounts", (part.path, account._replace(documents=documents)))
+
+
+def _account_of(found: BadRecord | Loss | BytesRead) -> Account:
+    if isinstance(found, BytesRead):
+        return Account(bytes_read=found.bytes)
+    if isinstance(found, BadRecord):
+        return Account(bad=1, bad_bytes=found.bytes, first_bad=found)
+    return Account(losses=1, lost_bytes=found.bytes, weight=found.weight, first_loss=found)
 
 
 class _FirstAndCount(beam.CombineFn):
@@ -104,18 +160,19 @@ class _FirstAndCount(beam.CombineFn):
 
 
 @sent_to_launcher()
-def _check_bad(
-    bad: tuple[list[BadRecord], int], read: int, max_bad_fraction: float, dead_letter: str | None
-) -> dict[str, int]:
-    records, count = bad
-    if records and dead_letter:
-        lines = [json.dumps(BadRecord(*record)._asdict(), ensure_ascii=False) + "\n" for record in records]
-        files.write_bytes(dead_letter, "".join(lines).encode("utf-8", "replace"))
-    if count > max_bad_fraction * (count + read):
-        first = BadRecord(*records[0])
-        raise InputError(
-            f"--input: expected at most {max_bad_fraction:.2%} of bad records (--max_bad_fraction). Received {count} "
-            f"beside {read} documents, the first at {first.path}, {first.unit} {first.position}: {first.reason}."
-            + (f" {len(records)} of them are listed in {dead_letter}." if dead_letter else "")
-        )
-    return {"read": read, "bad": count}
+def _check(
+    problems: tuple[list, int], reading: Reading, limits: dict[str, float], dead_letter: str | None, report: str | None
+) -> Reading:
+    listed, count = problems
+    where = ""
+    if dead_letter and listed:
+        lines = [
+            json.dumps(dict(zip(BadRecord._fields, problem, strict=False)), ensure_ascii=False) for problem in listed
+        ]
+        files.write_bytes(dead_letter, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+        where = f" {len(listed):,} of {count:,} are listed in {dead_letter}."
+    reading = Reading(*reading)
+    check(reading, **limits, where=where)
+    if report:
+        files.write_json(report, reading.as_dict())
+    return reading

@@ -1,5 +1,6 @@
 """The summary that a job prints at its end, from dataset.json."""
 
+from pipelines.reading.accounts import lines_of
 from pipelines.writing import quality
 
 # Counter -> its label in the summary, which omits counters that are 0.
@@ -30,6 +31,7 @@ def summary(manifest: dict) -> str:
     megabytes, seconds = manifest["input"]["bytes"] / 1e6, manifest["seconds"]
     rows = [
         ("input", f"{megabytes:,.1f} MB in {manifest['input']['files']:,} files"),
+        *lines_of(manifest["reading"]),
         ("documents", f"{counts['documents_read']:,}"),
         *((f"  dropped: {reason}", f"{counts[name]:,}") for name, reason in _DROPPED.items() if counts.get(name)),
         ("documents, all passes", f"{counts['passes_over_documents']:,}"),

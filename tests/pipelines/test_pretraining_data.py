@@ -135,22 +135,23 @@ def test_bad_files_among_good_ones(corpus, corpus_vocab, tmp_path):
     noise = random.Random(0).randbytes(100_000).replace(b"\n\n", b"")
     whole = gzip.compress(b"cut\n\n" + noise)
     (tmp_path / "cut.txt").write_bytes(whole[:-5000])
-    (tmp_path / "line.txt").write_bytes(b"x" * 200_000_000)
+    (tmp_path / "line.txt").write_bytes(b"x" * 100_000_000)
     (tmp_path / "binary.txt").write_bytes(noise)
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "blank.txt").write_bytes(b"\n" * 10_000)
-    manifest = make(tmp_path, corpus_vocab, tmp_path / "out", pattern="*.txt", max_bad_fraction=0.1)
+    manifest = make(tmp_path, corpus_vocab, tmp_path / "out", pattern="*.txt", max_lost_fraction=1.0)
     # The document before the cut came through and is one more, without a pair.
     assert manifest["counts"]["documents_read"] == good["counts"]["documents_read"] + 1
     assert manifest["counts"]["tokens"] == good["counts"]["tokens"] + 2
     letter = [json.loads(line) for line in (tmp_path / "out/dead_letter.jsonl").read_text().splitlines()]
     assert {pathlib.Path(bad["path"]).name for bad in letter} == {"cut.txt", "line.txt", "binary.txt"}
-    assert manifest["counts"]["bad_records"] == len(letter)
+    assert manifest["counts"]["bad_records"] == 0
+    assert (manifest["reading"]["lost_files"], manifest["reading"]["empty_files"]) == (3, 2)
 
-    with pytest.raises(InputError, match=r"expected at most 1.00% of bad records .* Received 3 beside 209 documents"):
+    with pytest.raises(InputError, match=r"read to their ends. Received .*line.txt.*, beside 2 other files: line 1: a doc"):
         make(tmp_path, corpus_vocab, tmp_path / "strict", pattern="*.txt")
     assert [path.name for path in (tmp_path / "strict").iterdir()] == ["dead_letter.jsonl"]
-    make(tmp_path, corpus_vocab, tmp_path / "strict", pattern="*.txt", max_bad_fraction=0.1)
+    make(tmp_path, corpus_vocab, tmp_path / "strict", pattern="*.txt", max_lost_fraction=1.0)
     assert shard_bytes(tmp_path / "strict") == shard_bytes(tmp_path / "out")
 
 
@@ -272,7 +273,12 @@ def test_every_flag_reaches_the_job(corpus, corpus_vocab, command, tmp_path):
             "near_duplicates": 0.7,
             "quality_rules": "none",
         },
-        "file_format": {"text_field": "body", "document_per_file": True},
+        "file_format": {
+            "text_field": "body",
+            "document_per": "file",
+            "encoding": "latin-1",
+            "max_document_bytes": 999_999,
+        },
         "num_shards": 2,
         "num_validation_shards": 3,
         "validation_fraction": 0.25,

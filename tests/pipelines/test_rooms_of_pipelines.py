@@ -17,7 +17,7 @@ BELOW = {
     "jobs": {"instances", "filtering", "writing", "reading", "running"},
     "instances": {"reading"},
     "filtering": {"reading", "running"},
-    "writing": {"running"},
+    "writing": {"reading", "running"},
     "reading": {"running"},
     "running": set(),
 }

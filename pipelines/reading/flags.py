@@ -1,0 +1,65 @@
+"""The flags of commands that read text. Imports neither Beam nor TensorFlow: help must be quick."""
+
+from absl import flags
+
+flags.disclaim_key_flags()  # what is defined here is listed by --help of the command that asks for it
+_INPUT_HELP = "Path, glob (*, **, ?, [...]), tfds:NAME[/CONFIG][:SPLIT] or tfds:FOLDER[:SPLIT]. May be repeated."
+
+
+class ReadingFlags:
+    """--input and what tells how to read it, defined when an object is made."""
+
+    def __init__(self):
+        self._input = flags.DEFINE_multi_string("input", None, _INPUT_HELP, required=True)
+        self._text_field = flags.DEFINE_string(
+            "text_field", "text", "Field with the document in JSON, Parquet and TFDS: text, or a list of paragraphs."
+        )
+        self._document_per = flags.DEFINE_enum(
+            "document_per",
+            "block",
+            ["block", "line", "file"],
+            "A document of plain text: the lines up to a blank one, a line, or a file.",
+        )
+        self._document_per_file = flags.DEFINE_bool("document_per_file", False, "The same as --document_per=file.")
+        self._encoding = flags.DEFINE_string(
+            "encoding", "utf-8", "Of text without a byte order mark, such as latin-1 or gb18030."
+        )
+        self._max_document_bytes = flags.DEFINE_integer(
+            "max_document_bytes", 10_000_000, "Largest document; larger ones count as lost."
+        )
+        self._max_bad_fraction = flags.DEFINE_float(
+            "max_bad_fraction", 0.01, "Largest share of records, and of bytes in them, that may be bad."
+        )
+        self._max_lost_fraction = flags.DEFINE_float(
+            "max_lost_fraction",
+            0.0,
+            "Largest share of bytes in files that break off or give no document, and in too large documents.",
+        )
+
+    def arguments(self) -> dict:
+        """The arguments of a job that reads: input_patterns, max_bad_fraction and max_lost_fraction."""
+        return {
+            "input_patterns": self._input.value,
+            "max_bad_fraction": self._max_bad_fraction.value,
+            "max_lost_fraction": self._max_lost_fraction.value,
+        }
+
+    def file_format(self):
+        """The Format.
+
+        Raises:
+          InputError: a wrong value, or two that contradict each other.
+        """
+        from bert_tf.core.errors import require
+        from pipelines.reading.readers import Format
+
+        per = self._document_per.value
+        if self._document_per_file.value:
+            require(per != "line", "--document_per_file and --document_per=line exclude each other", "both")
+            per = "file"
+        return Format(
+            text_field=self._text_field.value,
+            document_per=per,
+            encoding=self._encoding.value,
+            max_document_bytes=self._max_document_bytes.value,
+        )
