@@ -32,6 +32,7 @@ _PRIVATE_USE = ((0xE000, 0xF8FF), (0xF0000, 0xFFFFD), (0x100000, 0x10FFFD))
 # splits words knows Google's ranges only, so they travel as private-use characters, which these rules drop from text.
 _UNSPLIT_CJK = (0x2B820, 0x2B91F)
 _UNSPLIT_CJK_STAND_IN = 0x10F800
+STAND_INS = r"\x{10F800}-\x{10F8FF}"
 
 # Unicode's Final_Sigma (SpecialCasing.txt): a cased letter before, none after, case-ignorable characters skipped.
 # Cased letters that are also case-ignorable count as ignorable.

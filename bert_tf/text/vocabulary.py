@@ -1,4 +1,4 @@
-"""A WordPiece vocabulary as a plain value: one token a line, the line number is the id.
+"""A WordPiece vocabulary as a plain value: one token a line, the line number is the id; added tokens follow.
 
 Needs the standard library only, so that a launcher can check one without loading TensorFlow.
 """
@@ -6,22 +6,51 @@ Needs the standard library only, so that a launcher can check one without loadin
 import dataclasses
 import functools
 import hashlib
+import json
+from collections.abc import Iterable
 
 from bert_tf.core.errors import InputError
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-@dataclasses.dataclass(frozen=True)
-class Vocabulary:
-    """Tokens in the order of their ids.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AddedToken:
+    """A string that is a token wherever it stands in a text, with the flags of Hugging Face's `tokenizers`.
 
-    Raises:
-      InputError: a special token is missing, or a token stands twice.
+    Attributes:
+      content: the string.
+      single_word: only where no letter, mark, digit or underscore touches it.
+      lstrip, rstrip: takes the white space beside it, which never is a token: the ids are the same.
+      normalized: is looked for, itself normalized, in the normalized text; otherwise in the text as it is.
+      special: is left out by transformers where it decodes without special tokens.
     """
 
-    tokens: tuple[str, ...]
+    content: str
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = True
+    special: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Tokens in the order of their ids: the pieces of words, and behind them the added tokens that are none of these.
+
+    Attributes:
+      pieces: the lines of vocab.txt.
+      source: names it in errors.
+      added: strings that are tokens wherever they stand, in the order in which they were added.
+
+    Raises:
+      InputError: a special token is missing, a token stands twice, or an added token cannot be told from pieces and
+        white space.
+    """
+
+    pieces: tuple[str, ...]
     source: str = dataclasses.field(default="vocabulary", compare=False)
+    added: tuple[AddedToken, ...] = ()
 
     def __post_init__(self):
         missing = [token for token in SPECIAL_TOKENS if token not in self.ids]
@@ -34,34 +63,34 @@ class Vocabulary:
             seen = set()
             twice = next(token for token in self.tokens if token in seen or seen.add(token))
             raise InputError(f"{self.source}: expected every token once. Received {twice!r} twice.")
+        if UNK not in self.pieces:
+            raise InputError(f"{self.source}: expected {UNK} among the pieces of words. Received it as an added token.")
+        for token in self.added:
+            content = token.content
+            if not content or content != content.strip() or "\0" in content or " ##" in f" {content}":
+                raise InputError(
+                    f"{self.source}: expected added tokens that neither begin nor end with white space and hold no NUL "
+                    f"and no word that begins with '##'. Received: {content!r}."
+                )
 
     @classmethod
-    def parse(cls, data: bytes, source: str) -> "Vocabulary":
+    def parse(cls, data: bytes, source: str, added: Iterable[AddedToken] = ()) -> "Vocabulary":
         """Reads the bytes of a vocab.txt; `source` names it in errors."""
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{source}: expected UTF-8. Received an invalid byte at offset {error.start}.") from None
-        # Only "\n" ends a line: str.splitlines would also split at U+2028 and U+0085, which are tokens.
-        lines = [line.rstrip("\r") for line in text.split("\n")]
-        if lines and not lines[-1]:
-            lines.pop()
-        return cls(tuple(lines), source)
+        return cls(lines_of(data, source), source, tuple(added))
 
     @classmethod
     def load(cls, path: str) -> "Vocabulary":
         """Reads a local vocab.txt."""
-        try:
-            with open(path, "rb") as file:
-                return cls.parse(file.read(), str(path))
-        except OSError as error:
-            raise InputError(
-                f"{path}: expected a vocabulary file, one token a line. Received: {error.strerror}."
-            ) from None
+        return cls(read_lines(path), str(path))
+
+    @functools.cached_property
+    def tokens(self) -> tuple[str, ...]:
+        pieces = set(self.pieces)
+        return self.pieces + tuple(token.content for token in self.added if token.content not in pieces)
 
     def serialize(self) -> bytes:
-        """The bytes of vocab.txt."""
-        return "".join(token + "\n" for token in self.tokens).encode("utf-8")
+        """The bytes of vocab.txt, without the added tokens."""
+        return "".join(piece + "\n" for piece in self.pieces).encode("utf-8")
 
     @functools.cached_property
     def ids(self) -> dict[str, int]:
@@ -69,10 +98,38 @@ class Vocabulary:
 
     @functools.cached_property
     def sha256(self) -> str:
-        return hashlib.sha256(self.serialize()).hexdigest()
+        """A hash of vocab.txt, and of the added tokens where there are any."""
+        added = json.dumps([dataclasses.asdict(token) for token in self.added]).encode() if self.added else b""
+        return hashlib.sha256(self.serialize() + added).hexdigest()
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, token: str) -> int:
         return self.ids[token]
+
+
+def lines_of(data: bytes, source: str) -> tuple[str, ...]:
+    """The tokens in the bytes of a vocab.txt.
+
+    Raises:
+      InputError: no UTF-8.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: expected UTF-8. Received an invalid byte at offset {error.start}.") from None
+    # Only "\n" ends a line: str.splitlines would also split at U+2028 and U+0085, which are tokens.
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    if lines and not lines[-1]:
+        lines.pop()
+    return tuple(lines)
+
+
+def read_lines(path: str) -> tuple[str, ...]:
+    """The tokens in a local vocab.txt."""
+    try:
+        with open(path, "rb") as file:
+            return lines_of(file.read(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: expected a vocabulary file, one token a line. Received: {error.strerror}.") from None

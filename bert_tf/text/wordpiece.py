@@ -14,12 +14,12 @@ import tensorflow_text as tf_text
 from bert_tf.core.errors import require
 from bert_tf.text import offsets, words
 from bert_tf.text import segments as segments_lib
+from bert_tf.text.literals import literals_of
 from bert_tf.text.normalizer import GOOGLE, HUGGINGFACE, Normalizer, NormalizerConfig, as_normalized
-from bert_tf.text.vocabulary import CLS, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
+from bert_tf.text.vocabulary import CLS, PAD, SEP, UNK, Vocabulary
 
 _SUFFIX = "##"
 _MAX_TOKEN_BYTES = 256  # of TF Text's kernel
-_LITERALS = r"\[(?:PAD|UNK|CLS|SEP|MASK)\]"
 
 
 class Tokenizer(tf.Module):
@@ -37,6 +37,8 @@ class Tokenizer(tf.Module):
         long segments share the first gets one more. "huggingface": "σ", dropped, not, and the longer or second.
       keep_special_tokens: False treats "[SEP]" in a text like any text, so that no text can forge a special token.
         True makes the strings [PAD], [UNK], [CLS], [SEP] and [MASK] the tokens that they name, for fill-mask.
+
+    Added tokens of the vocabulary are tokens wherever they stand, also inside a word, by the rules of transformers.
 
     Text is UTF-8. Bytes that are not, NUL, control characters and U+FFFD are dropped. Once it has been called it cannot
     be copied or pickled: a Beam DoFn makes its own in `setup`.
@@ -70,7 +72,7 @@ class Tokenizer(tf.Module):
         self.keep_special_tokens = keep_special_tokens
 
         self._normalizer = Normalizer(NormalizerConfig(lower_case, self.strip_accents, rules))
-        tokens = [self._as_seen(index, token) for index, token in enumerate(self.vocabulary.tokens)]
+        tokens = [self._as_seen(index, piece) for index, piece in enumerate(self.vocabulary.pieces)]
         self._wordpiece = tf_text.FastWordpieceTokenizer(
             tokens,
             suffix_indicator=_SUFFIX,
@@ -80,7 +82,15 @@ class Tokenizer(tf.Module):
             unknown_token=UNK,
             no_pretokenization=not split_cjk,
         )
-        self.begins_word = tf.constant([not token.startswith(_SUFFIX) for token in tokens])
+        self._literals, self._normalized_literals = literals_of(
+            self.vocabulary,
+            self._normalizer,
+            with_special_tokens=keep_special_tokens,
+            # Where ideographs are words, Hugging Face puts spaces around them first.
+            not_word=words.CJK if split_cjk else "",
+        )
+        # Added tokens never begin with the mark of a suffix.
+        self.begins_word = tf.constant([not token.startswith(_SUFFIX) for token in self.vocabulary.tokens])
         self._lengths = tf.constant([0 if token == UNK else len(token.removeprefix(_SUFFIX)) for token in tokens])
         # One look finds all texts that take more than the fast way.
         self._ordinary = words.ordinary(self._normalizer, max_word_length=max_word_length, split_cjk=split_cjk)
@@ -238,30 +248,37 @@ class Tokenizer(tf.Module):
 
     def _tokenize(self, texts: tf.Tensor, *, with_offsets: bool) -> list[tf.RaggedTensor]:
         """ids, or ids, starts and ends, ragged [n, tokens]."""
-        if not self.keep_special_tokens:
+        if self._literals is None:
             return self._tokenize_plain(texts, with_offsets=with_offsets)
         # The kernel that splits stops at NUL; another control character is dropped just as well.
         texts = tf.strings.regex_replace(texts, r"\x00", "\x01")
-        segments, begins, _ = tf_text.regex_split_with_offsets(texts, _LITERALS, _LITERALS)
-        is_literal = tf.strings.regex_full_match(segments.values, _LITERALS)
-        plain = self._tokenize_plain(tf.where(is_literal, "", segments.values), with_offsets=with_offsets)
-        literals = tf.boolean_mask(segments.values, is_literal)
-        ids = tf.add_n([tf.cast(literals == token, tf.int32) * self.vocabulary[token] for token in SPECIAL_TOKENS])
-        ends = tf.cast(tf.strings.length(literals), tf.int64)
-        parts = []
-        for part, values in zip(plain, [ids, tf.zeros_like(ends), ends], strict=False):
-            literal = tf.RaggedTensor.from_row_lengths(values, tf.cast(is_literal, tf.int64))
-            part = tf.concat([literal, part], axis=1)
-            if parts:  # starts and ends, so far within the segment
-                part = part.with_values(part.values + tf.gather(begins.values, segments_lib.rows_of(part)))
-            parts.append(part)
-        return [segments.with_values(part).merge_dims(1, 2) for part in parts]
+        return self._literals.around(texts, lambda plain: self._tokenize_plain(plain, with_offsets=with_offsets))
 
     def _tokenize_plain(self, texts: tf.Tensor, *, with_offsets: bool) -> list[tf.RaggedTensor]:
+        """The same of texts without literals, but for those of the normalized text."""
         rows = tf.where(~tf.strings.regex_full_match(texts, self._ordinary))[:, 0]
         # Most of them only have a word that is long for prose, and need no preparation.
         rare = tf.gather(rows, self._normalizer.find_rare(tf.gather(texts, rows)))
         normalized = self._normalizer.normalize(texts, rare)
+        has_long_words = tf.cond(
+            tf.size(rows) > 0,
+            lambda: words.longest(tf.gather(normalized, rows), split_cjk=self.split_cjk) > self.max_word_length,
+            lambda: False,
+        )
+
+        def pieces(plain: tf.Tensor) -> list[tf.RaggedTensor]:
+            return self._pieces(plain, has_long_words, with_offsets=with_offsets)
+
+        literals = self._normalized_literals
+        parts = pieces(normalized) if literals is None else literals.around(normalized, pieces)
+        if with_offsets:
+            parts[1:] = offsets.in_source(
+                *parts[1:], texts=texts, normalized=normalized, normalizer=self._normalizer, prepared=rare
+            )
+        return parts
+
+    def _pieces(self, normalized: tf.Tensor, has_long_words: tf.Tensor, *, with_offsets: bool) -> list:
+        """The same of normalized texts without literals; offsets are in these."""
         if self.split_cjk:
             ids, starts, ends = self._wordpiece.tokenize_with_offsets(normalized)
         else:
@@ -273,23 +290,12 @@ class Tokenizer(tf.Module):
             starts, ends = (part.with_flat_values(part.flat_values + begins) for part in (starts, ends))
             ids, starts, ends = (part.merge_dims(1, 2) for part in (ids, starts, ends))
         parts = [ids, starts, ends] if with_offsets else [ids]
-
-        has_long_words = tf.cond(
-            tf.size(rows) > 0,
-            lambda: words.longest(tf.gather(normalized, rows), split_cjk=self.split_cjk) > self.max_word_length,
-            lambda: False,
-        )
         flat = tf.cond(
             has_long_words,
             lambda: self._shorten_long_words(parts),
             lambda: [ids.row_splits, *(part.values for part in parts)],
         )
-        parts = [tf.RaggedTensor.from_row_splits(values, flat[0], validate=False) for values in flat[1:]]
-        if with_offsets:
-            parts[1:] = offsets.in_source(
-                *parts[1:], texts=texts, normalized=normalized, normalizer=self._normalizer, prepared=rare
-            )
-        return parts
+        return [tf.RaggedTensor.from_row_splits(values, flat[0], validate=False) for values in flat[1:]]
 
     def _shorten_long_words(self, parts: list[tf.RaggedTensor]) -> list[tf.Tensor]:
         """Makes words of more than max_word_length characters one [UNK]: parts -> row splits and flat parts."""

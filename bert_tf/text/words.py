@@ -15,7 +15,7 @@ CJK_RANGES = (  # first and last code points
     (0x2B820, 0x2CEAF),
     (0x2F800, 0x2FA1F),
 )
-_CJK = "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in CJK_RANGES)
+CJK = "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in CJK_RANGES)
 _PUNCTUATION = r"[!-/]|[:-@]|[\[-`]|[{-~]|\p{P}"
 # Characters of ordinary text that certainly end a word; not all of them, so that expressions stay small.
 _WORD_ENDS = (
@@ -26,14 +26,14 @@ _LONGEST_ORDINARY_WORD = 33  # more would not fit into the memory that RE2 gives
 
 def split(normalized: tf.Tensor, *, split_cjk: bool) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
     """Words of normalized texts, where they begin and where they end: string [n] -> ragged [n, words] each."""
-    alone = f"{_PUNCTUATION}|[{_CJK}]" if split_cjk else _PUNCTUATION
+    alone = f"{_PUNCTUATION}|[{CJK}]" if split_cjk else _PUNCTUATION
     return tf_text.regex_split_with_offsets(normalized, rf"\p{{Z}}|{alone}", alone)
 
 
 def longest(normalized: tf.Tensor, *, split_cjk: bool) -> tf.Tensor:
     """Characters of the longest word of all texts: string [n] -> int32. Never too few, seldom too many."""
     # `split` would have its expression compiled anew in every call.
-    spaced = tf.strings.regex_replace(normalized, f"[{_WORD_ENDS}{_CJK if split_cjk else ''}]", " ")
+    spaced = tf.strings.regex_replace(normalized, f"[{_WORD_ENDS}{CJK if split_cjk else ''}]", " ")
     lengths = tf.strings.length(tf.strings.split(spaced).values, unit="UTF8_CHAR")
     return tf.reduce_max(tf.concat([lengths, [0]], axis=0))
 
@@ -59,7 +59,7 @@ def ordinary(normalizer: Normalizer, *, max_word_length: int, split_cjk: bool) -
       max_word_length: characters of a word after normalization.
       split_cjk: ideographs are words.
     """
-    ends = _WORD_ENDS + (_CJK if split_cjk and normalizer.config.rules == GOOGLE else "")
+    ends = _WORD_ENDS + (CJK if split_cjk and normalizer.config.rules == GOOGLE else "")
     longest = min(_LONGEST_ORDINARY_WORD, max_word_length // normalizer.expansion)
     word = f"[^{ends}{normalizer.rare}]{{0,{longest}}}"
     return f"(?:{word}[{ends}])*{word}"
