@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.core import config_io
-from bert_tf.core.errors import InputError
+from bert_tf.core.errors import InputError, reason_of
 from bert_tf.interop.weights import LoadReport, assign
 from bert_tf.models.bert.config import BertConfig
 from bert_tf.text.tokenizer_config import TokenizerConfig
@@ -57,9 +57,7 @@ def load_weights(path: str, model: keras.Model, fresh: Sequence[str] = ()) -> Lo
     try:
         reader = tf.train.load_checkpoint(chosen)
     except (tf.errors.OpError, IndexError, ValueError) as error:
-        raise InputError(
-            f"{chosen}: expected a whole TF1 checkpoint. Received: {str(error).splitlines()[0]}."
-        ) from None
+        raise InputError(f"{chosen}: expected a whole TF1 checkpoint. Received: {reason_of(error)}.") from None
     held = {name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)}
     present = held - set(map(google_name, fresh))
 

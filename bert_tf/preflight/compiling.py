@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_tf.core.errors import InputError
+from bert_tf.core.errors import InputError, reason_of
 from bert_tf.preflight.step_inputs import StepInputs
 from bert_tf.training.engines.tensorflow import TensorFlowPieces
 from bert_tf.training.optimizer import Slots
@@ -69,8 +69,9 @@ def devices_of(topology: str) -> list:
     try:
         return topologies.get_topology_desc(platform="tpu", topology_name=topology, **_chip_config(topology)).devices
     except Exception as error:  # the compiler's own kinds of errors
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--topology {topology}: expected one such as v5e:2x2. Received: {reason}.") from None
+        raise InputError(
+            f"--topology {topology}: expected one such as v5e:2x2. Received: {reason_of(error)}."
+        ) from None
 
 
 def _chip_config(topology: str) -> dict[str, str]:
@@ -266,6 +267,6 @@ def _refusal(error: Exception, topology: str) -> InputError:
             for line in lines
             if re.search(r"compile-time constant|dynamic|not supported|No registered|Detected unsupported", line)
         ),
-        lines[0] if lines else type(error).__name__,
+        reason_of(error),
     )
     return InputError(f"--topology {topology}: expected a step that compiles. Refused{where}: {told[:400]}")

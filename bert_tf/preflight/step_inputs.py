@@ -12,7 +12,7 @@ from bert_tf.interop.source import open_source
 from bert_tf.models import tuning
 from bert_tf.models.family import family_of
 from bert_tf.objectives.objective import Objective, objective_named
-from bert_tf.tasks.graph import TaskGraph, task_model
+from bert_tf.tasks.graph import TaskGraph, check_segments, task_model
 from bert_tf.tasks.shared import loss_weights
 from bert_tf.tasks.task import task_named
 from bert_tf.text.tokenizer import tokenizer_kind
@@ -110,6 +110,7 @@ def _finetuning(config: FinetuneConfig) -> StepInputs:
         labels = ["0", "1"]
         notes.append("labels: two (no data.labels)")
     task = task_class(labels=labels, data=config.data, settings=config.head)
+    check_segments(task, network, f"init_from={config.init_from}")
     model = task_model(
         task,
         network,

@@ -8,7 +8,7 @@ from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface, sentence_transformers
 from bert_tf.models.heads import COMMON
 from bert_tf.models.model import Model
-from bert_tf.tasks.graph import Call, TaskGraph, caller, outputs_of, task_model
+from bert_tf.tasks.graph import Call, TaskGraph, caller, check_segments, outputs_of, task_model
 from bert_tf.tasks.shared.truncation import Truncation
 from bert_tf.tasks.task import Task, task_for, task_named
 
@@ -76,9 +76,11 @@ def load(path: str, field: str = "--model", task: str | None = None, dtype: str 
     is_same = told.get("task") == name
     data, settings = task_class.from_told(told if is_same else {}, place, **columns)
     length = data.max_seq_length if is_same else directory.max_seq_length
-    pooling = None if is_same or name != "embedding" else sentence_transformers.read(path)
+    pooling = None
+    if name == "embedding" and not is_same:
+        pooling = sentence_transformers.read(path, lower_case=directory.tokenizer.lower_case)
     if pooling is not None:
-        settings = dataclasses.replace(settings, **pooling[0]._asdict())
+        settings = dataclasses.replace(settings, **pooling[0].head_settings())
         length = min(length, pooling[1] or length)
     if length > directory.config.max_position_embeddings:
         raise InputError(
@@ -87,6 +89,7 @@ def load(path: str, field: str = "--model", task: str | None = None, dtype: str 
     data = dataclasses.replace(data, max_seq_length=length)
     # transformers leaves the names out where they are its own default, which has two classes.
     made = task_class(labels=directory.labels or ["LABEL_0", "LABEL_1"], data=data, settings=settings)
+    check_segments(made, directory.config, f"{field} {path}")
     model = task_model(
         made,
         directory.config,

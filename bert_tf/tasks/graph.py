@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bert_tf.core.config import EncoderConfig
+from bert_tf.core.errors import InputError
 from bert_tf.models.model import INPUTS, Model, make_model
 from bert_tf.tasks.shared.truncation import Truncation, of_examples
 from bert_tf.tasks.task import Arrays, Task
@@ -118,6 +120,15 @@ class TaskGraph:
                 answer = self.task.answer(example, {name: x[index] for name, x in found.items()})
                 answers.append(answer | ({"truncated_tokens": int(lost[index])} if lost[index] else {}))
         return answers
+
+
+def check_segments(task: Task, config: EncoderConfig, place: str) -> None:
+    """Refuses a network that has fewer types of tokens than a row of the task has texts; `place` names it."""
+    if task.segments > config.type_vocab_size:
+        raise InputError(
+            f"{place}: expected a model for pairs of texts, with type_vocab_size {task.segments}. Received one with "
+            f"{config.type_vocab_size}."
+        )
 
 
 def task_model(task: Task, config, *, dropout: float = 0.1, **kwargs) -> Model:

@@ -85,6 +85,10 @@ class MultipleChoice(Task):
         # Different from their first word on: which of two equal rows is the better one is a matter of rounding.
         return {"place": "sample", "text": text, "choices": [text, f"No. {text}"], "stem": "It is", "label": 0}
 
+    @property
+    def segments(self) -> int:
+        return 2
+
     def inputs(self) -> dict[str, str]:
         found = {"text": "a text", "choices": "[batch, choices] candidate continuations; '' is none"}
         return found | ({} if self.data.second_text_field is None else {"stem": "the text that every choice continues"})

@@ -92,6 +92,10 @@ class QuestionAnswering(Task):
         answers = [{"text": text[:1], "start": 0}]
         return {"place": "sample", "id": "0", "text": text, "context": text, "answers": answers}
 
+    @property
+    def segments(self) -> int:
+        return 2
+
     def inputs(self) -> dict[str, str]:
         return {"question": "a question", "context": "where its answer is sought"}
 

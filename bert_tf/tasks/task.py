@@ -177,6 +177,11 @@ class Task(abc.ABC):
         columns = self.columns(examples)
         return {name: columns[name] for name in names}
 
+    @property
+    def segments(self) -> int:
+        """How many texts share a row: 2 for pairs, which need a model of as many types of tokens."""
+        return 1
+
     def columns(self, examples: Sequence[dict]) -> Arrays:
         """Examples of one kind (see `kind_of`) as the graph's inputs."""
         return {name: strings(example[name] for example in examples) for name in self.inputs()}

@@ -10,7 +10,7 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import tfds_name
-from bert_tf.core.errors import InputError
+from bert_tf.core.errors import InputError, reason_of
 
 PART_BYTES = 64 << 20
 _GLOB = re.compile(r"[*?[]")
@@ -140,7 +140,7 @@ def _dataset_files(pattern: str) -> list[InputFile]:
     except Exception as error:  # TFDS raises its own kinds, and those of what it loads
         raise InputError(
             f"--input {pattern}: expected a dataset that TFDS knows, or the folder of one. "
-            f"Received: {str(error).splitlines()[0].rstrip('.')}."
+            f"Received: {reason_of(error)}."
         ) from None
     if split not in builder.info.splits:
         there = ", ".join(builder.info.splits) or f"no data in {builder.data_dir}; `tfds build {name}` prepares it"

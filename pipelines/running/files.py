@@ -11,6 +11,7 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from bert_tf.core import errors
 from bert_tf.core.errors import InputError, StorageError
 
 ERRORS = (OSError, BeamIOError)  # what file systems raise
@@ -136,4 +137,4 @@ def reason_of(error: Exception) -> str:
     """The innermost message: Beam wraps the errors of single files into one of its own."""
     causes = getattr(error, "exception_details", None) or {}
     cause = next(iter(causes.values()), error)
-    return (getattr(cause, "strerror", None) or str(cause).splitlines()[0]).rstrip(".")
+    return errors.reason_of(cause)

@@ -7,7 +7,7 @@ from absl import logging
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from apache_beam.runners import create_runner
 
-from bert_tf.core.errors import InputError, require
+from bert_tf.core.errors import InputError, reason_of, require
 
 _WITH_JOB_SERVERS = ("portablerunner", "flinkrunner", "sparkrunner", "prismrunner")
 
@@ -33,9 +33,7 @@ def local_options(arguments: list[str]) -> PipelineOptions:
     try:
         create_runner(runner)
     except (ValueError, ImportError) as error:
-        raise InputError(
-            f"--runner {runner}: expected a runner of Beam. Received: {str(error).splitlines()[0]}"
-        ) from None
+        raise InputError(f"--runner {runner}: expected a runner of Beam. Received: {reason_of(error)}.") from None
     if runner != "FnApiRunner":
         logging.set_verbosity(logging.INFO)  # a service's runner logs its progress
     workers = options.view_as(DirectOptions).direct_num_workers

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
 
+from bert_tf.core.errors import reason_of
 from bert_tf.serving.export.signatures import DEFAULT
 from bert_tf.serving.server.errors import RequestError, invalid
 from bert_tf.serving.server.models import Models
@@ -79,4 +80,4 @@ def _array(name: str, proto, spec: tf.TensorSpec | None) -> np.ndarray:
     try:
         return tf.make_ndarray(proto)
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise invalid(f"expected well-formed tensors, received: {error}") from None
+        raise invalid(f"expected well-formed tensors, received: {reason_of(error)}") from None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from grpc import StatusCode
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from bert_tf.core.errors import InputError
+from bert_tf.core.errors import InputError, reason_of
 from bert_tf.serving.export.saved_model import versions
 from bert_tf.serving.server.errors import RequestError
 from bert_tf.serving.server.version import Version
@@ -45,7 +45,7 @@ class Model:
             try:
                 self.version, self._loaded = Version(path, number), seen
             except Exception as error:  # whatever is wrong with it, the old version must go on
-                reason = (str(error) or type(error).__name__).splitlines()[0]
+                reason = reason_of(error)
                 self.failure, self._failed = (number, reason), seen
                 print(f"{self.name}: version {number} could not be loaded: {reason}", flush=True)
             else:

@@ -8,6 +8,7 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter, Map, Rule
 
+from bert_tf.core.errors import reason_of
 from bert_tf.serving.server import json_rows
 from bert_tf.serving.server.errors import RequestError, invalid
 from bert_tf.serving.server.models import Models
@@ -63,7 +64,7 @@ class RestApi:
         except HTTPException as error:
             response = self._http_error(request, error)
         except Exception as error:  # a bug, which the client should see as TF Serving's other errors
-            response = _json({"error": f"{type(error).__name__}: {error}"}, 500)
+            response = _json({"error": f"{type(error).__name__}: {reason_of(error)}"}, 500)
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:

@@ -9,6 +9,7 @@ import tensorflow_text  # noqa: F401 - registers the ops of the tokenizer
 from grpc import StatusCode
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from bert_tf.core.errors import reason_of
 from bert_tf.serving.export import warm_up
 from bert_tf.serving.export.saved_model import DESCRIPTION
 from bert_tf.serving.export.signatures import DEFAULT
@@ -75,7 +76,7 @@ class Version:
         try:
             outputs = self._function(signature)(**{name: tf.constant(value) for name, value in fitted.items()})
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
-            raise invalid((str(error) or type(error).__name__).splitlines()[0]) from None
+            raise invalid(reason_of(error)) from None
         return {name: value.numpy() for name, value in outputs.items()}
 
     def _function(self, signature: str):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 
 from bert_tf.core import tfds_name
-from bert_tf.core.errors import InputError
+from bert_tf.core.errors import InputError, reason_of
 
 
 def read_rows(path: str, config_field: str) -> list[tuple[str, dict]]:
@@ -177,8 +177,7 @@ def _tfds_rows(path: str, config_field: str) -> Iterator[tuple[str, dict]]:
     except InputError:
         raise
     except Exception as error:  # whatever TFDS raises for a name it does not know or cannot download
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{expected} which is here or can be downloaded. Received: {reason}") from None
+        raise InputError(f"{expected} which is here or can be downloaded. Received: {reason_of(error)}.") from None
 
 
 def _plain(value, feature):

@@ -25,6 +25,10 @@ class TextTask(Task):
         names = ("text",) if self.data.second_text_field is None else ("text", "second_text")
         return {name: _WHAT[name] for name in names}
 
+    @property
+    def segments(self) -> int:
+        return len(self.inputs())
+
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
         # By name: parsed tf.Examples have their columns in the order of the alphabet.
         texts = [columns[name] for name in self.inputs()]

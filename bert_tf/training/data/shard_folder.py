@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from bert_tf.core import record_files, records
 from bert_tf.core.config import PretrainConfig
-from bert_tf.core.errors import InputError
+from bert_tf.core.errors import InputError, reason_of
 from bert_tf.models.family import family_of
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
@@ -220,7 +220,7 @@ def _unparsed(serialized: Sequence[bytes], layout: records.RecordLayout) -> tupl
         records.parse(tf.constant(serialized, tf.string, [len(serialized)]), layout)
     except tf.errors.InvalidArgumentError as error:
         if len(serialized) == 1:
-            return 0, error.message.splitlines()[0]
+            return 0, reason_of(error)
         half = len(serialized) // 2
         first = _unparsed(serialized[:half], layout)
         if first:

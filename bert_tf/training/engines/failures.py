@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from bert_tf.core.config import TrainConfig
-from bert_tf.core.errors import InputError, Preempted
+from bert_tf.core.errors import InputError, Preempted, reason_of
 from bert_tf.training.worker import Worker
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|OOM when allocating|exceeds? .*memory|RESOURCE_EXHAUSTED", re.IGNORECASE)
@@ -36,7 +36,7 @@ def explained(place: str, damage: Callable[[], str | None], train: TrainConfig, 
         reason = damage()
         if reason is None and isinstance(error, tf.errors.InvalidArgumentError):
             raise
-        reason = reason or error.message.splitlines()[0]
+        reason = reason or reason_of(error)
         raise InputError(f"{place}: expected readable data. Received: {reason}.") from None
     except (
         tf.errors.UnavailableError,
@@ -62,5 +62,5 @@ def _memory_sentence(error: tf.errors.OpError, train: TrainConfig) -> str:
         change += ", train.precision to mixed_bfloat16"
     return (
         f"train.global_batch_size={train.global_batch_size}: expected a step that fits into the device's memory. "
-        f"Received: {error.message.splitlines()[0][:300]}. Set {change}, or take a shorter data.max_seq_length."
+        f"Received: {reason_of(error)[:300]}. Set {change}, or take a shorter data.max_seq_length."
     )

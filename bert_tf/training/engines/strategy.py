@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from bert_tf.core.errors import InputError
+from bert_tf.core.errors import InputError, reason_of
 from bert_tf.training.worker import Worker
 
 _TPU_TRIES, _TPU_PAUSE = 6, 10.0  # seconds between two
@@ -106,7 +106,7 @@ def _tpu() -> tf.distribute.Strategy:
             return tf.distribute.TPUStrategy(resolver)
         except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError) as error:
             # A TPU that has just been created, or that another process has just let go of, takes a while.
-            reason = _first_line(error)
+            reason = reason_of(error)
             if not left:
                 raise InputError(
                     f"train.strategy=tpu: expected {where} to answer within {_TPU_TRIES} tries. Received: {reason}."
@@ -116,13 +116,9 @@ def _tpu() -> tf.distribute.Strategy:
         except (ValueError, RuntimeError, tf.errors.OpError) as error:
             raise InputError(
                 f"train.strategy=tpu: expected {where} to be a TPU that no other process uses. "
-                f"Received: {_first_line(error)}."
+                f"Received: {reason_of(error)}."
             ) from None
     raise AssertionError  # the last try returns or raises
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def distributed(strategy: tf.distribute.Strategy, batches: Callable[[Worker], tf.data.Dataset]):
