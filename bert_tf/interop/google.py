@@ -4,6 +4,7 @@ import glob
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +18,14 @@ from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 
 CONFIG = "bert_config.json"
+# A variable of a head -> the class of transformers that has such a head; of several the first is the one that learned.
+_HEADS = {
+    "cls/squad/output_weights": "BertForQuestionAnswering",
+    "output_weights": "BertForSequenceClassification",
+    "cls/seq_relationship/output_weights": "BertForPreTraining",
+    "cls/predictions/output_bias": "BertForMaskedLM",
+    "bert/embeddings/word_embeddings": "BertModel",
+}
 _OPTIMIZER = re.compile(r"/adam_[mv]$|^global_step$")
 
 
@@ -46,6 +55,45 @@ def load_weights(path: str, model: keras.Model, fresh: Sequence[str] = ()) -> Lo
     Raises:
       InputError: no checkpoint, or a weight of another shape.
     """
+    reader, held = _opened(path)
+    present = held - set(map(google_name, fresh))
+
+    def read(name: str, transposed: bool) -> np.ndarray:
+        value = reader.get_tensor(name)
+        # Kernels are [in, out] like ours; only the small classifiers are stored as [out, in].
+        return value.T if name.endswith("output_weights") else value
+
+    return assign(model, present=present, rename=google_name, read=read, source=path)
+
+
+def head_of(path: str) -> dict[str, Any]:
+    """What the variables say of a checkpoint's head: the family's architecture, and labels without a name.
+
+    A classifier of run_classifier.py and a tagger made from it have the same variables: it is taken for a classifier.
+
+    Raises:
+      InputError: no checkpoint.
+    """
+    reader, held = _opened(path)
+    variable = next((name for name in _HEADS if name in held), "bert/embeddings/word_embeddings")
+    architecture = _HEADS[variable]
+    if variable != "output_weights":
+        return {"architecture": architecture, "labels": None}
+    count = reader.get_variable_to_shape_map()[variable][0]
+    return {"architecture": architecture, "labels": [f"LABEL_{number}" for number in range(count)]}
+
+
+def has_pooler(path: str) -> bool:
+    """Whether a checkpoint holds a pooler, whatever its head."""
+    return "bert/pooler/dense/kernel" in _opened(path)[1]
+
+
+def _opened(path: str) -> tuple[Any, set[str]]:
+    """The checkpoint of a folder, and names of its weights.
+
+    Raises:
+      InputError: no checkpoint, or none that can be read.
+    """
     # Released folders hold bert_model.ckpt; those of a training run name the step, and a file "checkpoint" the latest.
     found = [name.removesuffix(".index") for name in glob.glob(os.path.join(glob.escape(path), "*.ckpt*.index"))]
     if not found:
@@ -58,15 +106,7 @@ def load_weights(path: str, model: keras.Model, fresh: Sequence[str] = ()) -> Lo
         reader = tf.train.load_checkpoint(chosen)
     except (tf.errors.OpError, IndexError, ValueError) as error:
         raise InputError(f"{chosen}: expected a whole TF1 checkpoint. Received: {reason_of(error)}.") from None
-    held = {name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)}
-    present = held - set(map(google_name, fresh))
-
-    def read(name: str, transposed: bool) -> np.ndarray:
-        value = reader.get_tensor(name)
-        # Kernels are [in, out] like ours; only the small classifiers are stored as [out, in].
-        return value.T if name.endswith("output_weights") else value
-
-    return assign(model, present=present, rename=google_name, read=read, source=path)
+    return reader, {name for name in reader.get_variable_to_shape_map() if not _OPTIMIZER.search(name)}
 
 
 def _step(checkpoint: str) -> int:

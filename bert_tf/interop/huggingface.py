@@ -116,7 +116,7 @@ def open_directory(path: str, field: str) -> ModelDirectory:
     if len(vocabulary) > (config.vocab_size or 0):
         raise InputError(
             f"{field} {path}: expected a vocabulary of at most vocab_size = {config.vocab_size} tokens. "
-            f"Received {len(vocabulary)} in {kind.files[0]}."
+            f"Received {len(vocabulary)} with its added tokens."
         )
     return ModelDirectory(
         path=path,

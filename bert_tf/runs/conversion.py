@@ -4,7 +4,7 @@ from typing import Any
 
 from bert_tf.core import config_io
 from bert_tf.core.errors import InputError
-from bert_tf.interop import adapters, huggingface, sentence_transformers
+from bert_tf.interop import adapters, google, huggingface, sentence_transformers
 from bert_tf.interop.source import Source, open_source
 from bert_tf.models.family import family_of
 from bert_tf.models.model import Model, make_model
@@ -39,7 +39,9 @@ def run(source: str, output: str, adapter: str | None = None) -> str:
             f"without {', '.join(fresh)}; give it to bert_tf.finetune --set init_from= as it is."
         )
     # How the base makes vectors is nothing to a head that was trained on it.
-    theirs = sentence_transformers.read(opened.path) if adapter is None else None
+    theirs = None
+    if adapter is None:
+        theirs = sentence_transformers.read(opened.path, lower_case=opened.tokenizer.lower_case)
     if theirs is not None:
         told["max_seq_length"] = theirs[1] or told["max_seq_length"]
     huggingface.save(
@@ -56,8 +58,7 @@ def run(source: str, output: str, adapter: str | None = None) -> str:
 def told_by(opened: Source) -> dict[str, Any]:
     """What the model directory is to say beside its weights: what the source says."""
     if opened.directory is None:
-        architectures = family_of(opened.config.model_type).architectures
-        return {"architecture": next(iter(architectures)), "max_seq_length": opened.max_seq_length}
+        return {**google.head_of(opened.path), "max_seq_length": opened.max_seq_length}
     return {
         "architecture": opened.directory.architecture,
         "max_seq_length": opened.max_seq_length,
@@ -97,10 +98,12 @@ def model_of(opened: Source, architecture: str, told: dict) -> Model:
     # transformers leaves the names out where they are its own default, which has two classes.
     units = {"units": len(told.get("labels") or "ab")}
     heads = {kind: units if kind in _LABELLED else {} for kind in known[architecture]}
-    is_bare = not heads and opened.directory is not None
+    with_pooler = None
+    if not heads:
+        with_pooler = google.has_pooler(opened.path) if opened.directory is None else opened.directory.has_pooler
     return make_model(
         opened.config,
         heads,
-        with_pooler=opened.directory.has_pooler if is_bare and opened.directory else None,
+        with_pooler=with_pooler,
         adapter_size=(told.get("task_settings") or {}).get("adapter_size"),
     )

@@ -21,7 +21,7 @@ from bert_tf.models.model import Model
 from bert_tf.runs import evaluation, selection
 from bert_tf.runs.run import Run
 from bert_tf.serving.loading import kept_pooler
-from bert_tf.tasks.graph import Rows, TaskGraph, task_model
+from bert_tf.tasks.graph import Rows, TaskGraph, check_segments, task_model
 from bert_tf.tasks.shared import loss_weights
 from bert_tf.tasks.task import TASKS, Task, task_for, task_named
 from bert_tf.training.data import example_input
@@ -50,13 +50,13 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
     if examples is None:
         examples = evaluation.read_examples(config)
     task, keeps_head = _task(config, source, examples)
+    check_segments(task, source.config, f"init_from={source.path}")
     graph = TaskGraph(task, source.make_tokenizer())
     looked_at = {**examples, "validation": examples["validation"][: config.train.evaluate_examples]}
     rows = {split: graph.rows(looked_at[split], labelled=True) for split in evaluation.SPLITS}
     if this.is_chief:
         for split in evaluation.SPLITS:
             _report(split, getattr(config.data, split), examples[split], rows[split])
-    _check_segments(source, rows)
     config = _resolved(config, rows["train"].size)
     _check_groups(config, task, this.engine.replicas)
     arrays = {split: rows[split].arrays for split in evaluation.SPLITS}
@@ -155,15 +155,6 @@ def _resolved(config: FinetuneConfig, rows: int) -> FinetuneConfig:
     )
 
 
-def _check_segments(source: Source, rows: dict[str, Rows]) -> None:
-    segments = 1 + max(int(part.arrays["input_type_ids"].max(initial=0)) for part in rows.values())
-    if segments > source.config.type_vocab_size:
-        raise InputError(
-            f"init_from={source.path}: expected a model for pairs of texts, with type_vocab_size {segments}. Received "
-            f"one with {source.config.type_vocab_size}."
-        )
-
-
 def _check_groups(config: FinetuneConfig, task: Task, replicas: int) -> None:
     rows = config.train.global_batch_size // (replicas * config.train.microbatches)
     if rows % task.group():
@@ -236,7 +227,7 @@ def _save(config: FinetuneConfig, task: Task, source: Source, model: Model, work
         adapters.save(path, model, config.tuning, base=config.init_from, settings=settings)
     pooling = None
     if config.task == "embedding" and config.tuning.method != "adapters":  # it would be opened without them
-        pooling = Pooling(task.settings.pooling, task.settings.normalize)
+        pooling = Pooling(task.settings.pooling, task.settings.normalize, task.settings.prompt)
     huggingface.save(
         os.path.join(workdir, "model"),
         model,

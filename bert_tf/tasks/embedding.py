@@ -29,6 +29,7 @@ class EmbeddingHeadConfig(HeadConfig):
     section: ClassVar[str] = "head"
     pooling: Literal["mean", "cls"] = "mean"  # of the tokens' outputs; Reimers and Gurevych 2019
     normalize: bool = True  # to length 1
+    prompt: str = ""  # stands before every text, such as "query: "
     loss: Literal["contrastive", "cosine"] = "contrastive"  # pairs that belong together, or scored pairs
     # Contrastive: number of pairs that are compared with each other. Such a group is never split over replicas or
     # microbatches, so a step does not depend on their number. train.global_batch_size is a multiple of it.
@@ -99,6 +100,8 @@ class Embedding(Task):
         """See Task. Rows of pairs are [examples, 2, length]."""
         length = self.data.max_seq_length
         texts = [columns[name] for name in ("text", "second_text") if name in columns]
+        if self.settings.prompt:
+            texts = [tf.strings.join([self.settings.prompt, column]) for column in texts]
         tail = tail_share(self.data)
         parts = [packed(tokenizer, [column], length, fixed_length=fixed_length, tail_share=tail) for column in texts]
         if len(parts) == 1:

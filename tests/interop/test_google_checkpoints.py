@@ -45,3 +45,33 @@ def test_latest_step_of_a_training_folder_is_taken(small_config, tmp_path):
     google.load_weights(str(tmp_path), other)
     for a, b in zip(weights_of(other), weights_of(built(small_config, seed=10_000)), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "heads", "labels"),
+    [
+        ("BertForSequenceClassification", {"sequence": {"units": 3}}, ["LABEL_0", "LABEL_1", "LABEL_2"]),
+        ("BertForQuestionAnswering", {"spans": {}}, []),
+        ("BertForMaskedLM", {"masked_lm": {}}, []),
+        ("BertModel", {}, []),
+    ],
+)
+def test_a_checkpoint_converts_with_the_head_that_it_has(small_config, tmp_path, architecture, heads, labels):
+    """As run_classifier.py (output_weights) and run_squad.py (cls/squad/output_weights) write theirs."""
+    model = built(small_config, heads=heads, with_pooler=True)
+    (tmp_path / "google").mkdir()
+    write_google_checkpoint(tmp_path / "google", small_config, model)
+    report = conversion.run(str(tmp_path / "google"), str(tmp_path / "ours"))
+    # transformers' classes for these have no pooler, which Google's scripts save all the same.
+    is_pooled = architecture in ("BertForSequenceClassification", "BertModel")
+    expected = [record for record in records(model) if is_pooled or record.part != "pooler"]
+    unused = "" if is_pooled else ", unused: bert/pooler/dense/bias, bert/pooler/dense/kernel"
+    assert report == f"{len(expected)} weights loaded{unused}"
+    directory = huggingface.open_directory(str(tmp_path / "ours"), "--model")
+    assert (directory.architecture, directory.labels) == (architecture, labels)
+    other = make_model(directory.config, heads, with_pooler=directory.has_pooler)
+    huggingface.load_all_weights(directory.path, other)
+    found = {record.name: np.asarray(record.variable) for record in records(other)}
+    assert set(found) == {record.name for record in expected}
+    for record in expected:
+        np.testing.assert_array_equal(found[record.name], np.asarray(record.variable), err_msg=record.name)

@@ -4,17 +4,20 @@ import json
 import keras
 import numpy as np
 import pytest
+import tokenizers
 from safetensors.numpy import load_file, save_file
+from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from bert_tf.core.config import TuningConfig
 from bert_tf.core.errors import InputError
-from bert_tf.interop import adapters, huggingface, sentence_transformers
+from bert_tf.interop import adapters, huggingface
 from bert_tf.interop.source import open_source
 from bert_tf.models import tuning
 from bert_tf.models.family import architecture_of, family_of, records
 from bert_tf.models.model import make_model
 from bert_tf.runs import conversion
 from bert_tf.text.tokenizer_config import TokenizerConfig
+from bert_tf.text.vocabulary import Vocabulary
 from tests.support.google_checkpoint import VOCABULARY, write_google_checkpoint
 
 PRETRAINING = {"masked_lm": {}, "pair": {}}
@@ -145,12 +148,6 @@ def test_the_tokenizers_settings_come_along(small_config, tmp_path):
     with pytest.raises(InputError, match="tokenizer_config.json: lower_case: expected bool. Received: 'yes'."):
         huggingface.open_directory(path, "--model")
     file.unlink()
-    normalizer = {"type": "BertNormalizer", "lowercase": False, "strip_accents": True, "handle_chinese_chars": False}
-    model = {"type": "WordPiece", "vocab": VOCABULARY.ids, "max_input_chars_per_word": 7}
-    (tmp_path / "model/tokenizer.json").write_text(json.dumps({"normalizer": normalizer, "model": model}))
-    assert huggingface.open_directory(path, "--model").tokenizer == TokenizerConfig(
-        lower_case=False, strip_accents=True, split_cjk=False, max_word_length=7, rules="huggingface"
-    )
 
 
 def test_a_pickle_is_refused_with_the_way_out(small_config, tmp_path):
@@ -192,13 +189,6 @@ def test_a_source_is_told_apart_by_what_it_holds(small_config, tmp_path):
         open_source(str(tmp_path / "run"), "init_from")
     with pytest.raises(InputError, match="init_from none: expected the folder of a model"):
         open_source("none", "init_from")
-
-
-@pytest.mark.parametrize(("text", "sentence"), [("{", "expected JSON"), ('{"a": 1}', "expected a list of modules")])
-def test_broken_modules_are_one_sentence(tmp_path, text, sentence):
-    (tmp_path / "modules.json").write_text(text)
-    with pytest.raises(InputError, match=f"modules.json: {sentence}. Received"):
-        sentence_transformers.read(str(tmp_path))
 
 
 def test_weights_of_another_shape_are_named_with_both_shapes(small_config, tmp_path):
@@ -302,26 +292,29 @@ def test_what_lora_learned_is_merged_into_the_base_by_convert(small_config, tmp_
         np.testing.assert_allclose(np.asarray(ours.variable), np.asarray(theirs.variable), atol=1e-6, err_msg=ours.name)
 
 
-def test_vocabulary_of_tokenizer_json_is_read(small_config, tmp_path):
-    path = saved(tmp_path / "model", built(small_config))
-    (tmp_path / "model/vocab.txt").unlink()
-    model = {"type": "WordPiece", "vocab": dict(reversed(VOCABULARY.ids.items()))}
-    (tmp_path / "model/tokenizer.json").write_text(json.dumps({"model": model}))
-    assert huggingface.open_directory(path, "--model").vocabulary == VOCABULARY
-    (tmp_path / "model/tokenizer.json").write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
-    with pytest.raises(InputError, match="expected a WordPiece model with its vocabulary"):
-        huggingface.open_directory(path, "--model")
-
-
-@pytest.mark.parametrize("normalizer", [None, {"type": "Sequence", "normalizers": [{"type": "NFC"}]}])
-def test_a_normalizer_of_another_kind_is_refused(small_config, tmp_path, normalizer):
-    """Or a cased model's text would be lower-cased without a word."""
-    path = saved(tmp_path / "model", built(small_config))
-    fast = {"model": {"type": "WordPiece", "vocab": VOCABULARY.ids}, "normalizer": normalizer}
-    (tmp_path / "model/tokenizer.json").write_text(json.dumps(fast))
-    assert huggingface.open_directory(path, "--model").tokenizer.lower_case is False  # do_lower_case says so
-    (tmp_path / "model/tokenizer_config.json").write_text("{}")
-    with pytest.raises(InputError, match="tokenizer.json: expected a normalizer of type BertNormalizer, or do_lower"):
+def test_vocabulary_and_added_tokens_of_tokenizer_json_are_read(small_config, tmp_path):
+    """A folder as transformers 5 writes it; see tests/text/test_tokenizer_files.py for its settings."""
+    path = saved(tmp_path / "model", built(small_config), vocabulary=Vocabulary(VOCABULARY.pieces[:48]))
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        (tmp_path / "model" / name).unlink()
+    made = tokenizers.Tokenizer(
+        models.WordPiece({t: i for i, t in enumerate(VOCABULARY.pieces[:48])}, unk_token="[UNK]")
+    )
+    made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    made.add_tokens(["covid"])
+    made.add_special_tokens(["[E1]"])
+    made.save(str(tmp_path / "model/tokenizer.json"))
+    directory = huggingface.open_directory(path, "--model")
+    assert directory.vocabulary.tokens[48:] == ("covid", "[E1]")
+    conversion.run(path, str(tmp_path / "copy"))
+    copy = huggingface.open_directory(str(tmp_path / "copy"), "--model")
+    assert copy.vocabulary == directory.vocabulary
+    text = "[E1] T1 Covid[E1]t2."
+    assert copy.make_tokenizer().tokenize([text]).to_list()[0] == made.encode(text, add_special_tokens=False).ids
+    made.add_tokens(["one more than the 50 rows of the embedding table"])
+    made.save(str(tmp_path / "model/tokenizer.json"))
+    with pytest.raises(InputError, match="a vocabulary of at most vocab_size = 50 tokens. Received 51 with its added"):
         huggingface.open_directory(path, "--model")
 
 

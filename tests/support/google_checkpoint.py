@@ -12,7 +12,6 @@ VOCABULARY = Vocabulary((*SPECIAL_TOKENS, *(f"t{i}" for i in range(45))))
 
 def write_google_checkpoint(folder, config, model) -> None:
     """A TF1 checkpoint with the variable names and layouts of google-research/bert, written with TF1's own Saver."""
-    masked_lm, pair = model.heads["masked_lm"], model.heads["pair"]
     names = {
         "bert/embeddings/word_embeddings": model.encoder.embeddings.word_embeddings,
         "bert/embeddings/position_embeddings": model.encoder.embeddings.position_embeddings,
@@ -21,16 +20,24 @@ def write_google_checkpoint(folder, config, model) -> None:
         "bert/embeddings/LayerNorm/beta": model.encoder.embeddings.layer_norm.beta,
         "bert/pooler/dense/kernel": model.encoder.pooler.kernel,
         "bert/pooler/dense/bias": model.encoder.pooler.bias,
-        "cls/predictions/transform/dense/kernel": masked_lm.transform.kernel,
-        "cls/predictions/transform/dense/bias": masked_lm.transform.bias,
-        "cls/predictions/transform/LayerNorm/gamma": masked_lm.transform_norm.gamma,
-        "cls/predictions/transform/LayerNorm/beta": masked_lm.transform_norm.beta,
-        "cls/predictions/output_bias": masked_lm.bias,
-        "cls/seq_relationship/output_weights": np.asarray(pair.kernel).T,
-        "cls/seq_relationship/output_bias": pair.bias,
         "global_step": np.int64(7),
         "bert/pooler/dense/bias/adam_m": np.zeros(8, np.float32),
     }
+    if "masked_lm" in model.heads:
+        head = model.heads["masked_lm"]
+        names |= {
+            "cls/predictions/transform/dense/kernel": head.transform.kernel,
+            "cls/predictions/transform/dense/bias": head.transform.bias,
+            "cls/predictions/transform/LayerNorm/gamma": head.transform_norm.gamma,
+            "cls/predictions/transform/LayerNorm/beta": head.transform_norm.beta,
+            "cls/predictions/output_bias": head.bias,
+        }
+    for kind, prefix in {"pair": "cls/seq_relationship/", "sequence": "", "spans": "cls/squad/"}.items():
+        if kind in model.heads:
+            head = model.heads[kind]
+            names[f"{prefix}output_weights"] = np.asarray(head.kernel).T
+            names[f"{prefix}output_bias"] = head.bias
+            names[f"{prefix}output_weights/adam_v"] = np.zeros_like(names[f"{prefix}output_weights"])
     for i, block in enumerate(model.encoder.blocks):
         p = f"bert/encoder/layer_{i}"
         for theirs, layer in {
