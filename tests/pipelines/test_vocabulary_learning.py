@@ -180,7 +180,7 @@ def test_ideographs_that_are_not_split_have_both_forms():
 def test_characters_of_other_scripts_follow_the_coverage():
     syllables = [chr(0xAC00 + index) for index in range(3000)]
     pairs = itertools.product(range(2990), range(1, 7))
-    counts = {syllables[rank] + syllables[rank + step]: 301 - rank // 10 for rank, step in pairs}
+    counts = {syllables[rank] + syllables[rank + step]: 31 - rank // 100 for rank, step in pairs}
     for coverage in (0.9, 0.99, 0.9995):
         _, report = learned(counts, 15_000, character_coverage=coverage)
         assert coverage <= report.coverage < coverage + 0.001
