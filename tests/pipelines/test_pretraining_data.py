@@ -148,7 +148,9 @@ def test_bad_files_among_good_ones(corpus, corpus_vocab, tmp_path):
     assert manifest["counts"]["bad_records"] == 0
     assert (manifest["reading"]["lost_files"], manifest["reading"]["empty_files"]) == (3, 2)
 
-    with pytest.raises(InputError, match=r"read to their ends. Received .*line.txt.*, beside 2 other files: line 1: a doc"):
+    with pytest.raises(
+        InputError, match=r"read to their ends. Received .*line.txt.*, beside 2 other files: line 1: a doc"
+    ):
         make(tmp_path, corpus_vocab, tmp_path / "strict", pattern="*.txt")
     assert [path.name for path in (tmp_path / "strict").iterdir()] == ["dead_letter.jsonl"]
     make(tmp_path, corpus_vocab, tmp_path / "strict", pattern="*.txt", max_lost_fraction=1.0)

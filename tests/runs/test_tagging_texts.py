@@ -179,10 +179,10 @@ def test_the_saved_model_and_a_server_answer_texts_and_words(trained, tmp_path):
     assert [TEXT[begin:end] for begin, end in spans] == [text for _, text in ENTITIES]
     assert found["entity_types"][0].tolist() == [kind.encode() for kind, _ in ENTITIES]
 
-    texts = ["alice-bob and/or carol met on 9/7/1992 in oslo .".split(), ["rome"], []]
+    texts = [["alice-bob", "and/or", "carol", "met", "on", "9/7/1992", "in", "oslo", "."], ["rome"], []]
     words = tf.constant([[*row, *[""] * (9 - len(row))] for row in texts])
     found = {name: value.numpy() for name, value in signatures["tag_words"](words=words).items()}
-    tags = ["B-PER O B-PER O O B-DATE O B-LOC O".split(), ["B-LOC", *[""] * 8], [""] * 9]
+    tags = [["B-PER", "O", "B-PER", "O", "O", "B-DATE", "O", "B-LOC", "O"], ["B-LOC", *[""] * 8], [""] * 9]
     assert [[tag.decode() for tag in row] for row in found["tags"]] == tags
     assert found["word_count"].tolist() == [9, 1, 0] and found["entity_count"].tolist() == [4, 1, 0]
     assert found["entity_types"].tolist() == [[b"PER", b"PER", b"DATE", b"LOC"], [b"LOC", *[b""] * 3], [b""] * 4]

@@ -21,7 +21,6 @@ from pipelines.running.options import local_options
 from pipelines.running.pipeline import running
 from pipelines.writing.report import summary
 
-
 FORMAT = Format(max_document_bytes=1_000_000)
 
 
