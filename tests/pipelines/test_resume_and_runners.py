@@ -15,6 +15,7 @@ import pytest
 from pipelines.instances.pool import InstanceConfig
 from pipelines.jobs.job import JobConfig
 from pipelines.jobs.pretraining_data import create_pretraining_data
+from pipelines.jobs.vocabulary_learning import build_vocab
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -126,3 +127,14 @@ def test_beams_job_service_makes_the_same_bytes(shards, corpus, corpus_vocab, tm
         beam_arguments=job_service,
     )
     assert files_of(tmp_path / "out") == files_of(shards)
+
+
+def test_beams_job_service_learns_the_same_vocabulary(corpus, corpus_vocab, tmp_path, job_service):
+    build_vocab(
+        input_patterns=[str(corpus / "[0-9].txt")],
+        output=str(tmp_path / "v.txt"),
+        vocab_size=1000,
+        beam_arguments=job_service,
+    )
+    assert (tmp_path / "v.txt").read_bytes() == corpus_vocab.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["v.txt"]
