@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from bert_tf.core import config_io
 from bert_tf.core.config import TuningConfig
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.classification import Classification
+from bert_tf.tasks.classification import Classification, ClassificationConfig
 from bert_tf.tasks.multi_label import MultiLabel
 from bert_tf.tasks.regression import Regression
 from bert_tf.tasks.shared.loss_weights import objective_of, weighed
@@ -21,6 +22,11 @@ def weights_of(**tuning) -> list[float]:
 
 def test_balanced_weights_keep_their_sum_where_a_class_has_no_example():
     assert weights_of(class_weights="balanced") == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
+
+
+def test_weights_are_read_from_the_command_line():
+    config = config_io.override(ClassificationConfig(), ["tuning.label_weights=yes=5,no=0.5"])
+    assert config.tuning.label_weights == ("yes=5", "no=0.5")
 
 
 def test_weights_by_hand_are_of_their_labels_and_1_for_the_others():
