@@ -19,7 +19,9 @@ from pipelines.reading.flags import ReadingFlags
 from pipelines.running.quiet import quiet_beam
 
 _READING = ReadingFlags()
-_VOCAB = flags.DEFINE_string("vocab", None, "vocab.txt, one token per line.", required=True)
+_VOCAB = flags.DEFINE_string(
+    "vocab", None, "vocab.txt, one token a line; or the folder of a model, with its added tokens.", required=True
+)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the shards.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that was made with other parameters.")
 _SEED = flags.DEFINE_integer("seed", 12345, "The same input and seed make the same bytes.")

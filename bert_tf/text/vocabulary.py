@@ -7,7 +7,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from bert_tf.core.errors import InputError
 
@@ -41,7 +42,8 @@ class Vocabulary:
     Attributes:
       pieces: the lines of vocab.txt.
       source: names it in errors.
-      added: strings that are tokens wherever they stand, in the order in which they were added.
+      added: strings that are tokens wherever they stand, by their ids; those that are no pieces get the ids behind the
+        pieces in the order in which they are given.
 
     Raises:
       InputError: a special token is missing, a token stands twice, or an added token cannot be told from pieces and
@@ -72,6 +74,7 @@ class Vocabulary:
                     f"{self.source}: expected added tokens that neither begin nor end with white space and hold no NUL "
                     f"and no word that begins with '##'. Received: {content!r}."
                 )
+        object.__setattr__(self, "added", tuple(sorted(self.added, key=lambda token: self.ids[token.content])))
 
     @classmethod
     def parse(cls, data: bytes, source: str, added: Iterable[AddedToken] = ()) -> "Vocabulary":
@@ -99,14 +102,24 @@ class Vocabulary:
     @functools.cached_property
     def sha256(self) -> str:
         """A hash of vocab.txt, and of the added tokens where there are any."""
-        added = json.dumps([dataclasses.asdict(token) for token in self.added]).encode() if self.added else b""
-        return hashlib.sha256(self.serialize() + added).hexdigest()
+        return digest(self.serialize(), self.added)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, token: str) -> int:
         return self.ids[token]
+
+
+def added_tokens(described: Mapping[str, Any]) -> tuple[AddedToken, ...]:
+    """The added tokens in the entry `vocabulary` of a dataset.json."""
+    return tuple(AddedToken(**token) for token in described.get("added_tokens", ()))
+
+
+def digest(data: bytes, added: Iterable[AddedToken]) -> str:
+    """`Vocabulary.sha256` from the bytes of its vocab.txt."""
+    flags = [dataclasses.asdict(token) for token in added]
+    return hashlib.sha256(data + (json.dumps(flags).encode() if flags else b"")).hexdigest()
 
 
 def lines_of(data: bytes, source: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from bert_tf.core import record_files, records
 from bert_tf.core.errors import InputError
 from bert_tf.core.records import RecordLayout
-from bert_tf.text.vocabulary import Vocabulary
+from bert_tf.text.vocabulary import Vocabulary, added_tokens
 from pipelines.running import files
 from pipelines.writing import output_folder, quality
 
@@ -95,7 +95,7 @@ def open_folder(folder: str) -> tuple[dict, Vocabulary]:
     if "layout" not in manifest:
         raise InputError(f"{folder}: expected shards of format 3 or later. Received format {manifest.get('format')}.")
     path = FileSystems.join(folder, records.VOCABULARY)
-    vocabulary = Vocabulary.parse(files.read_bytes(path) or b"", path)
+    vocabulary = Vocabulary.parse(files.read_bytes(path) or b"", path, added_tokens(manifest["vocabulary"]))
     made_with = manifest["vocabulary"]["sha256"]
     if vocabulary.sha256 != made_with:
         raise InputError(

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import importlib.metadata
+import os
 import sys
 import time
 import unicodedata
@@ -12,7 +13,10 @@ from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import records
 from bert_tf.core.errors import InputError, StorageError
+from bert_tf.text.tokenizer import tokenizer_kind
+from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
+from pipelines.instances.pool import InstanceConfig
 from pipelines.jobs.job import JobConfig, settle_shards
 from pipelines.jobs.pretraining_steps import FinishDataset, MakeShards, PrepareDocuments
 from pipelines.reading.inputs import InputFile, match_files
@@ -42,7 +46,7 @@ def create_pretraining_data(
 
     Args:
       input_patterns: globs; see match_files.
-      vocab: path of vocab.txt.
+      vocab: path of vocab.txt, or of a local folder with the tokenizer of a model, added tokens included.
       output_dir: folder for the shards.
       config: what to make.
       max_bad_fraction: more bad records than this share of all fail the job; they are listed in dead_letter.jsonl.
@@ -57,10 +61,7 @@ def create_pretraining_data(
     # All checks come before the first change of the folder.
     options = local_options(beam_arguments or [])
     check_fractions(max_bad_fraction, max_lost_fraction)
-    data = files.read_bytes(vocab)
-    if data is None:
-        raise InputError(f"--vocab {vocab}: expected a vocabulary file. Received: no such file.")
-    vocabulary = Vocabulary.parse(data, f"--vocab {vocab}")
+    vocabulary = _read_vocabulary(vocab, config.instances)
     inputs = match_files(input_patterns)
     text_bytes = sum(file.text_bytes for file in inputs)
     config, warning = settle_shards(config, text_bytes)
@@ -125,6 +126,27 @@ def create_pretraining_data(
     return output_folder.read_json(output_dir, records.MANIFEST)
 
 
+def _read_vocabulary(path: str, instances: InstanceConfig) -> Vocabulary:
+    """The vocabulary of a file, or of a model's folder, whose settings must be those of the flags."""
+    if not os.path.isdir(path):
+        data = files.read_bytes(path)
+        if data is None:
+            raise InputError(f"--vocab {path}: expected a vocabulary file. Received: no such file.")
+        return Vocabulary.parse(data, f"--vocab {path}")
+    kind = tokenizer_kind(instances.tokenizer)
+    if not kind.is_there(path):
+        raise InputError(f"--vocab {path}: expected a vocabulary file, or a folder with one. Received: neither.")
+    vocabulary, theirs, _ = kind.read(path)
+    ours = TokenizerConfig(lower_case=instances.lower_case)
+    for name in ("lower_case", "strips_accents", "split_cjk", "max_word_length"):
+        if getattr(theirs, name) != getattr(ours, name):
+            raise InputError(
+                f"--vocab {path}: expected a tokenizer with {name}={getattr(ours, name)}, as the shards are made. "
+                f"Received one with {getattr(theirs, name)}."
+            )
+    return vocabulary
+
+
 def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list[str], files: list[InputFile]) -> dict:
     """dataset.json before the job: everything but its results."""
     listing = repr([(file.path, file.bytes, file.modified) for file in files])
@@ -138,7 +160,11 @@ def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list
             "bytes": sum(file.bytes for file in files),
             "listing_sha256": hashlib.sha256(listing.encode()).hexdigest(),  # paths, sizes and times of change
         },
-        "vocabulary": {"size": len(vocabulary), "sha256": vocabulary.sha256},
+        "vocabulary": {
+            "size": len(vocabulary),
+            "sha256": vocabulary.sha256,
+            **({"added_tokens": [dataclasses.asdict(token) for token in vocabulary.added]} if vocabulary.added else {}),
+        },
         "layout": dataclasses.asdict(config.instances.layout),
         "versions": {
             **{name: importlib.metadata.version(name) for name in ("apache-beam", "numpy", "tensorflow-text")},

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import hashlib
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -11,6 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import records
 from bert_tf.core.errors import InputError
+from bert_tf.text.vocabulary import added_tokens, digest
 from pipelines.running import files
 
 SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
@@ -70,7 +70,8 @@ def _refuse_others(output_dir: str, manifest: dict) -> None:
     ]
     vocabulary = files.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
     # The vocabulary itself may have been put there beforehand; another one is not overwritten.
-    if vocabulary and hashlib.sha256(vocabulary).hexdigest() != manifest["vocabulary"]["sha256"]:
+    made_with = manifest["vocabulary"]
+    if vocabulary and digest(vocabulary, added_tokens(made_with)) != made_with["sha256"]:
         other.append(records.VOCABULARY)
     if other:
         raise InputError(

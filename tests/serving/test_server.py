@@ -117,6 +117,8 @@ def test_rest_errors(served):
     classify, named = "/v1/models/classification:classify", {"signature_name": "classify"}
     for body in ({**named, "examples": []}, {**named, "examples": [{"words": "a"}]}, {"examples": [{"text": "a"}]}):
         assert served.refused(classify, body)[0] == 400
+    code, error = served.refused(classify, {**named, "examples": [{"words": "a"}]})
+    assert "Feature: text (data type: string) is required but could not be found" in error
     for unknown in ("/v1/models/nobody:predict", "/v1/models/two/versions/1:predict", "/v2"):
         assert served.refused(unknown, {"instances": ["a"]})[0] == 404
     # As TF Serving calls a path that begins like its own.

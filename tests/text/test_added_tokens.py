@@ -8,8 +8,16 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
 from bert_tf.core.errors import InputError
+from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, AddedToken, Vocabulary
 from bert_tf.text.wordpiece import Tokenizer
+from bert_tf.text.wordpiece_kind import WORDPIECE
+from bert_tf.training.data.shard_folder import ShardFolder
+from pipelines.filtering.cleaning import DocumentConfig
+from pipelines.instances.pool import InstanceConfig
+from pipelines.jobs import inspection
+from pipelines.jobs.job import JobConfig
+from pipelines.jobs.pretraining_data import create_pretraining_data
 
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789é,.-[]()<>/_中国我ßΣσ가\U0002b820"
 PIECES = (*SPECIAL_TOKENS, *_CHARACTERS, *(f"##{c}" for c in _CHARACTERS), "the", "##vid", "known", "[unused1]")
@@ -179,3 +187,49 @@ def test_two_added_tokens_that_normalization_makes_one_are_refused():
 def test_added_tokens_change_the_hash_of_a_vocabulary():
     assert Vocabulary(PIECES).sha256 != VOCABULARY.sha256
     assert Vocabulary(PIECES).sha256 != Vocabulary(PIECES, added=ADDED[:1]).sha256
+
+
+def test_a_saved_graph_knows_added_tokens(tmp_path):
+    """In ops of TensorFlow itself, beside the ones of TF Text that the tokenizer has anyway."""
+    tokenizer = Tokenizer(VOCABULARY, rules="huggingface")
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def serve(texts):
+        return tokenizer.pack(texts, max_seq_length=32, with_offsets=True)
+
+    module = tf.Module()
+    module.tokenizer, module.serve = tokenizer, serve
+    tf.saved_model.save(module, str(tmp_path), signatures=serve)
+    graph = serve.get_concrete_function().graph.as_graph_def()
+    ops = {node.op for node in [*graph.node, *(n for f in graph.library.function for n in f.node_def)]}
+    assert "RegexSplitWithOffsets" in ops - set(dir(tf.raw_ops)) and not {op for op in ops if "PyFunc" in op}
+    assert not {op for op in ops if "HashTable" in op or "LookupTable" in op}  # nothing to initialize
+    texts = tf.constant(random_texts(200))
+    found, expected = tf.saved_model.load(str(tmp_path)).signatures["serving_default"](texts), serve(texts)
+    for name, value in expected.items():
+        assert (found[name].numpy() == value.numpy()).all(), name
+
+
+def test_shards_hold_added_tokens(tmp_path):
+    """--vocab takes a model's folder; the shards say what was added, and every reader of them knows it."""
+    WORDPIECE.write(str(tmp_path), VOCABULARY, TokenizerConfig(), 64)
+    sentence = "The [E1] virus [/E1] covid19 is known to Ärzte."
+    (tmp_path / "text.txt").write_text("\n\n".join("\n".join([f"{sentence} {i}"] * 4) for i in range(40)))
+
+    def make(**settings) -> dict:
+        instances = InstanceConfig(max_seq_length=64, masking="none", pairs="none", **settings)
+        config = JobConfig(instances=instances, num_shards=1, documents=DocumentConfig(deduplicate=False))
+        arguments = {"vocab": str(tmp_path), "output_dir": str(tmp_path / "shards"), "config": config}
+        return create_pretraining_data(input_patterns=[str(tmp_path / "text.txt")], **arguments)
+
+    with pytest.raises(InputError, match="expected a tokenizer with lower_case=False, as the shards are made"):
+        make(lower_case=False)
+    manifest = make()
+    assert manifest["vocabulary"]["size"] == len(VOCABULARY)
+    folder = ShardFolder.open(str(tmp_path / "shards"), "data.train")
+    assert folder.vocabulary == VOCABULARY == inspection.open_folder(str(tmp_path / "shards"))[1]
+    (record,) = folder.records(folder.paths("train")).take(1)
+    ids = tf.io.parse_single_example(record, {"input_word_ids": tf.io.FixedLenFeature([64], tf.int64)})
+    tokens = [VOCABULARY.tokens[i] for i in ids["input_word_ids"].numpy()]
+    assert {"[E1]", "[/E1]", "covid19", "known", "Ärzte"} <= set(tokens)
+    assert make() == manifest  # the folder is whole, so nothing is made again

@@ -16,7 +16,7 @@ from bert_tf.core.config import PretrainConfig
 from bert_tf.core.errors import InputError, reason_of
 from bert_tf.models.family import family_of
 from bert_tf.text.tokenizer_config import TokenizerConfig
-from bert_tf.text.vocabulary import Vocabulary
+from bert_tf.text.vocabulary import Vocabulary, added_tokens
 
 _RECORDS_AT_ONCE = 4096
 
@@ -53,7 +53,7 @@ class ShardFolder:
             with tf.io.gfile.GFile(manifest_path, "rb") as file:
                 manifest = json.loads(file.read())
             with tf.io.gfile.GFile(vocabulary_path, "rb") as file:
-                vocabulary = Vocabulary.parse(file.read(), vocabulary_path)
+                vocabulary = Vocabulary.parse(file.read(), vocabulary_path, added_tokens(manifest["vocabulary"]))
             for shard in manifest["shards"]:
                 size = tf.io.gfile.stat(os.path.join(path, shard["name"])).length
                 if size != shard["bytes"]:
