@@ -14,6 +14,15 @@ class TokenizerConfig:
     split_cjk: bool = True
     rules: Literal["google", "huggingface"] = "google"
 
+    def flags(self) -> dict[str, bool | int]:
+        """What changes the ids of ordinary text, by the flags of pipelines.create_pretraining_data."""
+        return {
+            "lower_case": self.lower_case,
+            "strip_accents": self.strips_accents,
+            "split_cjk": self.split_cjk,
+            "max_word_length": self.max_word_length,
+        }
+
     @property
     def strips_accents(self) -> bool:
         return self.lower_case if self.strip_accents is None else self.strip_accents

@@ -14,7 +14,6 @@ from apache_beam.io.filesystems import FileSystems
 from bert_tf.core import records
 from bert_tf.core.errors import InputError, StorageError
 from bert_tf.text.tokenizer import tokenizer_kind
-from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.instances.pool import InstanceConfig
 from pipelines.jobs.job import JobConfig, settle_shards
@@ -137,13 +136,10 @@ def _read_vocabulary(path: str, instances: InstanceConfig) -> Vocabulary:
     if not kind.is_there(path):
         raise InputError(f"--vocab {path}: expected a vocabulary file, or a folder with one. Received: neither.")
     vocabulary, theirs, _ = kind.read(path)
-    ours = TokenizerConfig(lower_case=instances.lower_case)
-    for name in ("lower_case", "strips_accents", "split_cjk", "max_word_length"):
-        if getattr(theirs, name) != getattr(ours, name):
-            raise InputError(
-                f"--vocab {path}: expected a tokenizer with {name}={getattr(ours, name)}, as the shards are made. "
-                f"Received one with {getattr(theirs, name)}."
-            )
+    for flag, expected in theirs.flags().items():
+        received = instances.tokenizer_config.flags()[flag]
+        if expected != received:
+            raise InputError(f"--{flag} must be {expected}, as --vocab {path} has it. Received: {received}.")
     return vocabulary
 
 

@@ -222,7 +222,7 @@ def test_shards_hold_added_tokens(tmp_path):
         arguments = {"vocab": str(tmp_path), "output_dir": str(tmp_path / "shards"), "config": config}
         return create_pretraining_data(input_patterns=[str(tmp_path / "text.txt")], **arguments)
 
-    with pytest.raises(InputError, match="expected a tokenizer with lower_case=False, as the shards are made"):
+    with pytest.raises(InputError, match="--lower_case must be True, as --vocab .* has it. Received: False"):
         make(lower_case=False)
     manifest = make()
     assert manifest["vocabulary"]["size"] == len(VOCABULARY)

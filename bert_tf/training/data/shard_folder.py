@@ -169,12 +169,8 @@ def check_vocabulary(folder: ShardFolder, field: str, expected: Vocabulary, sour
 
 def check_tokenizer(folder: ShardFolder, field: str, tokenizer: TokenizerConfig, source: str) -> None:
     """Refuses shards whose text was normalized in another way than `source` does it."""
-    for flag, expected, received in (
-        ("lower_case", tokenizer.lower_case, folder.settings.lower_case),
-        ("strip_accents", tokenizer.strips_accents, folder.settings.strips_accents),
-        ("split_cjk", tokenizer.split_cjk, folder.settings.split_cjk),
-        ("max_word_length", tokenizer.max_word_length, folder.settings.max_word_length),
-    ):
+    for flag, expected in tokenizer.flags().items():
+        received = folder.settings.flags()[flag]
         if expected != received:
             raise InputError(
                 f"{field}={folder.path}: expected shards made with --{flag}={expected}, as {source} has it. "
