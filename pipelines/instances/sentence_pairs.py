@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipelines.instances.token_pool import SHORTEST_PIECE, TokenPool, cut_sentences, end_that_fits, middle
+from pipelines.instances.token_pool import TokenPool, cut_sentences, end_that_fits, middle
 
 METHODS = ("next_sentence", "sentence_order", "none")
 _SPECIALS = 3  # [CLS] A [SEP] B [SEP]
@@ -117,7 +117,7 @@ def next_sentence_pairs(
                 continue
             if count > 1:
                 rows.append((*first, first[1], chunk_end, 0, index))
-            elif chunk_end - begin >= 2 * SHORTEST_PIECE:
+            elif chunk_end - begin >= 2:
                 half = middle(pool, begin, chunk_end)
                 rows.append((begin, half, half, chunk_end, 0, index))
             start, begin = end - (chunk_end < bounds[end]), chunk_end
@@ -156,7 +156,7 @@ def sentence_order_pairs(
                     end -= 1
             add(bounds[start], bounds[start + 1 + int(uniform() * (end - start - 1))], bounds[end], index)
             start = end
-        if start < stop and bounds[stop] - bounds[start] >= 2 * SHORTEST_PIECE:
+        if start < stop and bounds[stop] - bounds[start] >= 2:
             add(bounds[start], middle(pool, bounds[start], bounds[stop]), bounds[stop], index)
     return _as_pairs(rows)
 

@@ -169,7 +169,7 @@ class FinishDataset(beam.DoFn):
         if not any(info["examples"] for info in infos):
             raise InputError(
                 "--input: expected text for at least one instance. Received "
-                f"{total['documents_read']} documents that make none (a pair takes two sentences)."
+                f"{total['documents_read']} documents that make none (a pair takes two tokens)."
             )
         if self._config.compression == "none":  # TFDS reads no compressed records
             shards.write_tfds_metadata(self._output_dir, self._config.instances.layout, infos)

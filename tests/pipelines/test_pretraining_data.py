@@ -258,6 +258,7 @@ def test_every_flag_reaches_the_job(corpus, corpus_vocab, command, tmp_path):
             "masking": "span",
             "pairs": "sentence_order",
             "short_seq_prob": 0.3,
+            "sentences": "lines",
             "packing": True,
             "max_sequences_per_row": 5,
             "seed": 99,

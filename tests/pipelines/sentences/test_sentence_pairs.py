@@ -59,8 +59,9 @@ def test_single_sentence_always_gets_a_random_second_segment():
     assert all(pairs_of(pool_of(a=[4], b=[6]), seed=seed)[0][2] for seed in range(50))
 
 
-def test_short_sentence_without_another_document_gives_no_pair():
-    assert pairs_of(pool_of(a=[4])) == []
+def test_a_single_token_without_another_document_gives_no_pair():
+    assert pairs_of(pool_of(a=[1])) == []
+    assert pairs_of(pool_of(a=[4])) == [([0, 1], [2, 3], False)]
     assert pairs_of(pool_of(a=[12])) == [(list(range(6)), list(range(6, 12)), False)]
     assert pairs_of(pool_of()) == []
 
@@ -161,13 +162,13 @@ def test_150_paragraphs_without_ends_lose_nothing():
     assert ordered.tokens_used("sentence_order") == 90_000
 
 
-def test_a_single_document_is_never_random_and_loses_at_most_a_short_end():
+def test_a_single_document_is_never_random_and_loses_nothing():
     pool = pool_of(a=[30, 4, 50, 11, 200, 12])
     for seed in range(50):
         rng = np.random.default_rng(seed)
         pairs = next_sentence_pairs(pool, max_seq_length=64, short_seq_prob=0.5, rng=rng)
         assert not pairs.label.any()
-        assert pairs.tokens_used("next_sentence") >= 307 - 9
+        assert pairs.tokens_used("next_sentence") == 307
 
 
 def test_short_sequences_come_with_the_given_probability():
@@ -181,7 +182,7 @@ def test_short_sequences_come_with_the_given_probability():
 
 
 def test_sentence_order_pairs_are_neighbours_swapped_by_a_fair_coin():
-    pool = pool_of(a=[3, 4, 5, 6], b=[3], c=[4, 4])
+    pool = pool_of(a=[3, 4, 5, 6], b=[1], c=[4, 4])
     swapped = 0
     for seed in range(1000):
         rng = np.random.default_rng(seed)
@@ -198,7 +199,7 @@ def test_sentence_order_pairs_are_neighbours_swapped_by_a_fair_coin():
 
 @pytest.mark.parametrize("word", [1, 3, 1000])
 @pytest.mark.parametrize("length", [8, 32, 128])
-def test_sentence_order_pairs_are_whole_sentences_and_lose_only_short_documents(word, length):
+def test_sentence_order_pairs_are_whole_sentences_and_lose_only_single_tokens(word, length):
     pool = mixed_pool(4, word)
     pieces = cut_sentences(pool, (length - 3) // 2)
     bounds = set(pieces.sentences.tolist())
@@ -213,7 +214,7 @@ def test_sentence_order_pairs_are_whole_sentences_and_lose_only_short_documents(
             used[a:b] += 1
             used[c:d] += 1
         assert used.max() == 1
-        assert (used == 0).sum() < 0.01 * len(used) + 9 * 3
+        assert (used == 0).sum() <= 3  # a last sentence of one token
         assert pairs.tokens_used("sentence_order") == used.sum()
 
 
