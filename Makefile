@@ -67,6 +67,7 @@ bench: env tpu-env
 	$(BIN)/python -m benchmarks.pipeline
 	$(BIN)/python -m benchmarks.pipeline --only memory --memory_megabytes 1000 --memory_megabytes 1500
 	$(BIN)/python -m benchmarks.languages
+	$(BIN)/python -m benchmarks.vocabulary
 	$(BIN)/python -m benchmarks.useful_tokens
 	$(BIN)/python -m benchmarks.train_step
 	$(BIN)/python -m benchmarks.serving

@@ -29,8 +29,7 @@ def _words(numbers: np.ndarray) -> np.ndarray:
     return np.pad(digits.astype(np.uint8) + ord("a"), ((0, 0), (0, 1)), constant_values=ord(" "))
 
 
-def _write_corpus(path: str, count: int) -> None:
-    docstrings = [text.encode() for text in real_text.docstrings()]
+def _write_corpus(path: str, count: int, docstrings: list[bytes]) -> None:
     with open(path, "wb") as file:
         for start in range(0, count, _WORDS_A_DOCUMENT):
             file.write(docstrings[start // _WORDS_A_DOCUMENT % len(docstrings)] + b"\n")
@@ -38,11 +37,11 @@ def _write_corpus(path: str, count: int) -> None:
 
 
 def _measured():
-    before = None
+    before, docstrings = None, [text.encode() for text in real_text.docstrings()]
     for millions in _MILLIONS.value:
         with tempfile.TemporaryDirectory() as folder:
             corpus = os.path.join(folder, "corpus.txt")
-            _write_corpus(corpus, millions * 1_000_000)
+            _write_corpus(corpus, millions * 1_000_000, docstrings)
             megabytes = os.path.getsize(corpus) / 1e6
             output = ("--output", os.path.join(folder, "vocab.txt"))
             values = measure("pipelines.build_vocab", "--input", corpus, *output, "--direct_num_workers=2")
