@@ -1,6 +1,6 @@
 """Measures pipelines.build_vocab on texts of more and more different words.
 
-python -m benchmarks.vocabulary              some 10 minutes and 4 GB of disk on 2 cores
+python -m benchmarks.vocabulary              some 10 minutes and 3 GB of disk on 2 cores
 
 Each word is random letters and comes once, as numbers, names and misprints do in a crawl; docstrings of the installed
 packages stand between them. 30,522 tokens, two processes.

@@ -41,7 +41,7 @@ def build_vocab(
     unused_slots: int = 0,
     character_coverage: float = 0.9995,
     max_characters: int | None = None,
-    max_words: int = 5_000_000,
+    max_words: int = 2_000_000,
     file_format: Format = DEFAULT_FORMAT,
     max_bad_fraction: float = 0.01,
     max_lost_fraction: float = 0.0,

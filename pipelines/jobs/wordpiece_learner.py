@@ -43,7 +43,7 @@ class LearnerConfig:
     unused_slots: int = 0
     character_coverage: float = 0.9995
     max_characters: int | None = None
-    max_words: int = 5_000_000
+    max_words: int = 2_000_000
     min_frequency: int = 2
     split_cjk: bool = True
 
