@@ -3,13 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test test-slow sweep lint format quickstart bench plots tpu-env tpu-test lock
+.PHONY: help env test test-slow fuzz sweep lint format quickstart bench plots tpu-env tpu-test lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
 	@echo "make quickstart  raw text to a served BERT on this machine, in five to nine minutes (FRESH=1 starts over)"
 	@echo "make test        build the environment and run the tests (10 minutes)"
 	@echo "make test-slow   whole walks through the product and long trials (15 minutes)"
+	@echo "make fuzz        2,000 damaged input files through all readers of the pipelines (5 minutes)"
 	@echo "make sweep       compare the tokenizer with its reference: every code point, random strings, real text (15 minutes)"
 	@echo "make lint        check with ruff (rules and format) and mypy (type hints)"
 	@echo "make format      fix rules and format with ruff"
@@ -34,6 +35,9 @@ test: env
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+
+fuzz: env
+	$(BIN)/python -m pytest -m fuzz -s tests/pipelines/reading/test_fuzz.py
 
 sweep: env
 	$(BIN)/python -m pytest -m sweep -s

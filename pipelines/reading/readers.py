@@ -26,7 +26,7 @@ DOCUMENT_PER = ("block", "line", "file")
 _JSON_NAME = re.compile(r"\.(json|jsonl|ndjson)(\.\w+)?$")
 _JSON_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*"')
 _WIKI_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*<doc id="')
-_READ_ERRORS = (*compression.ERRORS, BeamIOError)
+_READ_ERRORS = (*compression.ERRORS, BeamIOError, UnicodeError)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,12 +102,12 @@ def _accounted(part: Part, raw: io.BufferedReader, size: int, file_format: Forma
                 continue
             read += number
             if span.documents:
-                yield list(span.documents)
+                yield span.documents if isinstance(span.documents, list) else list(span.documents)
         reason = source.trailing()
     except _READ_ERRORS as error:
         if streams.storage_failed(error):
             raise
-        reason = f"the file cannot be read on: {str(error).splitlines()[0]}"
+        reason = f"the file cannot be read on: {streams.first_line(error)}"
         yield _rest_lost(part.path, source.position, size, reason, cut=True)
     except _NotRead as error:
         yield _rest_lost(part.path, 0, size, str(error))

@@ -20,6 +20,8 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
     (b"\x84\x31\x95\x33", "gb18030"),
 )
+# What a file without a byte order mark is read as; the codecs of these names want one.
+_OTHER_NAMES = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 _NOT_OF_FILES = re.compile("escape|idna|punycode")  # Python's and the internet's notations, which are codecs as well
 _UNDECODABLE = "bert_tf.undecodable"
 # Half of a surrogate pair: UTF-8 does not allow it, so the document around it is found bad and no other one.
@@ -144,7 +146,7 @@ def normalized_encoding(name: str) -> str:
     if not found._is_text_encoding or found.incrementaldecoder is None or _NOT_OF_FILES.search(found.name):  # type: ignore[attr-defined]
         raise LookupError(f"{name} is no encoding of text")
     found.incrementaldecoder("strict").decode(b"", True)  # "undefined" fails here
-    return "utf-8" if found.name == "utf-8-sig" else found.name
+    return _OTHER_NAMES.get(found.name, found.name)
 
 
 def storage_failed(error: Exception) -> bool:
@@ -153,3 +155,8 @@ def storage_failed(error: Exception) -> bool:
     Errors of the content have no errno, but for places in the file that make no sense.
     """
     return isinstance(error, BeamIOError) or getattr(error, "errno", None) not in (None, errno.EINVAL)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or the name of its kind."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

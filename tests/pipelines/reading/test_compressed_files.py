@@ -13,7 +13,7 @@ import pytest
 import zstandard
 from backports import zstd
 
-from tests.support.reading import read
+from tests.pipelines.reading.whole_file import read
 
 TEXT = b"one\n\ntwo\n\n" * 5000
 DOCUMENTS = ["one", "two"] * 5000

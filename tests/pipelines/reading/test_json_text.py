@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.reading import read
+from tests.pipelines.reading.whole_file import read
 
 NO_TEXT = 'no JSON object with a string "text"'
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipelines.reading.lines import Lines
 from pipelines.reading.outcomes import BadRecord
-from tests.support.reading import read
+from tests.pipelines.reading.whole_file import read
 
 
 def write(path, data: bytes):

@@ -11,7 +11,7 @@ from bert_tf.core.errors import InputError, StorageError
 from pipelines.reading import inputs, readers
 from pipelines.reading.inputs import Part, match_files
 from pipelines.reading.outcomes import BadRecord
-from tests.support.reading import read
+from tests.pipelines.reading.whole_file import read
 
 
 def write(path, table, **options):

@@ -5,7 +5,7 @@ import pytest
 
 from bert_tf.core.errors import InputError
 from pipelines.reading.readers import Format
-from tests.support.reading import read
+from tests.pipelines.reading.whole_file import read
 
 TEXT = "Ärger über 中文\nzweite Zeile\n\nдва 😀\n"
 DOCUMENTS = ["Ärger über 中文\nzweite Zeile", "два 😀"]
@@ -36,9 +36,13 @@ def test_a_byte_order_mark_names_the_encoding(tmp_path, encoding, compress, end)
     assert read(write(path, json)) == (["Ä中", "b"], [], [])
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-16", "gb18030", "UTF8", "utf-8-sig"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32", "utf-16", "gb18030", "UTF8", "utf-8-sig"]
+)
 def test_the_encoding_may_be_given(tmp_path, encoding):
     path = write(tmp_path / "a.txt", TEXT.encode(encoding))
+    if encoding in ("utf-16-le", "utf-32-le"):
+        assert read(path, encoding=encoding[:6]) == (DOCUMENTS, [], [])
     assert read(path, encoding=encoding) == (DOCUMENTS, [], [])
 
 
