@@ -11,14 +11,15 @@ from collections.abc import Iterator
 
 from apache_beam.io.filesystem import BeamIOError
 
-from bert_tf.core.errors import InputError, StorageError, require
-from pipelines.reading import compression, parquet, plain_text, streams
+from bert_tf.core.errors import InputError, StorageError, reason_of, require
+from pipelines.reading import compression, streams
+from pipelines.reading.formats import parquet, plain_text
+from pipelines.reading.formats.json_text import has_object_a_line, json_lines, json_values
+from pipelines.reading.formats.lines import Lines
+from pipelines.reading.formats.tfds_records import dataset_records
+from pipelines.reading.formats.wikiextractor import wiki_documents
 from pipelines.reading.inputs import Part
-from pipelines.reading.json_text import has_object_a_line, json_lines, json_values
-from pipelines.reading.lines import Lines
 from pipelines.reading.outcomes import BadRecord, BytesRead, Loss, Problem, Span
-from pipelines.reading.tfds_records import dataset_records
-from pipelines.reading.wikiextractor import wiki_documents
 from pipelines.running import files
 
 MAX_DOCUMENT_BYTES = 10_000_000
@@ -107,7 +108,7 @@ def _accounted(part: Part, raw: io.BufferedReader, size: int, file_format: Forma
     except _READ_ERRORS as error:
         if streams.storage_failed(error):
             raise
-        reason = f"the file cannot be read on: {streams.first_line(error)}"
+        reason = f"the file cannot be read on: {reason_of(error)}"
         yield _rest_lost(part.path, source.position, size, reason, cut=True)
     except _NotRead as error:
         yield _rest_lost(part.path, 0, size, str(error))

@@ -155,8 +155,3 @@ def storage_failed(error: Exception) -> bool:
     Errors of the content have no errno, but for places in the file that make no sense.
     """
     return isinstance(error, BeamIOError) or getattr(error, "errno", None) not in (None, errno.EINVAL)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or the name of its kind."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

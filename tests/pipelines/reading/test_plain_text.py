@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.reading.lines import Lines
+from pipelines.reading.formats.lines import Lines
 from pipelines.reading.outcomes import BadRecord
 from tests.pipelines.reading.whole_file import read
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipelines.reading.lines import Line, Lines
+from pipelines.reading.formats.lines import Line, Lines
 from pipelines.reading.outcomes import Problem, Span
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from bert_tf.core import record_files
-from pipelines.reading.fields import TOO_LARGE, NoDocument, document_of
+from bert_tf.core.errors import reason_of
+from pipelines.reading.formats.fields import TOO_LARGE, NoDocument, document_of
 from pipelines.reading.inputs import Part
 from pipelines.reading.outcomes import Problem, Span
-from pipelines.reading.streams import first_line
 
 _FRAME_BYTES = 16  # of a record, around its data
 
@@ -47,7 +47,7 @@ def _record(features, serialized: bytes, number: int, text_field: str, max_bytes
     try:
         value = features.deserialize_example_np(serialized)[text_field]
     except Exception as error:  # TFDS raises what its features and protobuf raise
-        return Problem("record", number, f"no example of this dataset: {first_line(error)}")
+        return Problem("record", number, f"no example of this dataset: {reason_of(error)}")
     try:
         text = document_of(value)
     except NoDocument as error:

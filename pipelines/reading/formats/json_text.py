@@ -4,10 +4,10 @@ import io
 import re
 from collections.abc import Iterator
 
-from pipelines.reading.fields import TOO_LARGE, NoDocument, is_object, json_document
-from pipelines.reading.lines import Line, Lines
+from pipelines.reading.formats.fields import TOO_LARGE, NoDocument, is_object, json_document
+from pipelines.reading.formats.lines import Line, Lines
+from pipelines.reading.formats.plain_text import span
 from pipelines.reading.outcomes import Problem, Span
-from pipelines.reading.plain_text import span
 
 _AT_ONCE = 1 << 17
 _BETWEEN = re.compile(rb"[\s,]*")

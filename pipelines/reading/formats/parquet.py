@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import pyarrow
 import pyarrow.parquet
 
-from pipelines.reading.fields import TOO_LARGE, NoDocument, document_of
+from bert_tf.core.errors import reason_of
+from pipelines.reading.formats.fields import TOO_LARGE, NoDocument, document_of
 from pipelines.reading.inputs import Part
 from pipelines.reading.outcomes import Problem, Span
-from pipelines.reading.streams import first_line, storage_failed
+from pipelines.reading.streams import storage_failed
 
 MAGIC = b"PAR1"
 _ROWS_AT_ONCE = 1024
@@ -37,7 +38,7 @@ def parquet_rows(part: Part, file: io.BufferedReader, text_field: str, max_bytes
     except ERRORS as error:
         if storage_failed(error):
             raise
-        problem = Problem("byte", 0, f"no whole Parquet file: {first_line(error)}", lost=True, cut=True)
+        problem = Problem("byte", 0, f"no whole Parquet file: {reason_of(error)}", lost=True, cut=True)
     if problem is not None or not total:
         if part.start == 0:
             yield Span(0, size, problem=problem)
@@ -72,7 +73,7 @@ def _group_rows(table, number: int, rows: tuple[int, int], locate, text_field: s
     except ERRORS as error:
         if storage_failed(error):
             raise
-        problem = f"a row group that cannot be read: {first_line(error)}"
+        problem = f"a row group that cannot be read: {reason_of(error)}"
     if row < end:
         reason = problem or f"{row - first} rows where the file promises {count}"
         yield Span(locate(row), locate(end), problem=Problem("row", row + 1, reason, lost=True))

@@ -4,9 +4,9 @@ import html
 import re
 from collections.abc import Iterator
 
-from pipelines.reading.lines import Line, Lines
+from pipelines.reading.formats.lines import Line, Lines
+from pipelines.reading.formats.plain_text import span
 from pipelines.reading.outcomes import Problem, Span
-from pipelines.reading.plain_text import span
 
 _TITLE = re.compile(r'\btitle="(.*)"')
 
