@@ -59,6 +59,9 @@ def report(manifest: dict) -> str:
 
 def _figures(manifest: dict) -> Iterator[tuple[str, str]]:
     ratios, counts = manifest["shares"], manifest["counts"]
+    if "reading" in manifest:
+        lost = _bytes_not_read(manifest)
+        yield "not read", f"{lost:,} of {manifest['reading']['bytes']:,} bytes, {counts['bad_records']:,} bad records"
     if "unknown" in ratios:
         yield "[UNK]", f"{ratios['unknown']:.2%} of tokens"
         yield "in no instance", f"{ratios['unused']:.2%} of tokens"
@@ -83,6 +86,11 @@ def warnings(manifest: dict) -> list[str]:
 def _warnings(manifest: dict) -> Iterator[str]:
     ratios, counts, parameters = manifest["shares"], manifest["counts"], manifest["parameters"]
     instances = parameters["instances"]
+    if lost := _bytes_not_read(manifest):
+        yield (
+            f"{lost:,} bytes of the input were not read, in {manifest['reading']['lost_files']:,} lost files and "
+            f"{counts['bad_records']:,} bad records. dataset.json and dead_letter.jsonl list them."
+        )
     if ratios.get("unknown", 0) > _MOST_UNKNOWN:
         yield (
             f"{ratios['unknown']:.1%} of the tokens are [UNK], which the model cannot learn from. Learn the vocabulary "
@@ -108,6 +116,11 @@ def _warnings(manifest: dict) -> Iterator[str]:
     dropped = sum(count for name, count in counts.items() if name.startswith("dropped_"))
     if dropped > _MOST_DROPPED * read:
         yield f"{dropped:,} of {read:,} documents were dropped; the summary lists the reasons. Check the filters."
+
+
+def _bytes_not_read(manifest: dict) -> int:
+    reading = manifest.get("reading", {})
+    return reading.get("bytes_lost", 0) + reading.get("bytes_in_bad_records", 0)
 
 
 def _label_warnings(manifest: dict) -> Iterator[str]:

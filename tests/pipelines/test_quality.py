@@ -121,6 +121,15 @@ def test_each_threshold_has_its_sentence(share, value, beginning):
     assert found.startswith(beginning)
 
 
+def test_bytes_that_were_not_read_are_told():
+    manifest = manifest_of([(50, 100)])
+    manifest["reading"] = {"bytes": 5000, "bytes_lost": 1200, "bytes_in_bad_records": 34, "lost_files": 1}
+    manifest["counts"]["bad_records"] = 2
+    (found,) = quality.warnings(manifest)
+    assert found.startswith("1,234 bytes of the input were not read, in 1 lost files and 2 bad records.")
+    assert "not read                1,234 of 5,000 bytes, 2 bad records" in quality.report(manifest)
+
+
 def test_shares_are_ratios_of_the_counts():
     counts = {
         "instances": 4,
@@ -151,7 +160,8 @@ def test_shares_are_ratios_of_the_counts():
 def test_the_report_is_printed_and_old_folders_have_what_they_counted(shards, command, tmp_path):
     shown = command("pipelines.inspect_shards", shards, "-n", 0)
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert shown.stdout.startswith("quality\n  [UNK]")
+    assert shown.stdout.startswith("quality\n  not read")
+    assert "\n  [UNK]" in shown.stdout
     assert "rows by length" in shown.stdout
     copy = shutil.copytree(shards, tmp_path / "copy")
     manifest = json.loads((copy / "dataset.json").read_text())

@@ -120,7 +120,7 @@ def test_records_are_shown_as_a_person_reads_them(shards, command, tmp_path):
     shown = command("pipelines.inspect_shards", shards, "-n", 2)
     assert (shown.returncode, shown.stderr) == (0, "")
     report, first, second, last = shown.stdout.split("\n\n")
-    assert report.startswith("quality\n  [UNK]")
+    assert report.startswith("quality\n  not read")
     assert first.startswith("pretrain-train.tfrecord-00000-of-00003, record 0: ")
     assert "  1 A  [CLS] " in second
     assert "→MASK]" in first
