@@ -149,7 +149,9 @@ def _dataset_files(pattern: str) -> list[InputFile]:
         raise InputError(f"--input {pattern}: expected TFRecord files. Received {builder.info.file_format.value}.")
     info = builder.info.splits[split]
     files = []
-    for path, records in zip(map(os.fspath, info.filepaths), info.shard_lengths, strict=True):
+    paths = [os.fspath(path) for path in info.filepaths]
+    lengths = info.shard_lengths if len(info.shard_lengths) == len(paths) else [None] * len(paths)
+    for path, records in zip(paths, lengths, strict=True):
         found = _matched(path)
         if not found:
             raise InputError(f"--input {pattern}: expected all files of the dataset. Received one without {path}.")

@@ -171,6 +171,8 @@ def _check(
         ]
         files.write_bytes(dead_letter, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
         where = f" {len(listed):,} of {count:,} are listed in {dead_letter}."
+    elif dead_letter and FileSystems.exists(dead_letter):
+        FileSystems.delete([dead_letter])  # of an earlier job
     reading = Reading(*reading)
     check(reading, **limits, where=where)
     if report:

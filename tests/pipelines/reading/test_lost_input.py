@@ -111,7 +111,9 @@ def test_a_lost_file_beside_300_good_documents_ends_the_job_unless_it_is_allowed
 
 def test_an_array_on_one_line_is_read(folder, tmp_path):
     (folder / "b.json").write_text(json.dumps([{"text": document(n)} for n in range(3000)]))
+    (tmp_path / "letter.jsonl").write_text("of an earlier job")
     report = reading_of([str(folder / "*.json")], tmp_path)
+    assert not (tmp_path / "letter.jsonl").exists()
     assert (report["bytes_read"], report["lost_files"]) == ((folder / "b.json").stat().st_size, 0)
 
 
