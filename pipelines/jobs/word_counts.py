@@ -110,7 +110,7 @@ class CountWords(beam.DoFn):
 
     def start_bundle(self):
         self._counts: collections.Counter = collections.Counter()
-        self._too_long: collections.Counter = collections.Counter()
+        self._too_long: collections.Counter = collections.Counter(words=0, characters=0)
 
     def process(self, texts: list[str]) -> Iterator[tuple[str, bytes | Place]]:
         # Cleaned as for shards, so that both see the same words.

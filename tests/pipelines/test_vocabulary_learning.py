@@ -10,12 +10,13 @@ import unicodedata
 import pytest
 
 from bert_tf.core.errors import InputError
+from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from bert_tf.text.wordpiece import Tokenizer
 from pipelines.filtering.cleaning import clean
 from pipelines.jobs import wordpiece_learner
 from pipelines.jobs.vocabulary_learning import build_vocab
-from pipelines.jobs.word_counts import WordCounts
+from pipelines.jobs.word_counts import CountWords, WordCounts
 from pipelines.jobs.wordpiece_learner import LearnerConfig, learn_vocabulary
 from pipelines.reading.inputs import Part
 from pipelines.reading.readers import read_documents
@@ -263,6 +264,15 @@ def test_words_are_as_long_as_the_tokenizers(tmp_path, capsys):
     settings["max_word_length"] = 120
     assert unknown_share([long], build_vocab(**arguments, **settings), **settings) == 0
     assert "[UNK] replaces" not in capsys.readouterr().err
+
+
+def test_a_worker_without_a_document_counts_nothing():
+    """One small file for two workers leaves one of them without."""
+    step = CountWords(TokenizerConfig(), buckets=1, folder=None)
+    step.start_bundle()
+    [counts] = list(step.finish_bundle())
+    assert counts.tag == "too_long"
+    assert counts.value.value == {"words": 0, "characters": 0}
 
 
 def test_the_counts_go_with_the_job_and_an_object_store_will_do(corpus, corpus_vocab, tmp_path):
