@@ -23,7 +23,7 @@ _CHARACTER_COVERAGE = flags.DEFINE_float(
 )
 _MAX_CHARACTERS = flags.DEFINE_integer("max_characters", None, "Most different characters in the vocabulary.")
 _MAX_WORDS = flags.DEFINE_integer(
-    "max_words", 2_000_000, "Most different words to learn from, the most frequent ones; about 0.7 GB a million."
+    "max_words", 2_000_000, "Most different words to learn from, the most frequent ones; about 1 GB a million."
 )
 _LOWER_CASE = flags.DEFINE_bool("lower_case", True, "Lower-case and strip accents (an uncased model).")
 _STRIP_ACCENTS = flags.DEFINE_bool(
