@@ -1,4 +1,4 @@
-"""Frozen layers, layer-wise rates, LoRA and adapters; weights of classes."""
+"""Frozen layers, layer-wise rates, LoRA and adapters."""
 
 import dataclasses
 
@@ -13,10 +13,6 @@ from bert_tf.models import tuning
 from bert_tf.models.bert.config import BertConfig, preset
 from bert_tf.models.model import INPUTS, Model, make_model
 from bert_tf.objectives.supervised import Supervised
-from bert_tf.runs.finetuning import _weighed
-from bert_tf.tasks.classification import ClassificationConfig
-from bert_tf.tasks.regression import RegressionConfig
-from bert_tf.tasks.token_classification import TokenClassificationConfig
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from tests.support.training import OneStep
@@ -177,19 +173,3 @@ def test_rates_of_what_lora_added_are_those_of_its_block(small_config):
     shares = dict(zip((v.path for v in model.trainable_variables), tuning.rate_shares(model, 0.5), strict=True))
     for part, expected in (("layer_0/", 0.25), ("layer_1/", 0.5), ("classifier/", 1)):
         assert {share for path, share in shares.items() if part in path} == {expected}, part
-
-
-def test_balanced_weights_by_hand():
-    settings = TuningConfig(class_weights="balanced", label_smoothing=0.1)
-    config = ClassificationConfig(tuning=settings)
-    arrays = {"label_ids": np.array([0, 0, 0, 1], np.int32), "label_weights": np.ones(4, np.float32)}
-    found = _weighed(config, arrays)
-    # 4 / (2 classes x 3) and 4 / (2 x 1), as scikit-learn's balanced has it.
-    np.testing.assert_allclose(found["label_weights"], [2 / 3, 2 / 3, 2 / 3, 2.0])
-    assert found["label_smoothing"].tolist() == [np.float32(0.1)] * 4
-    # Words that carry no tag stay without weight.
-    tags = {"label_ids": np.array([[0, 0, 1]], np.int32), "label_weights": np.array([[1, 0, 1]], np.float32)}
-    tagging = TokenClassificationConfig(tuning=settings)
-    np.testing.assert_allclose(_weighed(tagging, tags)["label_weights"], [[1, 0, 1]])
-    with pytest.raises(InputError, match="task=regression: expected classification or token_classification for tuning"):
-        _weighed(RegressionConfig(tuning=settings), arrays)

@@ -10,6 +10,7 @@ from bert_tf.tasks.classification import Classification, ClassificationConfig
 from bert_tf.tasks.multi_label import MultiLabel
 from bert_tf.tasks.regression import Regression
 from bert_tf.tasks.shared.loss_weights import objective_of, weighed
+from bert_tf.tasks.token_classification import TokenClassification
 
 THREE = Classification(labels=["a", "b", "c=d"])
 TWO = MultiLabel(labels=["x", "y"])
@@ -69,3 +70,11 @@ def test_a_loss_that_has_no_use_for_a_field_refuses_it():
         TuningConfig(label_weights=("a=2",), class_weights="balanced")
     with pytest.raises(InputError, match="tuning.focal_gamma must be 0 with tuning.label_smoothing"):
         TuningConfig(focal_gamma=2.0, label_smoothing=0.1)
+
+
+def test_words_without_a_tag_stay_without_weight():
+    task = TokenClassification(labels=["O", "B-X"])
+    arrays = {"label_ids": np.array([[0, 0, 1]], np.int32), "label_weights": np.array([[1, 0, 1]], np.float32)}
+    found = weighed(task, TuningConfig(class_weights="balanced", label_smoothing=0.1), arrays)
+    np.testing.assert_allclose(found["label_weights"], [[1, 0, 1]])
+    assert found["label_smoothing"].tolist() == [np.float32(0.1)]
