@@ -111,7 +111,7 @@ def _mode(place: str, *, has_prompt: bool) -> Literal["mean", "cls"]:
     settings = config_io.read_json(place)
     _refuse_unknown(place, settings, {"pooling_mode", "include_prompt", *_OLD_MODES, *_DIMENSIONS})
     flags = [mode for name, mode in _OLD_MODES.items() if settings.get(name)]
-    mode = settings.get("pooling_mode", flags or "mean")
+    mode = settings.get("pooling_mode", flags if set(settings) & set(_OLD_MODES) else "mean")
     if isinstance(mode, list) and len(mode) == 1:
         mode = mode[0]
     if mode not in ("mean", "cls"):
@@ -133,7 +133,10 @@ def _prompts(path: str) -> tuple[str, tuple[tuple[str, str], ...], str | None]:
         ("similarity_fn_name", _SIMILARITIES),
     ):
         _refuse_other(place, settings, name, only)
-    prompts = {name: text or "" for name, text in (settings.get("prompts") or {}).items()}
+    given = settings.get("prompts") or {}
+    if not isinstance(given, dict) or not all(isinstance(text, str | None) for text in given.values()):
+        raise InputError(f"{place}: prompts: expected {{name: text}}. Received: {given!r}.")
+    prompts = {name: text or "" for name, text in given.items()}
     default = settings.get("default_prompt_name")
     if default is not None and default not in prompts:
         raise InputError(f"{place}: default_prompt_name: expected one of {', '.join(prompts)}. Received: {default!r}.")
@@ -147,7 +150,7 @@ def _longest(place: str, *, lower_case: bool) -> int | None:
     for name, only in {**_SETTINGS, "do_lower_case": (False, None, *((True,) if lower_case else ()))}.items():
         _refuse_other(place, settings, name, only)
     longest = settings.get("max_seq_length")
-    if longest is not None and (not isinstance(longest, int) or longest < 1):
+    if longest is not None and (type(longest) is not int or longest < 1):
         raise InputError(f"{place}: max_seq_length: expected a number of tokens. Received: {longest!r}.")
     return longest
 

@@ -96,9 +96,9 @@ def _of_config(files: TokenizerFiles) -> Iterator[_Found]:
 
 
 def _of_older_files(files: TokenizerFiles) -> Iterator[_Found]:
-    """added_tokens.json, which transformers reads where tokenizer_config.json has no list."""
+    """added_tokens.json, which transformers reads where tokenizer_config.json has no list, for tokens not seen yet."""
     place = os.path.join(files.folder, ADDED)
-    if "added_tokens_decoder" in files.settings or files.fast or not os.path.isfile(place):
+    if "added_tokens_decoder" in files.settings or not os.path.isfile(place):
         return
     entries = config_io.read_json(place)
     special = {item.token.content for item in _of_names(files)}
@@ -107,14 +107,18 @@ def _of_older_files(files: TokenizerFiles) -> Iterator[_Found]:
     for content in sorted(entries, key=entries.__getitem__):
         is_special = content in special
         yield _Found(
-            _token({"content": content, "special": is_special}, place, special=is_special), entries[content], place
+            _token({"content": content, "special": is_special}, place, special=is_special),
+            entries[content],
+            place,
+            is_named=True,
         )
 
 
 def _of_names(files: TokenizerFiles) -> Iterator[_Found]:
     """Special tokens of a name, and those in lists, in tokenizer_config.json and special_tokens_map.json."""
     settings_path, map_path = (os.path.join(files.folder, name) for name in (CONFIG, SPECIAL))
-    named = config_io.read_json(map_path) if os.path.isfile(map_path) else {}
+    is_read = os.path.isfile(map_path) and "added_tokens_decoder" not in files.settings  # as transformers does
+    named = config_io.read_json(map_path) if is_read else {}
     known = {*SPECIAL_NAMES, *_OTHER_NAMES, *_LISTS}
     if unknown := sorted(set(named) - known):
         raise InputError(f"{map_path}: expected {', '.join(sorted(known))}. Received: {unknown[0]!r}.")

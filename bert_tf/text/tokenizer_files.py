@@ -116,8 +116,9 @@ class TokenizerFiles:
     def config(self) -> tuple[TokenizerConfig, float]:
         """The settings, and the most tokens of a text (a huge number where there is no limit).
 
-        tokenizer_config.json counts where it says something, else what tokenizer.json does, as BertTokenizer has it;
-        the rules are transformers', unless this project wrote the folder.
+        tokenizer_config.json counts where it has a setting, else tokenizer.json, as in transformers 4. The class
+        BertTokenizer of transformers 5 reads these settings in tokenizer_config.json only, and has a limit of 100
+        characters always. The rules are transformers', unless this project wrote the folder.
 
         Raises:
           InputError: a setting of another type, or one that means another tokenizer.

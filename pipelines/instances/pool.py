@@ -42,6 +42,7 @@ class InstanceConfig:
     strip_accents: bool | None = None  # None: as lower_case
     split_cjk: bool = True
     max_word_length: int = 100  # characters; longer words are [UNK]
+    rules: str = "google"  # or "huggingface", as the folder that --vocab names has it; see TokenizerConfig
 
     def __post_init__(self):
         length, share = self.max_seq_length, self.masked_lm_prob
@@ -77,6 +78,7 @@ class InstanceConfig:
             strip_accents=self.strip_accents,
             split_cjk=self.split_cjk,
             max_word_length=self.max_word_length,
+            rules=self.rules,  # type: ignore[arg-type]  # of a TokenizerConfig
         )
 
     @property

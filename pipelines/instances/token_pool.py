@@ -78,4 +78,6 @@ def end_that_fits(pool: TokenPool, begin: int, end: int, most: int) -> int:
     """
     if end <= most:
         return end
-    return max(begin, pool.begins_word.rfind(1, begin + SHORTEST_PIECE, min(most, end - SHORTEST_PIECE) + 1))
+    last = min(most, end - SHORTEST_PIECE)
+    # A negative end would count from the pool's last token.
+    return max(begin, pool.begins_word.rfind(1, begin + SHORTEST_PIECE, last + 1)) if last > begin else begin

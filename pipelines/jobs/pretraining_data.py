@@ -60,7 +60,8 @@ def create_pretraining_data(
     # All checks come before the first change of the folder.
     options = local_options(beam_arguments or [])
     check_fractions(max_bad_fraction, max_lost_fraction)
-    vocabulary = _read_vocabulary(vocab, config.instances)
+    vocabulary, rules = _read_vocabulary(vocab, config.instances)
+    config = dataclasses.replace(config, instances=dataclasses.replace(config.instances, rules=rules))
     inputs = match_files(input_patterns)
     text_bytes = sum(file.text_bytes for file in inputs)
     config, warning = settle_shards(config, text_bytes)
@@ -125,13 +126,13 @@ def create_pretraining_data(
     return output_folder.read_json(output_dir, records.MANIFEST)
 
 
-def _read_vocabulary(path: str, instances: InstanceConfig) -> Vocabulary:
-    """The vocabulary of a file, or of a model's folder, whose settings must be those of the flags."""
+def _read_vocabulary(path: str, instances: InstanceConfig) -> tuple[Vocabulary, str]:
+    """The vocabulary of a file, or of a model's folder, whose settings must be those of the flags; and its rules."""
     if not os.path.isdir(path):
         data = files.read_bytes(path)
         if data is None:
             raise InputError(f"--vocab {path}: expected a vocabulary file. Received: no such file.")
-        return Vocabulary.parse(data, f"--vocab {path}")
+        return Vocabulary.parse(data, f"--vocab {path}"), instances.rules
     kind = tokenizer_kind(instances.tokenizer)
     if not kind.is_there(path):
         raise InputError(f"--vocab {path}: expected a vocabulary file, or a folder with one. Received: neither.")
@@ -140,7 +141,7 @@ def _read_vocabulary(path: str, instances: InstanceConfig) -> Vocabulary:
         received = instances.tokenizer_config.flags()[flag]
         if expected != received:
             raise InputError(f"--{flag} must be {expected}, as --vocab {path} has it. Received: {received}.")
-    return vocabulary
+    return vocabulary, theirs.rules
 
 
 def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list[str], files: list[InputFile]) -> dict:

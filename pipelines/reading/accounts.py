@@ -1,4 +1,4 @@
-"""What was read of each file and what was not: sums, the limits on losses, and the lines that tell of them."""
+"""Counts of the bytes read and lost in each file, the limits on losses, and their lines in the summary."""
 
 import math
 from collections.abc import Iterable
@@ -147,16 +147,18 @@ def check(reading: Reading, *, max_lost_fraction: float, max_bad_fraction: float
     Raises:
       InputError: names the first file or record.
     """
-    if reading.weight > max_lost_fraction * reading.bytes:
+    # A lost file may have no bytes at all. The tolerance lets the fraction that is proposed below pass.
+    if reading.lost_files and (
+        not max_lost_fraction or reading.weight > max_lost_fraction * reading.bytes * (1 + 1e-9)
+    ):
         first = LostFile._make(reading.listed[0])
-        share = reading.weight / reading.bytes
-        limit = f" but for {max_lost_fraction:.2%} of the bytes" if max_lost_fraction else ""
-        more = f", beside {reading.lost_files - 1:,} other files" if reading.lost_files > 1 else ""
+        share = max(0.001, math.ceil(reading.weight / max(1, reading.bytes) * 1000) / 1000)
+        limit = f" (at most {max_lost_fraction:.2%} of the bytes lost)" if max_lost_fraction else ""
+        more = f" {reading.lost_files - 1:,} more files are incomplete." if reading.lost_files > 1 else ""
         raise InputError(
-            f"--input: expected files that are read to their ends{limit}. Received {first.path}, of which "
-            f"{first.documents:,} documents were read and {first.bytes_not_read:,} of {first.bytes:,} bytes were not"
-            f"{more}: {first.reason}. Mend or leave out what is lost, or allow it with --max_lost_fraction="
-            f"{math.ceil(share * 1000) / 1000:g}.{where}"
+            f"--input: expected complete files{limit}. Received {first.path}, of which {first.documents:,} documents "
+            f"were read and {first.bytes_not_read:,} of {first.bytes:,} bytes were not: {first.reason}.{more} Repair "
+            f"or remove them, or allow the loss with --max_lost_fraction={share:g}.{where}"
         )
     records, size = reading.bad + reading.documents, reading.bytes
     if reading.first_bad is None:

@@ -92,21 +92,27 @@ def _files(value: str) -> list[InputFile]:
         raise InputError(
             f"--input {value}: expected at least one file. Received a folder; a glob of its files ends in /*."
         )
+    if folders := len(found) - len(files):
+        _warn(value, f"{folders} folders are not read; a glob of their files ends in /* or /**")
     shown = [file for file in files if not _is_hidden(file.path, value)]
     if not shown:
         raise InputError(
             f"--input {value}: expected at least one file. Received a glob that matches only files whose names begin "
-            f"with . or _, such as {files[0].path}; a glob that begins so reads them."
+            f"with . or _, such as {files[0].path}; to read them, start the pattern with . or _."
         )
     if len(shown) < len(files):
         first = next(file.path for file in files if file not in shown)
-        print(
-            f"warning: --input {value}: {len(files) - len(shown)} files are not read, since their names begin with "
-            f". or _, such as {first}; a glob that begins so reads them.",
-            file=sys.stderr,
-            flush=True,
+        hidden = len(files) - len(shown)
+        _warn(
+            value,
+            f"{hidden} files are not read, since their names begin with . or _, such as {first}; to read them, start "
+            "the pattern with . or _",
         )
     return [InputFile(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in shown]
+
+
+def _warn(value: str, text: str) -> None:
+    print(f"warning: --input {value}: {text}.", file=sys.stderr, flush=True)
 
 
 def _matched(pattern: str) -> list[FileMetadata]:

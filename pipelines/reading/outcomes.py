@@ -1,4 +1,4 @@
-"""What reading gives beside documents: bad records, losses, and the number of bytes read, which add up to the file."""
+"""Results of reading beside documents: bad records, losses and bytes read. Their bytes add up to the size of a file."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

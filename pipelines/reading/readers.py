@@ -24,9 +24,10 @@ from pipelines.running import files
 
 MAX_DOCUMENT_BYTES = 10_000_000
 DOCUMENT_PER = ("block", "line", "file")
-_JSON_NAME = re.compile(r"\.(json|jsonl|ndjson)(\.\w+)?$")
-_JSON_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*"')
-_WIKI_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*<doc id="')
+_JSON_NAME = re.compile(r"\.(json|jsonl|ndjson)(\.\w+)?$", re.IGNORECASE)
+_JSON_START = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*["}]')
+# Not at the beginning only: a file may have been split in the middle of an article.
+_WIKI_LINE = re.compile(rb'^(?:\xef\xbb\xbf)?\s*<doc id="', re.MULTILINE)
 _READ_ERRORS = (*compression.ERRORS, BeamIOError, UnicodeError)
 
 
@@ -108,7 +109,7 @@ def _accounted(part: Part, raw: io.BufferedReader, size: int, file_format: Forma
     except _READ_ERRORS as error:
         if streams.storage_failed(error):
             raise
-        reason = f"the file cannot be read on: {reason_of(error)}"
+        reason = f"reading failed: {reason_of(error)}"
         yield _rest_lost(part.path, source.position, size, reason, cut=True)
     except _NotRead as error:
         yield _rest_lost(part.path, 0, size, str(error))
@@ -209,7 +210,7 @@ def _text_spans(part: Part, file, head: bytes, file_format: Format, encoding: st
         if has_object_a_line(head, is_whole=len(head) < streams.BUFFER_BYTES):
             return json_lines(lines, text_field, encoding.upper())
         return iter(()) if part.start else json_values(file, text_field, max_bytes, encoding.upper())
-    if _WIKI_START.match(head):
+    if _WIKI_LINE.search(head):
         return wiki_documents(lines)
     if file_format.document_per == "file":
         whole = Lines(file, max_bytes=max_bytes, encoding=encoding)

@@ -154,4 +154,5 @@ def storage_failed(error: Exception) -> bool:
 
     Errors of the content have no errno, but for places in the file that make no sense.
     """
-    return isinstance(error, BeamIOError) or getattr(error, "errno", None) not in (None, errno.EINVAL)
+    is_of_storage = isinstance(error, BeamIOError | TimeoutError | ConnectionError)
+    return is_of_storage or getattr(error, "errno", None) not in (None, errno.EINVAL)

@@ -112,10 +112,10 @@ def _warnings(manifest: dict) -> Iterator[str]:
     yield from _label_warnings(manifest)
     if ratios["padding"] > _MOST_PADDING and not instances["packing"]:
         yield f"{ratios['padding']:.0%} of the positions are padding. --packing puts several instances into a row."
-    read = counts["documents_read"]
-    dropped = sum(count for name, count in counts.items() if name.startswith("dropped_"))
-    if dropped > _MOST_DROPPED * read:
-        yield f"{dropped:,} of {read:,} documents were dropped; the summary lists the reasons. Check the filters."
+    passes = 1 + (parameters["dupe_factor"] - 1) * (1 - parameters["validation_fraction"])
+    dropped = 1 - counts["passes_over_documents"] / max(1.0, counts["documents_read"] * passes)
+    if dropped > _MOST_DROPPED:
+        yield f"{dropped:.0%} of the documents were dropped; the summary lists the reasons. Check the filters."
 
 
 def _bytes_not_read(manifest: dict) -> int:

@@ -242,8 +242,7 @@ def wrong_uses(made: pathlib.Path, corpus: pathlib.Path, tmp: pathlib.Path) -> d
         "bad record in a worker process": (
             [*data, "--input", binary(tmp / "binary.txt"), *vocab]
             + ["--direct_num_workers=2", "--direct_running_mode=multi_processing"],
-            f"error: --input: expected files that are read to their ends. Received {tmp}/binary.txt, of which 0 "
-            "documents were read and",
+            f"error: --input: expected complete files. Received {tmp}/binary.txt, of which 0 documents were read and",
         ),
         "unknown flag": (
             [*data, *text, *vocab, "--num_shard=3"],

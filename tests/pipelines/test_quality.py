@@ -86,8 +86,12 @@ def manifest_of(shards: list[tuple[int, int]], **shares) -> dict:
     total = sum(count for count, _ in shards) / sum(pairs for _, pairs in shards)
     return {
         "shares": {"unknown": 0.0, "unused": 0.0, "masked_tokens": 0.15, "padding": 0.1, "label_1": total, **shares},
-        "counts": {"documents_read": 100},
-        "parameters": {"instances": {"masked_lm_prob": 0.15, "max_predictions_per_seq": 20, "packing": False}},
+        "counts": {"documents_read": 100, "passes_over_documents": 280},
+        "parameters": {
+            "instances": {"masked_lm_prob": 0.15, "max_predictions_per_seq": 20, "packing": False},
+            "dupe_factor": 3,
+            "validation_fraction": 0.1,
+        },
         "shards": [{"counts": {"label_1": count, "instances": pairs}} for count, pairs in shards],
     }
 
@@ -119,6 +123,15 @@ def test_labels_far_from_one_half_are_told(shards, warned):
 def test_each_threshold_has_its_sentence(share, value, beginning):
     (found,) = quality.warnings(manifest_of([(50, 100)], **{share: value}))
     assert found.startswith(beginning)
+
+
+def test_dropped_documents_are_counted_once_for_all_passes():
+    manifest = manifest_of([(50, 100)])  # three passes over 90 of 100 documents, and one over 10
+    manifest["counts"] |= {"dropped_duplicates": 60, "passes_over_documents": 141}
+    assert not quality.warnings(manifest)
+    manifest["counts"]["passes_over_documents"] = 139
+    (found,) = quality.warnings(manifest)
+    assert found.startswith("50% of the documents were dropped")
 
 
 def test_bytes_that_were_not_read_are_told():

@@ -58,7 +58,7 @@ def test_a_file_that_is_cut_is_lost_by_its_bytes(tmp_path, name):
     found = read(write(tmp_path / "a", cut))
     assert found.documents == text.decode().split("\n\n")[: len(found.documents)]
     (loss,) = found.losses
-    assert loss.reason == f"the file cannot be read on: the file ends within its {name} data"
+    assert loss.reason == f"reading failed: the file ends within its {name} data"
     assert loss.weight == len(cut) >= loss.bytes
     damaged = bytearray(data)
     damaged[len(data) // 2] ^= 255
@@ -112,7 +112,7 @@ def test_zstd_with_a_dictionary_is_lost_and_not_wrong(tmp_path):
     words = [f"one {n} two {n * 7}".encode() * 3 for n in range(2000)]
     dictionary = zstd.train_dict(words, 2000)
     found = read(write(tmp_path / "a", zstd.compress(b"one 7 two 49", zstd_dict=dictionary)))
-    assert (found.documents, found.losses[0].reason[:27]) == ([], "the file cannot be read on:")
+    assert (found.documents, found.losses[0].reason[:15]) == ([], "reading failed:")
 
 
 def test_gzip_with_all_fields_of_its_header(tmp_path):

@@ -152,3 +152,11 @@ def test_the_field_may_have_another_name(tmp_path):
     assert read(write(tmp_path / "wiki_01", '{"id": "12", "text": "WikiExtractor --json"}\n')).documents == [
         "WikiExtractor --json"
     ]
+
+
+@pytest.mark.parametrize("name", ["a.JSON", "a.Jsonl", "part-00000"])
+def test_json_is_recognized_by_name_in_any_case_and_by_an_empty_object(tmp_path, name):
+    path = tmp_path / name
+    path.write_text('{}\n{"text": "one"}\n')
+    found = read(path)
+    assert (found.documents, len(found.bad)) == (["one"], 1)

@@ -14,9 +14,12 @@ from pipelines.jobs.job import JobConfig
 from pipelines.jobs.pretraining_data import create_pretraining_data
 from pipelines.jobs.vocabulary_learning import build_vocab
 from pipelines.reading import inputs
+from pipelines.reading.accounts import Account, check, of_all, of_file
 from pipelines.reading.inputs import InputFile, match_files
+from pipelines.reading.outcomes import Loss
 from pipelines.reading.readers import Format
 from pipelines.reading.reading import ReadDocuments
+from pipelines.reading.streams import storage_failed
 from pipelines.running.options import local_options
 from pipelines.running.pipeline import running
 from pipelines.writing.report import summary
@@ -58,7 +61,7 @@ def gzip_that_is_cut(folder) -> tuple[str, str, int]:
     lines = [json.dumps({"id": random.Random(n).randbytes(300).hex(), "text": document(n)}) for n in range(3000)]
     data = gzip.compress("\n".join(lines).encode())
     (folder / "b.jsonl.gz").write_bytes(data[: len(data) // 20])
-    return "b.jsonl.gz", "the file cannot be read on: the file ends within its gzip data", 148
+    return "b.jsonl.gz", "reading failed: the file ends within its gzip data", 148
 
 
 def json_of_another_field(folder) -> tuple[str, str, int]:
@@ -95,7 +98,7 @@ def test_a_lost_file_beside_300_good_documents_ends_the_job_unless_it_is_allowed
     with pytest.raises(InputError) as refused:
         reading_of(patterns, tmp_path)
     sentence = str(refused.value)
-    assert sentence.startswith("--input: expected files that are read to their ends. Received " + str(folder / name))
+    assert sentence.startswith("--input: expected complete files. Received " + str(folder / name))
     assert reason in sentence
     assert f"of {size:,} bytes were not" in sentence
     allowed = float(re.search(r"--max_lost_fraction=(0\.\d+)", sentence)[1])
@@ -105,7 +108,7 @@ def test_a_lost_file_beside_300_good_documents_ends_the_job_unless_it_is_allowed
     assert abs(lost["documents"] - documents) <= documents / 4  # zlib's versions compress differently
     assert report["bytes"] == report["bytes_read"] + report["bytes_in_bad_records"] + report["bytes_lost"]
     assert report["bytes"] == size + (folder / "good.txt").stat().st_size
-    with pytest.raises(InputError, match="expected files that are read to their ends but for"):
+    with pytest.raises(InputError, match=r"expected complete files \(at most"):
         reading_of(patterns, tmp_path, max_lost_fraction=allowed - 0.002)
 
 
@@ -204,3 +207,24 @@ def test_a_misspelt_flag_is_refused_on_any_runner_without_a_job_server(runner):
     with pytest.raises(InputError, match="Expected flags of this command or of Beam. Received: --num_shard=3"):
         local_options([f"--runner={runner}", "--num_shard=3"])
     local_options(["--runner=FlinkRunner", "--flink_version=1.19"])
+
+
+def test_a_lost_file_without_bytes_ends_the_job_too():
+    account = Account(first_loss=Loss("a.tfrecord", "record", 1, "it has 0 records; dataset_info.json lists 3", 0, 0))
+    reading = of_all([of_file("a.tfrecord", account), of_file("b.txt", Account(bytes=9, documents=1, bytes_read=9))])
+    with pytest.raises(InputError, match="expected complete files. Received a.tfrecord"):
+        check(reading, max_lost_fraction=0.0, max_bad_fraction=0.01)
+    check(reading, max_lost_fraction=0.001, max_bad_fraction=0.01)
+
+
+def test_the_fraction_that_is_proposed_is_enough():
+    lost = Account(bytes=57, lost_bytes=57, weight=57, first_loss=Loss("a", "byte", 0, "cut", 57, 57))
+    reading = of_all([of_file("a", lost), of_file("b", Account(bytes=43, documents=1, bytes_read=43))])
+    check(reading, max_lost_fraction=0.57, max_bad_fraction=0.01)
+    with pytest.raises(InputError, match="--max_lost_fraction=0.57"):
+        check(reading, max_lost_fraction=0.56, max_bad_fraction=0.01)
+
+
+@pytest.mark.parametrize("error", [TimeoutError("timed out"), ConnectionResetError("by peer")])
+def test_a_store_that_does_not_answer_is_no_damage(error):
+    assert storage_failed(error)

@@ -177,6 +177,13 @@ def test_wikiextractor_output_loses_title_and_markup(tmp_path):
     assert found.bad == [BadRecord(str(tmp_path / "wiki_00"), "line", 15, "a <doc> without </doc>", 31)]
 
 
+def test_the_rest_of_a_wikipedia_article_before_the_first_one_is_bad(tmp_path):
+    """As in the second file of `split`."""
+    data = b'its end.\n</doc>\n<doc id="2" title="x">\nx\n\none\n</doc>\n'
+    found = read(write(tmp_path / "wiki_01", data))
+    assert (found.documents, len(found.bad), found.losses) == (["one"], 1, [])
+
+
 def test_text_outside_of_wikipedia_articles_is_bad(tmp_path):
     data = b'<doc id="1">\none\n</doc>\n\nstray\ntext\n\n<doc id="2">\ntwo\n<doc id="3">\nthree\n</doc>\nmore\n'
     path = write(tmp_path / "wiki_00", data)

@@ -105,6 +105,14 @@ def test_pairs_fit_and_lose_no_token(word, length):
         assert pairs.tokens_used("next_sentence") == len(used)
 
 
+@pytest.mark.parametrize("title", [1, 2, 3, 4])
+def test_a_short_title_at_the_beginning_of_a_pool_is_a_second_segment_like_others(title):
+    pool = pool_of(title=[title], text=[62, 62, 1])
+    for seed in range(50):
+        for first, second, _ in pairs_of(pool, 1, seed, length=128):
+            assert len(first) + len(second) <= 125
+
+
 def test_what_does_not_fit_opens_the_next_pair():
     """61 tokens fit, words have four: the third sentence is cut behind 20 of its 28."""
     pool = pool_of(4, a=[20, 20, 28], b=[9])
@@ -120,7 +128,10 @@ def test_what_does_not_fit_opens_the_next_pair():
 
 @pytest.mark.parametrize(
     ("begin", "end", "most", "expected"),
-    [(0, 20, 20, 20), (0, 20, 18, 15), (0, 20, 12, 10), (0, 20, 4, 0), (0, 9, 8, 0), (20, 40, 27, 25), (0, 12, 11, 5)],
+    [
+        *[(0, 20, 20, 20), (0, 20, 18, 15), (0, 20, 12, 10), (0, 20, 4, 0), (0, 9, 8, 0), (20, 40, 27, 25)],
+        *[(0, 12, 11, 5), (0, 3, 1, 0), (2, 4, 3, 2)],
+    ],
 )
 def test_where_a_sentence_is_cut_that_does_not_fit(begin, end, most, expected):
     """Words begin at 0, 5, 10, ...; five tokens stay on either side."""
