@@ -155,8 +155,8 @@ class TuningConfig(Section):
     class_weights: Literal["equal", "balanced"] = "equal"  # balanced: examples count by one over their class's share
     # classification, token_classification: LABEL=WEIGHT each, by which examples of the label count; others count 1
     label_weights: tuple[str, ...] = ()
-    # multi_label: LABEL=WEIGHT each, by which examples that have the label count in its decision; or balanced: the
-    # number of those that do not have it over the number of those that do
+    # multi_label: LABEL=WEIGHT each, by which the loss of the label's positive examples is multiplied; or balanced:
+    # number of negatives / number of positives
     positive_weights: tuple[str, ...] = ()
     # classification, token_classification, multi_label: examples count by (1 - p of what is right) to this power;
     # 0: all alike; Lin et al. 2017: 2

@@ -107,8 +107,10 @@ def _finetuning(config: FinetuneConfig) -> StepInputs:
     task_class = task_named(config.task)
     labels = list(getattr(config.data, "labels", None) or ())
     if task_class.has_labels and not labels:
-        labels = ["0", "1"]
-        notes.append("labels: two (no data.labels)")
+        weighted = (*config.tuning.label_weights, *config.tuning.positive_weights)
+        named = list(dict.fromkeys(item.rpartition("=")[0] for item in weighted if "=" in item))
+        labels = [*named, *["0", "1"][len(named) :]]
+        notes.append(f"labels: {len(labels)} (no data.labels)")
     task = task_class(labels=labels, data=config.data, settings=config.head)
     check_segments(task, network, f"init_from={config.init_from}")
     model = task_model(

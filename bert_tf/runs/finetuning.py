@@ -12,7 +12,7 @@ import numpy as np
 
 from bert_tf.core.config import FinetuneConfig
 from bert_tf.core.errors import InputError
-from bert_tf.interop import adapters, huggingface
+from bert_tf.interop import adapters, huggingface, sentence_transformers
 from bert_tf.interop.sentence_transformers import Pooling
 from bert_tf.interop.source import Source, open_source
 from bert_tf.models import tuning
@@ -51,6 +51,8 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         examples = evaluation.read_examples(config)
     task, keeps_head = _task(config, source, examples)
     check_segments(task, source.config, f"init_from={source.path}")
+    if config.task == "embedding":
+        _report_pooling(source, task.settings)
     graph = TaskGraph(task, source.make_tokenizer())
     looked_at = {**examples, "validation": examples["validation"][: config.train.evaluate_examples]}
     rows = {split: graph.rows(looked_at[split], labelled=True) for split in evaluation.SPLITS}
@@ -187,6 +189,17 @@ def _make_model(config: FinetuneConfig, task: Task, source: Source, *, keeps_hea
             f"tuning.frozen_layers={settings.frozen_layers}: expected a weight that learns. Received none."
         )
     return model
+
+
+def _report_pooling(source: Source, settings: Any) -> None:
+    """Says where this run makes vectors in another way than the sentence-transformers folder that it starts from."""
+    found = sentence_transformers.read(source.path, lower_case=source.tokenizer.lower_case)
+    if found is None:
+        return
+    other = {name: value for name, value in found[0].head_settings().items() if value != getattr(settings, name)}
+    if other:
+        theirs = " ".join(f"--set head.{name}={value!r}" for name, value in other.items())
+        print(f"warning: init_from={source.path} makes vectors in another way than this run: {theirs}", flush=True)
 
 
 def _labels_of_same_head(source: Source, task_class: type[Task]) -> list[str] | None:

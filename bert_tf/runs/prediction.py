@@ -10,6 +10,7 @@ from typing import Any
 from bert_tf.core.errors import InputError
 from bert_tf.serving import loading
 from bert_tf.tasks.shared.truncation import Truncation
+from bert_tf.tasks.tagging import conll
 
 _AT_ONCE = 1024
 _TOLD_EVERY = 10.0  # seconds
@@ -92,7 +93,9 @@ def answers_of_file(model: str, path: str, *, task: str | None, **columns: Any) 
     """
     loaded = loading.load(model, task=task, **columns)
     ending = os.path.splitext(path)[1]
-    if ending in (".jsonl", ".csv", ".tsv", ".json", ".conll", ".conllu", ".iob2") or path.startswith("tfds:"):
+    # .txt has one text a line here.
+    columned = {".jsonl", ".csv", ".tsv", ".json", *conll.ENDINGS} - {".txt"}
+    if ending in columned or path.startswith("tfds:"):
         examples: Iterable = loaded.task.read(loaded.task.data, path, "--input", labelled=False)
     elif loaded.task.takes_texts and len(loaded.task.inputs()) == 1:
         examples = read_texts(path)

@@ -127,11 +127,14 @@ class Run:
         new = np.asarray(learning_rate(config.optimizer, steps, every))
         sentence = f"the run goes on to step {steps} instead of {before}. "
         if np.array_equal(old[:-1], new[:-1]):
-            sentence += f"Its learning rates are those of a run of {steps} steps without a stop, and so is the result."
+            sentence += (
+                f"Its learning rates are those of an uninterrupted run of {steps} steps. It has one more evaluation, "
+                f"at step {before}, whose model tuning.select=best may choose."
+            )
         else:
             sentence += (
                 f"From here on its learning rates are those of a run of {steps} steps, {new[-1]:.3g} instead of "
-                f"{old[-1]:.3g} at step {before}. So far they were those of {before} steps, so the result is not that "
-                f"of a run of {steps} steps without a stop."
+                f"{old[-1]:.3g} at step {before}. Steps 1 to {before} used the schedule for {before} steps, so the "
+                f"result differs from that of an uninterrupted run of {steps} steps."
             )
         print(sentence, flush=True)

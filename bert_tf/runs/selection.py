@@ -76,8 +76,8 @@ def keep(config: FinetuneConfig, trainer: Trainer, selection: Selection, workdir
     metric, step = selection.metric, trainer.restore_best()
     if step is None:
         print(
-            f"warning: no evaluation after the first step is kept as the best: {metric} was NaN, or an older version "
-            "kept the one before training. Saving the model of the last step.",
+            f"warning: there is no best checkpoint: every {metric} was NaN, or version 0.1 saved step 0 as the best. "
+            "Saving the model of the last step.",
             flush=True,
         )
         return
@@ -88,7 +88,7 @@ def keep(config: FinetuneConfig, trainer: Trainer, selection: Selection, workdir
     if step == 0:
         print(
             f"warning: no evaluation was better than that of the model before training, init_from={config.init_from}. "
-            "That model is saved: the training changed nothing for the better.",
+            "That model is saved: training did not improve it.",
             flush=True,
         )
     elif {0, step} <= set(found) and selection.cost(found[step]) >= selection.cost(found[0]):

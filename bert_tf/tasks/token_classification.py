@@ -270,12 +270,15 @@ class TokenClassification(Task):
                 counts[word][tag] += 1
                 counts[""][tag] += 1
         usual = {word: max(sorted(found), key=found.__getitem__) for word, found in counts.items()}
-        answers = [{"tags": [usual.get(word, usual[""]) for word in example["words"]]} for example in examples]
+        most = usual.get("", schemes.OUTSIDE)
+        answers = [{"tags": [usual.get(word, most) for word in example["words"]]} for example in examples]
         return {f"usual_tag_baseline_{self.metric}": self.scores(examples, answers)[self.metric]}
 
     def report(self, examples: Sequence[dict], answers: Sequence[dict]) -> str:
         """See Task; of words."""
         truth, found = tag_scores.pairs_of_tags(examples, answers)
+        if not truth:
+            return "no words"
         return metrics.classification_report(truth, found, labels=self.labels, digits=4, zero_division=0)
 
     def confusion(self, examples: Sequence[dict], answers: Sequence[dict]) -> np.ndarray:

@@ -76,10 +76,10 @@ def test_windows_of_a_pair_all_hold_its_first_text(vocabulary):
     ]
     task = classification(8, long_texts="windows", second_text_field="second")
     rows, found = rows_of(task, vocabulary, asked)
-    # A row of 8 has room for 5; the first text is truncated to 2 of them.
-    assert rows == ["< the cat > a b c >", "< the cat > d e >", "< a b > the >"]
+    # A row of 8 has room for 5; the first text is truncated to the 4 that the second one leaves.
+    assert rows == ["< the cat > a b c >", "< the cat > d e >", "< a b c d > the >"]
     assert found.arrays["input_type_ids"].tolist()[0] == [0, 0, 0, 0, 1, 1, 1, 1]
-    assert found.truncation == Truncation(2, 1, 14, 4)
+    assert found.truncation == Truncation(2, 1, 14, 2)
     with pytest.raises(
         InputError, match="data.max_seq_length: expected at least 5, for windows of pairs. Received: 4."
     ):

@@ -5,6 +5,7 @@ import pytest
 
 from bert_tf.core.errors import InputError
 from bert_tf.tasks.graph import TaskGraph
+from bert_tf.tasks.tagging.scores import entity_scores
 from bert_tf.tasks.token_classification import TagDataConfig, TokenClassification
 from bert_tf.text.vocabulary import SPECIAL_TOKENS
 from bert_tf.text.wordpiece import Tokenizer
@@ -269,6 +270,11 @@ def test_entity_scores_by_hand():
     assert scores["accuracy"] == 3 / 5
     nothing = task().scores(truth[1:], [{"tags": ["O"]}])
     assert nothing["f1"] == 0.0
+
+
+def test_an_entity_of_white_space_is_missed():
+    found = entity_scores([[("X", 3, 3), ("X", 0, 2)]], [[("X", 0, 2), ("X", 3, 5)]])
+    assert found == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
 
 
 def test_texts_are_scored_beside_words_and_show_what_words_hide():

@@ -19,7 +19,7 @@ def frame_windows(
 ) -> Framed:
     """string [n], or two of them for pairs -> rows, those of a text one behind the other; at least one text.
 
-    The first text of a pair stands in every window, truncated to half of the row.
+    The first text of a pair stands in every window, truncated to half of the row if the second one needs the rest.
 
     Returns:
       Rows, and a layout:
@@ -31,7 +31,8 @@ def frame_windows(
     kept = lost = tf.zeros_like(total)  # of the first texts
     most = data.max_seq_length - len(texts) - 1
     if before:
-        kept = tf.minimum(before[0].row_lengths(), max(most // 2, 1))
+        half = max(most // 2, 1)
+        kept = tf.minimum(before[0].row_lengths(), tf.maximum(most - total, half))
         lost = before[0].row_lengths() - kept
         total += before[0].row_lengths()
     room = most - kept

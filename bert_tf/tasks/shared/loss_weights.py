@@ -24,7 +24,7 @@ _TASKS = {
 
 
 def check(task: Task, tuning: TuningConfig) -> None:
-    """Refuses a field that the task's loss has no use for.
+    """Refuses a field that the task's loss does not support.
 
     Raises:
       InputError: naming the field and the tasks that have one.
@@ -77,8 +77,8 @@ def objective_of(task: Task, tuning: TuningConfig, arrays: Arrays | None = None)
             values = np.ones((1, len(task.labels))) if arrays is None else arrays["label_values"]
             positives = values.sum(axis=0)
             weights = (len(values) - positives) / np.maximum(positives, 1.0)
-            # A label that every example has needs no weight.
-            weights = np.where(positives == len(values), 1.0, weights)
+            # A label that all examples have, or none, has nothing to balance.
+            weights = np.where((positives == len(values)) | (positives == 0), 1.0, weights)
         else:
             weights = _of_labels("positive_weights", tuning.positive_weights, task.labels)
         objective = objective.weighing_positives(weights.tolist())

@@ -39,9 +39,9 @@ class _Columns(NamedTuple):
 def read(file, path: str, *, word_column: int | str, tag_column: int | str, labelled: bool) -> Iterator[dict]:
     """Sentences: {"place", "words"}, with "tags" if they are labelled, "text" where a comment has it, and "skipped".
 
-    Comments, -DOCSTART- lines, and CoNLL-U's multiword (1-2) and empty (1.1) lines are no words. A line that begins
-    with "#" is a comment where numbers precede the words, or where it stands before a sentence and has not as many
-    columns, or its word is "#" and no other line has its tag: "#" and "#Brexit" may be words.
+    Comments, -DOCSTART- lines, and CoNLL-U's multiword (1-2) and empty (1.1) lines are skipped and counted. In files
+    with numbered words every line that begins with "#" is a comment. In other files a line before a sentence is one, if
+    its number of columns differs, or if its word is "#" and its tag occurs nowhere else.
 
     Args:
       file: opened with newline="".
@@ -61,8 +61,8 @@ def read(file, path: str, *, word_column: int | str, tag_column: int | str, labe
     columns = _columns(bodies, names, path, word_column, tag_column, labelled)
     known = {line.cells[columns.tag] for body in bodies for line in body if _has(line, columns.tag)}
     width = len(bodies[0][0].cells) if bodies else 0
+    skipped: collections.Counter = collections.Counter()  # since the last sentence
     for lines in blocks:
-        skipped: collections.Counter = collections.Counter()
         place, text, rows = f"{path}:{lines[0].number}", None, []
         body = next((line for line in lines if line.text[0] != "#"), None)
         width = len(body.cells) if body else width
@@ -72,7 +72,7 @@ def read(file, path: str, *, word_column: int | str, tag_column: int | str, labe
                 found = _TEXT.fullmatch(line.text)
                 text = found[1] if found else text
             elif line.cells[0] == _DOCUMENT:
-                continue
+                skipped["-DOCSTART- lines skipped"] += 1
             elif columns.has_ids and _RANGE.fullmatch(line.cells[0]):
                 skipped["multiword lines (1-2) skipped, whose words have lines of their own"] += 1
             elif columns.has_ids and _EMPTY.fullmatch(line.cells[0]):
@@ -84,6 +84,7 @@ def read(file, path: str, *, word_column: int | str, tag_column: int | str, labe
             example: dict = {"place": place, "words": [line.cells[columns.word] for line in rows]}
             example |= {"tags": [line.cells[columns.tag] for line in rows]} if labelled else {}
             yield example | ({"text": text} if text else {}) | ({"skipped": dict(skipped)} if skipped else {})
+            skipped.clear()
 
 
 def _blocks(file) -> Iterator[list[_Line]]:
@@ -107,8 +108,9 @@ def _is_word(line: _Line, tag: int, width: int, known: set[str]) -> bool:
     """Whether a line that begins with "#" before a sentence is a word of it."""
     if _BOUND_2012.match(line.text):
         return False
-    is_like_others = line.cells[0] != "#" or width == 1 or line.cells[tag] in known
-    return len(line.cells) == width and is_like_others
+    if len(line.cells) != width:
+        return False
+    return line.cells[0] != "#" or width == 1 or (_has(line, tag) and line.cells[tag] in known)
 
 
 def _counts_up(body: Sequence[_Line]) -> bool:

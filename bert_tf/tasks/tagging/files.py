@@ -9,6 +9,8 @@ from bert_tf.tasks.shared.sections import ClassDataConfig
 from bert_tf.tasks.tagging import conll
 from bert_tf.tasks.tagging.spans import COLUMNS, read_entities
 
+_NOT_ACCEPTED = ("reject", "ignore")  # Prodigy's "answer"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TagDataConfig(ClassDataConfig):
@@ -38,7 +40,17 @@ def read(data: Any, path: str, field: str, *, labelled: bool) -> list[dict]:
         if not examples:
             raise InputError(f"{field}={path}: expected at least one sentence. Received an empty file.")
         return examples
-    return [_example(data, row, place, labelled) for place, row in read_rows(path, field)]
+    examples, skipped = [], 0
+    for place, row in read_rows(path, field):
+        if labelled and row.get("answer") in _NOT_ACCEPTED:
+            skipped += 1
+            continue
+        examples.append(_example(data, row, place, labelled))
+    if not examples:
+        raise InputError(f"{field}={path}: expected an example that was accepted. Received {skipped} that were not.")
+    if skipped:
+        examples[0]["skipped"] = {"examples skipped that were rejected or ignored in Prodigy": skipped}
+    return examples
 
 
 def _example(data: Any, row: dict, place: str, labelled: bool) -> dict:

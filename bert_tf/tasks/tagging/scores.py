@@ -21,7 +21,9 @@ def entity_scores(truth: Sequence[Sequence[Span]], found: Sequence[Sequence[Span
     """Precision, recall and F1 of entities, right where type and both bounds are: nervaluate's strict ones."""
     types = sorted({kind for spans in (*truth, *found) for kind, _, _ in spans})
     rows = (
-        [[{"label": k, "start": b, "end": e - 1} for k, b, e in spans] for spans in both] for both in (truth, found)
+        # An entity of white space only is empty, and is missed.
+        [[{"label": k, "start": b, "end": max(b, e - 1)} for k, b, e in spans] for spans in both]
+        for both in (truth, found)
     )
     strict = Evaluator(*rows, tags=types, loader="dict").evaluate()["overall"]["strict"]
     return {"precision": strict.precision, "recall": strict.recall, "f1": strict.f1}
@@ -35,7 +37,7 @@ def entities_of(example: dict) -> list[Span]:
 
 
 def entities_found(example: dict, answer: dict) -> list[Span]:
-    """Entities of an answer, in what those of the example are in."""
+    """Entities of an answer, in the example's units: words or characters."""
     if "tags" in example:
         return spans_of_tags(answer["tags"])
     return in_text(answer)

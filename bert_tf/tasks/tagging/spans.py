@@ -65,7 +65,7 @@ def without_overlaps(spans: Sequence[Span]) -> list[Span]:
 
 
 def trimmed(text: str, span: Span) -> Span:
-    """An entity without the white space and control characters at its ends, of which no unit consists."""
+    """An entity without the white space and control characters at its ends, which belong to no unit."""
     kind, start, end = span
     while start < end and _is_nothing(text[start]):
         start += 1
@@ -93,7 +93,7 @@ def characters_of(text: str, spans: Sequence[Sequence[int]]) -> list[tuple[int, 
 def tags_of_units(text: str, units: Sequence[tuple[int, int]], spans: Sequence[Span]) -> tuple[list[str | None], int]:
     """IOB2 tags of the units of a text, and how many entities do not begin and end with units.
 
-    The units that such an entity touches have None for a tag: what they are nobody can say.
+    The units that such an entity touches get the tag None and are not learned.
 
     Args:
       text: the text.

@@ -145,3 +145,22 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
     assert "expected data.tag_column to be a number, since the columns have no names. Received: 'NER'." in refusal(
         tmp_path / "a.conll", "EU B-ORG\n", tag_column="NER"
     )
+
+
+def test_a_comment_before_a_sentence_may_have_fewer_columns_than_the_tags_place(tmp_path):
+    found = read(tmp_path / "a.conll", "# note\nEU NNP B-NP B-ORG\n", tag_column=3)
+    assert words_and_tags(found) == [(["EU"], ["B-ORG"])]
+    text = "# global.columns = FORM LEMMA UPOS\n# newdoc\nsun\tsun\tNOUN\n"
+    assert words_and_tags(read(tmp_path / "a.conllup", text, tag_column="UPOS")) == [(["sun"], ["NOUN"])]
+
+
+def test_comments_without_a_sentence_are_counted_with_the_next_one(tmp_path):
+    found = read(tmp_path / "a.conll", "#begin document (a)\n\nEU NNP B-ORG\n")
+    assert found[0]["skipped"] == {"comment lines skipped": 1}
+
+
+def test_rows_that_prodigy_rejected_are_skipped_and_counted(tmp_path):
+    rows = ['{"text": "a", "spans": [], "answer": "reject"}', '{"text": "b", "spans": [], "answer": "accept"}']
+    (found,) = read(tmp_path / "a.jsonl", "\n".join(rows))
+    assert (found["text"], list(found["skipped"].values())) == ("b", [1])
+    assert "expected an example that was accepted. Received 1 that were not" in refusal(tmp_path / "b.jsonl", rows[0])
