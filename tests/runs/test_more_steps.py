@@ -37,7 +37,10 @@ def test_where_rates_do_not_depend_on_the_steps_it_is_as_if_it_had_not_stopped(f
     capsys.readouterr()
     scores = finetuning.run(longer(short, steps=20), str(tmp_path / "run"))
     out = capsys.readouterr().out
-    assert "the run goes on to step 20 instead of 10. Its learning rates are those of an uninterrupted run of 20 steps" in out
+    sentence = (
+        "the run goes on to step 20 instead of 10. Its learning rates are those of an uninterrupted run of 20 steps"
+    )
+    assert sentence in out
     assert "resuming at step 10 of 20" in out
     assert scores == finetuning.run(longer(short, steps=20), str(tmp_path / "whole"))
     assert first != weights(tmp_path / "run") == weights(tmp_path / "whole")
