@@ -72,7 +72,7 @@ def test_every_fine_tuning_has_a_step_to_compile(task, classifier):
     if task == "embedding":  # a group of pairs at least is a batch
         made.objective.group = 2
     assert all(math.isfinite(loss) for loss in losses_of(made).values())
-    assert made.notes == (["labels: two (no data.labels)"] if task_named(task).has_labels else [])
+    assert made.notes == (["labels: 2 (no data.labels)"] if task_named(task).has_labels else [])
 
 
 def test_windows_are_as_many_as_an_example_may_have(classifier):

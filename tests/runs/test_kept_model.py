@@ -41,7 +41,7 @@ def test_an_untrained_head_is_never_the_best_model(folder, tmp_path, capsys):
         metadata = file.metadata()
     save_file(load_file(path), path, {**metadata, "step": "0"})
     finetuning.run(config, str(tmp_path / "run"))
-    assert "warning: no evaluation after the first step is kept as the best" in capsys.readouterr().out
+    assert "warning: there is no best checkpoint" in capsys.readouterr().out
 
 
 def test_a_run_that_learns_warns_of_nothing(folder, tmp_path, capsys):
