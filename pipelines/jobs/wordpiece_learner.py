@@ -19,7 +19,7 @@ _FEW_CHARACTERS = 40  # the same, however small the vocabulary
 _MAX_TRAINING_WORDS = 50_000_000  # above it counts are scaled down; the learner reads words, not counts
 _REPEATS_AT_ONCE = 1000  # of a word in the learner's text
 _CHARACTERS_AT_ONCE = 1 << 16
-_LARGEST_COUNT = 4096  # by which rare words are told from frequent ones
+_LARGEST_COUNT = 4096  # larger counts are treated as equal
 _MAX_PIECE = 64  # characters; the tokenizer's kernel takes tokens of 256 bytes
 _LARGEST_UNUSED_SHARE = 0.9  # of the vocabulary, before the text is called too little
 

@@ -89,7 +89,7 @@ def _of_labels(field: str, given: Sequence[str], labels: Sequence[str]) -> np.nd
     """LABEL=WEIGHT of some labels -> float64 [labels], 1 for the others.
 
     Raises:
-      InputError: a label that is none or stands twice, or a weight that is no number above 0.
+      InputError: an unknown or repeated label, or a weight that is not a positive number.
     """
     weights = np.ones(len(labels))
     named: set[str] = set()

@@ -74,7 +74,7 @@ def read(file, path: str, *, word_column: int | str, tag_column: int | str, labe
             elif line.cells[0] == _DOCUMENT:
                 skipped["-DOCSTART- lines skipped"] += 1
             elif columns.has_ids and _RANGE.fullmatch(line.cells[0]):
-                skipped["multiword lines (1-2) skipped, whose words have lines of their own"] += 1
+                skipped["multiword lines (1-2) skipped"] += 1
             elif columns.has_ids and _EMPTY.fullmatch(line.cells[0]):
                 skipped["lines of empty nodes (1.1) skipped"] += 1
             else:

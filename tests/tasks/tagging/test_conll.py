@@ -80,7 +80,7 @@ def test_conllu(tmp_path):
     assert [example["text"] for example in found] == ["Vámonos al mar.", "# 5"]
     assert found[0]["skipped"] == {
         "comment lines skipped": 3,
-        "multiword lines (1-2) skipped, whose words have lines of their own": 2,
+        "multiword lines (1-2) skipped": 2,
         "lines of empty nodes (1.1) skipped": 1,
     }
     plain = CONLLU.split("\n", 1)[1]
