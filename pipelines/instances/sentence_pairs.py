@@ -12,7 +12,7 @@ Next-sentence pairs follow google-research/bert's create_pretraining_data.py wit
 
 import bisect
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -129,15 +129,23 @@ def sentence_order_pairs(
 ) -> Pairs:
     """Two segments that follow each other in a document, swapped by a fair coin (Lan et al. 2019, ALBERT, 3.1).
 
-    The arguments are those of `next_sentence_pairs`. Segments are whole sentences: one that began inside a sentence
-    would tell the order. A last sentence that is left alone is cut in two, or joins the pair before it: ALBERT's own
-    code pairs it with a random document and calls it swapped.
+    The arguments are those of `next_sentence_pairs`. Both segments begin where a sentence does, or both inside of one,
+    where the text allows it: else the one that begins inside is known to be the second. A last sentence that is left
+    alone joins the pair before it, or is cut in two: ALBERT's own code pairs it with a random document and calls it
+    swapped.
     """
     max_tokens = max_seq_length - _SPECIALS
     pool = cut_sentences(pool, max_tokens // 2)
     bounds, documents = pool.sentences.tolist(), pool.documents.tolist()
     uniform = _uniforms(rng)
     rows: list[tuple[int, ...]] = []
+
+    def second_begin(start: int, end: int) -> int:
+        """Which of the sentences from `start` to `end` opens the second segment."""
+        choices: Sequence[int] = range(start + 1, end)
+        if 1 in pool.continues[start:end]:
+            choices = [i for i in choices if pool.continues[i] == pool.continues[start]] or choices
+        return choices[int(uniform() * len(choices))]
 
     def add(begin: int, between: int, end: int, index: int) -> None:
         first, second = (begin, between), (between, end)
@@ -154,7 +162,7 @@ def sentence_order_pairs(
                     end = stop
                 elif end - start > 2:
                     end -= 1
-            add(bounds[start], bounds[start + 1 + int(uniform() * (end - start - 1))], bounds[end], index)
+            add(bounds[start], bounds[second_begin(start, end)], bounds[end], index)
             start = end
         if start < stop and bounds[stop] - bounds[start] >= 2:
             add(bounds[start], middle(pool, bounds[start], bounds[stop]), bounds[stop], index)

@@ -1,6 +1,6 @@
 """Characters that end, close and continue sentences, as the inside of a regular expression's brackets.
 
-From Unicode's properties, by `python -m tests.pipelines.sentences.unicode_marks`: workers need no library for them, and
+From Unicode's properties, by `python -m tests.pipelines.reading.unicode_marks`: workers need no library for them, and
 the same table makes the same shards everywhere. A test compares it with the package regex.
 """
 

@@ -142,7 +142,7 @@ def test_texts_with_entities_teach_the_same(folder, capsys):
     scores = fine_tuned(folder, folder / "spans", "jsonl")
     out = capsys.readouterr().out
     entities = sum(len(json.loads(line)["entities"]) for line in (folder / "train.jsonl").read_text().splitlines())
-    assert f"384 examples, 384 rows; {entities} entities\n" in out
+    assert f"384 examples, 384 rows; {entities} entities; 0 of " in out
     assert scores["f1"] > 0.98 and "text_f1" not in scores
     (answer,) = prediction.run(str(folder / "spans/model"), [TEXT])
     assert found_in(answer) == ENTITIES

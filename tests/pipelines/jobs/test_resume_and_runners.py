@@ -17,7 +17,7 @@ from pipelines.jobs.job import JobConfig
 from pipelines.jobs.pretraining_data import create_pretraining_data
 from pipelines.jobs.vocabulary_learning import build_vocab
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def files_of(folder: pathlib.Path) -> dict[str, bytes]:

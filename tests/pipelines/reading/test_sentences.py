@@ -10,7 +10,7 @@ import regex
 from bert_tf.core.errors import InputError
 from pipelines.instances.pool import InstanceConfig
 from pipelines.reading.sentences import is_small, split_sentences
-from tests.pipelines.sentences import unicode_marks
+from tests.pipelines.reading import unicode_marks
 
 
 @pytest.mark.parametrize(

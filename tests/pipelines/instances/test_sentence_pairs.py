@@ -208,6 +208,16 @@ def test_sentence_order_pairs_are_neighbours_swapped_by_a_fair_coin():
     assert abs(swapped - 500) < 80
 
 
+def test_sentence_order_is_not_told_by_where_a_segment_begins():
+    """22 tokens fit twice: sentences of 30 are cut in two, and 16 documents of two of them could tell it by the cut."""
+    pool = pool_of(**{f"d{i}": [30, 30] for i in range(16)})
+    whole = set(pool.sentences.tolist())
+    pairs = sentence_order_pairs(pool, max_seq_length=48, short_seq_prob=0.0, rng=np.random.default_rng(0))
+    assert pairs.tokens_used("sentence_order") == 960
+    for first, second in zip(pairs.first_start.tolist(), pairs.second_start.tolist(), strict=True):
+        assert (first in whole) == (second in whole)
+
+
 @pytest.mark.parametrize("word", [1, 3, 1000])
 @pytest.mark.parametrize("length", [8, 32, 128])
 def test_sentence_order_pairs_are_whole_sentences_and_lose_only_single_tokens(word, length):
