@@ -129,43 +129,47 @@ def sentence_order_pairs(
 ) -> Pairs:
     """Two segments that follow each other in a document, swapped by a fair coin (Lan et al. 2019, ALBERT, 3.1).
 
-    The arguments are those of `next_sentence_pairs`. Both segments begin where a sentence does, or both inside of one,
-    where the text allows it: else the one that begins inside is known to be the second. A last sentence that is left
-    alone joins the pair before it, or is cut in two: ALBERT's own code pairs it with a random document and calls it
-    swapped.
+    The arguments are those of `next_sentence_pairs`. Segments are whole sentences where two of them fit. Where one is
+    cut, the next pair begins inside of it, and so do both of its segments: if only one did, it would be the second. A
+    last sentence that is alone joins the pair before it, or is cut in two. ALBERT's own code pairs it with a random
+    document and calls it swapped.
     """
     max_tokens = max_seq_length - _SPECIALS
-    pool = cut_sentences(pool, max_tokens // 2)
+    pool = cut_sentences(pool, max_tokens)
     bounds, documents = pool.sentences.tolist(), pool.documents.tolist()
     uniform = _uniforms(rng)
     rows: list[tuple[int, ...]] = []
 
-    def second_begin(start: int, end: int) -> int:
-        """Which of the sentences from `start` to `end` opens the second segment."""
+    def between(begin: int, chunk_end: int, start: int, end: int) -> int:
+        """Where the second segment begins."""
+        is_rest = begin > bounds[start]
+        if is_rest and bounds[start + 1] - begin >= 2:
+            return middle(pool, begin, min(bounds[start + 1], chunk_end))
         choices: Sequence[int] = range(start + 1, end)
         if 1 in pool.continues[start:end]:
             choices = [i for i in choices if pool.continues[i] == pool.continues[start]] or choices
-        return choices[int(uniform() * len(choices))]
-
-    def add(begin: int, between: int, end: int, index: int) -> None:
-        first, second = (begin, between), (between, end)
-        rows.append((*second, *first, 1, index) if uniform() < 0.5 else (*first, *second, 0, index))
+        return bounds[choices[int(uniform() * len(choices))]] if choices else middle(pool, begin, chunk_end)
 
     for index in range(len(documents) - 1):
         start, stop = documents[index], documents[index + 1]
         target = _target(max_tokens, short_seq_prob, uniform)
-        while stop - start >= 2:
-            end = bisect.bisect_left(bounds, bounds[start] + target, start + 2, stop)
-            end -= bounds[end] - bounds[start] > max_tokens
+        begin = bounds[start]  # later inside of the sentence `start`, if its first part was used
+        while start < stop:
+            fewest = min(start + (1 if begin > bounds[start] else 2), stop)
+            end = bisect.bisect_left(bounds, begin + target, fewest, stop)
+            end -= end > fewest and bounds[end] - begin > max_tokens
             if stop - end == 1:
-                if bounds[stop] - bounds[start] <= max_tokens:
+                if bounds[stop] - begin <= max_tokens:
                     end = stop
-                elif end - start > 2:
+                elif end > fewest:
                     end -= 1
-            add(bounds[start], bounds[second_begin(start, end)], bounds[end], index)
-            start = end
-        if start < stop and bounds[stop] - bounds[start] >= 2:
-            add(bounds[start], middle(pool, bounds[start], bounds[stop]), bounds[stop], index)
+            chunk_end = end_that_fits(pool, bounds[end - 1], bounds[end], begin + max_tokens)
+            end -= chunk_end == bounds[end - 1]
+            if chunk_end - begin >= 2:
+                first_end = between(begin, chunk_end, start, end)
+                first, second = (begin, first_end), (first_end, chunk_end)
+                rows.append((*second, *first, 1, index) if uniform() < 0.5 else (*first, *second, 0, index))
+            start, begin = end - (chunk_end < bounds[end]), chunk_end
     return _as_pairs(rows)
 
 

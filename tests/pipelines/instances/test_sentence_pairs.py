@@ -209,34 +209,46 @@ def test_sentence_order_pairs_are_neighbours_swapped_by_a_fair_coin():
 
 
 def test_sentence_order_is_not_told_by_where_a_segment_begins():
-    """22 tokens fit twice: sentences of 30 are cut in two, and 16 documents of two of them could tell it by the cut."""
-    pool = pool_of(**{f"d{i}": [30, 30] for i in range(16)})
-    whole = set(pool.sentences.tolist())
+    """45 tokens fit: ten beside the longest sentence, enough to cut the next one. Only a last one alone tells it."""
+    pool = mixed_pool(6, 1, longest=36)
+    starts = set(pool.sentences.tolist())
+    ends = set(pool.sentences[pool.documents].tolist())
     pairs = sentence_order_pairs(pool, max_seq_length=48, short_seq_prob=0.0, rng=np.random.default_rng(0))
-    assert pairs.tokens_used("sentence_order") == 960
-    for first, second in zip(pairs.first_start.tolist(), pairs.second_start.tolist(), strict=True):
-        assert (first in whole) == (second in whole)
+    told = [
+        (first in starts) != (second in starts) and not ends & {first_end, second_end}
+        for first, first_end, second, second_end in zip(
+            *map(np.ndarray.tolist, list(vars(pairs).values())[:4]), strict=True
+        )
+    ]
+    assert not any(told)
 
 
 @pytest.mark.parametrize("word", [1, 3, 1000])
 @pytest.mark.parametrize("length", [8, 32, 128])
-def test_sentence_order_pairs_are_whole_sentences_and_lose_only_single_tokens(word, length):
+def test_sentence_order_pairs_are_neighbours_and_lose_only_single_tokens(word, length):
     pool = mixed_pool(4, word)
-    pieces = cut_sentences(pool, (length - 3) // 2)
-    bounds = set(pieces.sentences.tolist())
     for seed in range(20):
         rng = np.random.default_rng(seed)
         pairs = sentence_order_pairs(pool, max_seq_length=length, short_seq_prob=0.3, rng=rng)
         used = np.zeros(len(pool.tokens), int)
         for a, b, c, d, label, _ in zip(*vars(pairs).values(), strict=True):
-            assert 0 < b - a + d - c <= length - 3
+            assert a < b and c < d
+            assert b - a + d - c <= length - 3
             assert b == c or (label and d == a)
-            assert len({a, b, c, d} - bounds) <= 1  # the middle of a last sentence
             used[a:b] += 1
             used[c:d] += 1
         assert used.max() == 1
         assert (used == 0).sum() <= 3  # a last sentence of one token
         assert pairs.tokens_used("sentence_order") == used.sum()
+
+
+def test_sentence_order_pairs_are_whole_sentences_where_two_fit():
+    pool = mixed_pool(7, longest=20)
+    bounds = set(pool.sentences.tolist())
+    alone = {index for index, count in enumerate(np.diff(pool.documents).tolist()) if count == 1}
+    pairs = sentence_order_pairs(pool, max_seq_length=64, short_seq_prob=0.0, rng=np.random.default_rng(0))
+    for a, b, c, d, _, document in zip(*vars(pairs).values(), strict=True):
+        assert {a, b, c, d} <= bounds or document in alone
 
 
 def test_full_sentences_fill_rows_across_documents():
