@@ -172,3 +172,26 @@ def shards(corpus, corpus_vocab, tmp_path_factory) -> pathlib.Path:
         )
 
     return once(tmp_path_factory, "shards", make) / "made"
+
+
+@pytest.fixture(scope="session")
+def mixed(corpus, corpus_vocab, tmp_path_factory) -> pathlib.Path:
+    """Packed shards of one layout in two folders, "web" of 0.txt and "books" of 1.txt, length 64."""
+    from pipelines.instances.pool import InstanceConfig
+    from pipelines.jobs.job import JobConfig
+    from pipelines.jobs.pretraining_data import create_pretraining_data
+
+    def make(folder: pathlib.Path) -> None:
+        for name, text, shards in (("web", "0.txt", 3), ("books", "1.txt", 2)):
+            create_pretraining_data(
+                input_patterns=[str(corpus / text)],
+                vocab=str(corpus_vocab),
+                output_dir=str(folder / name),
+                config=JobConfig(
+                    instances=InstanceConfig(max_seq_length=64, max_predictions_per_seq=10, packing=True),
+                    num_shards=shards,
+                    validation_fraction=0.05,
+                ),
+            )
+
+    return once(tmp_path_factory, "mixed", make)

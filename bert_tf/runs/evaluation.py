@@ -106,7 +106,8 @@ def _scores_with_texts(loaded: loading.Loaded, examples: list[dict], scores: dic
 
 
 def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float]:
-    field, folder = list(pretraining.open_folders(config).items())[-1]
+    field, folders = list(pretraining.open_folders(config).items())[-1]
+    folder = folders[0]
     directory = huggingface.open_directory(os.path.join(workdir, "model"), "--workdir")
     shard_folder.check_vocabulary(folder, field, directory.vocabulary, directory.path)
     config = shard_folder.settled(config, folder)
@@ -124,7 +125,5 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
         return model
 
     engine.place(make_model, objective)
-    with engine.explained(
-        f"{field}={folder.path}", lambda: shard_folder.find_damage(folder, folder.paths("validation"))
-    ):
-        return evaluation.evaluate(engine, objective, shard_input.validation_of(config, folder, field)) or {}
+    with engine.explained(f"{field}={folder.path}", lambda: shard_folder.validation_damage(folders)):
+        return evaluation.evaluate(engine, objective, shard_input.validation_of(config, folders, field)) or {}
