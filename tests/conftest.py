@@ -195,3 +195,17 @@ def mixed(corpus, corpus_vocab, tmp_path_factory) -> pathlib.Path:
             )
 
     return once(tmp_path_factory, "mixed", make)
+
+
+@pytest.fixture(scope="session")
+def mixed_run(mixed, tmp_path_factory) -> pathlib.Path:
+    """The workdir of a finished run of 24 steps over `mixed`, with what it printed in out.txt; not to be written to."""
+    from tests.support.mixed_run import pretrain_command
+
+    def make(folder: pathlib.Path) -> None:
+        root = pathlib.Path(__file__).parent.parent
+        done = subprocess.run(pretrain_command(mixed, folder), cwd=root, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (folder / "out.txt").write_text(done.stdout)
+
+    return once(tmp_path_factory, "mixed_run", make)

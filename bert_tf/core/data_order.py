@@ -8,6 +8,7 @@ neither workers nor replicas change a batch. NumPy only: training reads the rows
 """
 
 import fractions
+import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -188,6 +189,19 @@ class Mixture:
 def _seed_of(seed: int, source: int) -> int:
     """A source's own seed; the first one's is the run's, as before there were mixtures."""
     return int(np.random.default_rng([seed, source]).integers(2**32)) if source else seed
+
+
+def split_digest(sources: Sequence[Sequence[dict]]) -> str:
+    """A hash of what shards hold, source by source: others would continue another sequence of batches.
+
+    Args:
+      sources: the training shards of each folder, as dataset.json has them.
+    """
+    digests = [
+        hashlib.sha256("".join(s["name"] + s["sha256"] for s in shards if s["examples"]).encode()).hexdigest()
+        for shards in sources
+    ]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def whole_weights(weights: Sequence[float]) -> list[int]:

@@ -10,7 +10,7 @@ from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface
 from bert_tf.models.family import family_of
 from bert_tf.objectives.objective import objective_named
-from bert_tf.runs import charts, pretraining
+from bert_tf.runs import charts, model_card, pretraining
 from bert_tf.serving import loading
 from bert_tf.tasks.shared.truncation import Truncation
 from bert_tf.tasks.task import restore_config, task_named
@@ -49,6 +49,7 @@ def run(workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str
         config = config_io.restore(PretrainConfig, config_path, {"model": family.config_class})
         scores = _pretraining_scores(config, workdir)
     whole_file.write_json(os.path.join(workdir, "evaluation.json"), scores)
+    model_card.write(workdir, scores)
     return scores
 
 

@@ -9,11 +9,12 @@ import keras
 
 from bert_tf.core import config_io
 from bert_tf.core.config import EncoderConfig, PretrainConfig
-from bert_tf.core.data_order import Mixture
+from bert_tf.core.data_order import Mixture, split_digest
 from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface
 from bert_tf.interop.source import Source, open_source
 from bert_tf.objectives.objective import objective_named
+from bert_tf.runs import model_card
 from bert_tf.runs.run import Run
 from bert_tf.text.vocabulary import Vocabulary
 from bert_tf.training.data import shard_folder, shard_input
@@ -39,8 +40,8 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
     source = None if config.init_from is None else open_source(config.init_from, "init_from")
     _check_folders(config, folders, source)
     vocabulary = training[0].vocabulary
-    digest = {"sha256": shard_folder.digest_of(training), "vocabulary_sha256": vocabulary.sha256}
-    this.check_identity("shards.json", digest)
+    rows_sha256 = split_digest([folder.split("train") for folder in training])
+    this.check_identity("shards.json", {"sha256": rows_sha256, "vocabulary_sha256": vocabulary.sha256})
     shard_input.readers_of(this.engine.worker, config.data.readers)
     batch_size, seed, readers = config.train.global_batch_size, config.train.seed, config.data.readers
     mixture = shard_input.mixture_of(
@@ -90,6 +91,7 @@ def run(config: PretrainConfig, workdir: str) -> dict[str, float]:
                     tokenizer=training[0].settings,
                     max_seq_length=training[0].layout.max_seq_length,
                 )
+            model_card.write(workdir, metrics)
     return metrics
 
 

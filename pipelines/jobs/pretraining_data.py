@@ -26,6 +26,8 @@ from pipelines.running.pipeline import running
 from pipelines.writing import output_folder
 from pipelines.writing.progress import Progress
 
+_VERSIONED = ("apache-beam", "numpy", "pyarrow", "tensorflow-text")  # what the bytes of the output may depend on
+
 
 def create_pretraining_data(
     *,
@@ -91,6 +93,7 @@ def create_pretraining_data(
                 max_bad_fraction=max_bad_fraction,
                 max_lost_fraction=max_lost_fraction,
                 dead_letter=FileSystems.join(output_dir, records.DEAD_LETTER),
+                with_origins=True,
             )
             prepared = documents | "PrepareDocuments" >> beam.ParDo(PrepareDocuments(config.documents)).with_outputs(
                 "counts", main="documents"
@@ -148,8 +151,9 @@ def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list
     """dataset.json before the job: everything but its results."""
     listing = repr([(file.path, file.bytes, file.modified) for file in files])
     return {
-        # Incremented when the same parameters make other bytes. 6: sentences of all scripts, pairs that lose no token.
-        "format": 6,
+        # Incremented when the same parameters make other files. 6: sentences of all scripts, pairs that lose no token.
+        # 7: provenance files beside the shards, whose own bytes are those of 6.
+        "format": 7,
         "parameters": dataclasses.asdict(config),
         "input": {
             "patterns": input_patterns,
@@ -164,7 +168,7 @@ def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list
         },
         "layout": dataclasses.asdict(config.instances.layout),
         "versions": {
-            **{name: importlib.metadata.version(name) for name in ("apache-beam", "numpy", "tensorflow-text")},
+            **{name: importlib.metadata.version(name) for name in _VERSIONED},
             # Form C of the newest characters depends on Python's Unicode tables.
             "unicode": unicodedata.unidata_version,
         },

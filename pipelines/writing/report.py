@@ -4,7 +4,7 @@ from pipelines.reading.accounts import lines_of
 from pipelines.writing import quality
 
 # Counter -> its label in the summary, which omits counters that are 0.
-_DROPPED = {
+DROPPED = {
     "bad_records": "unreadable records",
     "dropped_empty": "documents without text",
     "dropped_short": "too short documents",
@@ -33,7 +33,7 @@ def summary(manifest: dict) -> str:
         ("input", f"{megabytes:,.1f} MB in {manifest['input']['files']:,} files"),
         *lines_of(manifest["reading"]),
         ("documents", f"{counts['documents_read']:,}"),
-        *((f"  dropped: {reason}", f"{counts[name]:,}") for name, reason in _DROPPED.items() if counts.get(name)),
+        *((f"  dropped: {reason}", f"{counts[name]:,}") for name, reason in DROPPED.items() if counts.get(name)),
         ("documents, all passes", f"{counts['passes_over_documents']:,}"),
         ("sentences", f"{counts['sentences']:,}"),
         ("tokens", f"{counts['tokens']:,}"),

@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -18,15 +17,10 @@ from bert_tf.core.errors import InputError
 from bert_tf.training.data import shard_folder, shard_input
 from bert_tf.training.data.shard_folder import ShardFolder
 from bert_tf.training.worker import Worker
+from tests.support.mixed_run import pretrain_command
 
 ROOT = pathlib.Path(__file__).parents[2]
 WEIGHTS = (0.7, 0.3)
-TINY = [
-    *("train.global_batch_size=8", "train.steps=24", "train.steps_per_loop=2", "train.log_every=2"),
-    *("train.evaluate_every=12", "train.evaluate_examples=16", "train.checkpoint_every=4", "train.strategy=single"),
-    *("model.hidden_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2", "model.intermediate_size=32"),
-    *("data.weights=0.7,0.3", "model.max_position_embeddings=64", "data.max_seq_length=none"),
-]
 
 
 @pytest.fixture
@@ -111,16 +105,6 @@ def test_weights_that_do_not_fit_are_refused():
         PretrainDataConfig(train=("a", "a"))
 
 
-def pretrain(mixed, workdir, *overrides) -> list[str]:
-    arguments = ["--config", "configs/pretrain_tiny.py", "--workdir", str(workdir)]
-    arguments += [f"--set=data.train={mixed / 'web'},{mixed / 'books'}", *(f"--set={one}" for one in TINY)]
-    return [sys.executable, "-m", "bert_tf.pretrain", *arguments, *(f"--set={one}" for one in overrides)]
-
-
-def run(command) -> subprocess.CompletedProcess:
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
 def lines_of(workdir) -> list[dict]:
     """metrics.jsonl without what depends on the clock."""
     clock = ("per_second", "utilization")
@@ -128,19 +112,19 @@ def lines_of(workdir) -> list[dict]:
     return [{name: value for name, value in line.items() if not name.endswith(clock)} for line in found]
 
 
-def test_a_killed_run_goes_on_with_the_same_bits_and_reports_epochs(mixed, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = run(pretrain(mixed, whole))
-    assert done.returncode == 0, done.stderr
-    assert "data.train: web: " in done.stdout and "70.00% of each batch" in done.stdout
-    process = subprocess.Popen(pretrain(mixed, killed), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_a_killed_run_goes_on_with_the_same_bits_and_reports_epochs(mixed, mixed_run, tmp_path):
+    whole, killed = mixed_run, tmp_path / "killed"
+    out = (whole / "out.txt").read_text()
+    assert "data.train: web: " in out and "70.00% of each batch" in out
+    command = pretrain_command(mixed, killed)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not list(killed.glob("checkpoints/step-*8.safetensors")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    resumed = run(pretrain(mixed, killed))
+    resumed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming at step" in resumed.stdout
     weights = "model/model.safetensors"
@@ -155,7 +139,8 @@ def test_a_killed_run_goes_on_with_the_same_bits_and_reports_epochs(mixed, tmp_p
     )
     for name, order, rows in zip(("web", "books"), mixture.orders, (134, 58), strict=True):  # of 192, 134.4 and 57.6
         assert last[f"epochs/{name}"] == pytest.approx(rows / order.examples)
-    changed = run(pretrain(mixed, whole, "data.weights=0.6,0.4"))
+    command = pretrain_command(mixed, killed, "data.weights=0.6,0.4")
+    changed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert changed.returncode == 1
     assert "differing in data.weights (there [0.7, 0.3], now [0.6, 0.4])" in changed.stderr
 

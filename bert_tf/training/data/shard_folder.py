@@ -2,7 +2,6 @@
 
 import dataclasses
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -95,19 +94,9 @@ class ShardFolder:
         """The shards of a split that hold examples."""
         return [s for s in self.shards if s["name"].startswith(f"pretrain-{name}.") and s["examples"]]
 
-    def digest(self, name: str) -> str:
-        """A hash of what a split's shards hold: others would continue another sequence of batches."""
-        return hashlib.sha256("".join(s["name"] + s["sha256"] for s in self.split(name)).encode()).hexdigest()
-
     def paths(self, name: str) -> list[str]:
         """The files of a split."""
         return [os.path.join(self.path, shard["name"]) for shard in self.split(name)]
-
-
-def digest_of(folders: Sequence[ShardFolder]) -> str:
-    """A hash of what the training shards hold, folder by folder; of one folder its own."""
-    digests = [folder.digest("train") for folder in folders]
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def settled(config: PretrainConfig, folder: ShardFolder) -> PretrainConfig:
