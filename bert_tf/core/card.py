@@ -8,9 +8,7 @@ NAME = "README.md"
 _OPEN_LICENCE = "license:  # not known; the names are those of https://huggingface.co/docs/hub/repositories-licenses"
 
 
-def card(
-    title: str, front: Mapping[str, Any], licences: Mapping[str, int], sections: Sequence[tuple[str, str]]
-) -> str:
+def card(title: str, front: Mapping[str, Any], licences: Mapping[str, int], sections: Sequence[tuple[str, str]]) -> str:
     """A card, the same text for the same arguments.
 
     >>> print(card("Rows", {"tags": ["bert_tf"]}, {"mit": 3}, [("Sources", "One file.")]))

@@ -8,7 +8,7 @@ import collections
 import gc
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -17,7 +17,9 @@ from bert_tf.core.errors import InputError
 from bert_tf.core.provenance import Origin
 from bert_tf.text.tokenizer import tokenizer_kind
 from bert_tf.text.vocabulary import Vocabulary
+from pipelines.filtering import contamination, deciders
 from pipelines.filtering.cleaning import DocumentConfig, prepare
+from pipelines.filtering.deciders import Decider
 from pipelines.filtering.duplicates import FindDuplicates, duplicates_by_document, without_duplicates
 from pipelines.instances.pool import make_records
 from pipelines.jobs.job import JobConfig, WantedPools
@@ -29,6 +31,7 @@ from pipelines.running.worker_errors import sent_to_launcher
 from pipelines.writing import output_folder, provenance, shards
 from pipelines.writing.exchange import Block, Duplicates, PoolInput, ToBlocks, origin_order, read_blocks
 from pipelines.writing.quality import shares, warnings
+from pipelines.writing.report import DROPPED_BY_FILTER
 
 
 class PrepareDocuments(beam.DoFn):
@@ -46,6 +49,43 @@ class PrepareDocuments(beam.DoFn):
 
     def finish_bundle(self):
         # Elements and not Beam's metrics, which count a bundle again if a runner retries it.
+        yield beam.pvalue.TaggedOutput("counts", at_bundle_end(dict(self._counts)))
+
+
+class FilterDocuments(beam.DoFn):
+    """Lists of Document -> lists of those that stay; "counts": {reason: number of dropped ones}.
+
+    Args:
+      excluded: file of the n-grams that `Excluded.write` wrote, and their number of words; None for none.
+      deciders: in their order; a document that one of them drops is not shown to those behind it.
+    """
+
+    def __init__(self, excluded: tuple[str, int] | None, deciders: Sequence[Decider]):
+        self._excluded, self._deciders = excluded, deciders
+
+    @sent_to_launcher()
+    def setup(self):
+        self._hashes = contamination.load(self._excluded[0]) if self._excluded else None
+        self._decide = [deciders.load(decider) for decider in self._deciders]
+
+    def start_bundle(self):
+        self._counts: collections.Counter = collections.Counter()
+
+    def process(self, documents: list[Document]) -> Iterator[list[Document]]:
+        with sent_to_launcher():
+            if self._excluded:
+                ngram = self._excluded[1]
+                clean = [one for one in documents if not contamination.is_contaminated(one.text, ngram, self._hashes)]
+                self._counts["dropped_contaminated"] += len(documents) - len(clean)
+                documents = clean
+            for number, decide in enumerate(self._decide, start=1):
+                stays = decide([document.text for document in documents]) if documents else []
+                kept = [document for document, is_kept in zip(documents, stays, strict=True) if is_kept]
+                self._counts[f"{DROPPED_BY_FILTER}{number}"] += len(documents) - len(kept)
+                documents = kept
+        yield documents
+
+    def finish_bundle(self):
         yield beam.pvalue.TaggedOutput("counts", at_bundle_end(dict(self._counts)))
 
 

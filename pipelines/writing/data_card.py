@@ -5,7 +5,7 @@ import math
 
 from bert_tf.core import card
 from pipelines.writing import quality
-from pipelines.writing.report import DROPPED
+from pipelines.writing.report import dropped_labels
 
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
 
@@ -79,8 +79,9 @@ def _sources(manifest: dict) -> str:
 
 def _filters(manifest: dict) -> str:
     counts = manifest["counts"]
-    dropped = [(reason, counts[name]) for name, reason in DROPPED.items() if counts.get(name)]
-    settings = _settings(manifest["parameters"]["documents"])
+    dropped = [(reason, counts[name]) for name, reason in dropped_labels(manifest).items() if counts.get(name)]
+    excluded = manifest["filtering"]["exclude"] or {}
+    settings = _settings({**manifest["parameters"]["documents"], **{f"exclude {k}": v for k, v in excluded.items()}})
     return f"{settings}\n\n{card.table(['dropped', 'count'], dropped) if dropped else 'Nothing was dropped.'}"
 
 
