@@ -14,8 +14,11 @@ pyarrow is imported where it is used: most of what imports this module needs the
 """
 
 import collections
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from bert_tf.core.errors import InputError, reason_of
 
@@ -40,6 +43,23 @@ class Document(NamedTuple):
     origin: Origin
 
 
+@dataclasses.dataclass(frozen=True)
+class RowDocuments:
+    """The documents of a pool with the rows that hold text of them.
+
+    Attributes:
+      identities: ids of the documents.
+      origins: where they stand in the input.
+      rows: numbers of rows, document by document, ascending within each; int64 [entries].
+      starts: where each document begins in `rows`, and the end of the last; int64 [documents + 1].
+    """
+
+    identities: Sequence[bytes]
+    origins: Sequence[Origin]
+    rows: np.ndarray
+    starts: np.ndarray
+
+
 def file_name(shard: str) -> str:
     """The provenance file of a shard.
 
@@ -59,7 +79,6 @@ def read(path: str, rows: Iterable[int]) -> dict[int, list[Document]]:
     Raises:
       InputError: the file is not there or cannot be read.
     """
-    import numpy as np
     import pyarrow
     import pyarrow.parquet
 

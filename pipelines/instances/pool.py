@@ -10,12 +10,12 @@ import numpy as np
 
 from bert_tf.core import records
 from bert_tf.core.errors import require
-from bert_tf.core.provenance import Origin
+from bert_tf.core.provenance import Origin, RowDocuments
 from bert_tf.text.tokenizer import TextTokenizer, tokenizer_kind
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import UNK, Vocabulary
 from pipelines.instances import masking, packing, sentence_pairs
-from pipelines.instances.row_documents import RowDocuments, rows_by_document
+from pipelines.instances.row_documents import rows_by_document
 from pipelines.instances.sentence_pairs import Pairs
 from pipelines.instances.token_pool import TokenPool
 from pipelines.reading import sentences as sentence_splitting

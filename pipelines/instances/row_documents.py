@@ -1,30 +1,9 @@
 """Which documents the rows of a pool were made from, through pairs and packing. Plain functions, vectorised."""
 
-import dataclasses
-from collections.abc import Sequence
-
 import numpy as np
 
-from bert_tf.core.provenance import Origin
 from pipelines.instances.packing import Packing
 from pipelines.instances.sentence_pairs import Pairs
-
-
-@dataclasses.dataclass(frozen=True)
-class RowDocuments:
-    """The documents of a pool with the rows that hold text of them.
-
-    Attributes:
-      identities: ids of the documents.
-      origins: where they stand in the input.
-      rows: numbers of rows, document by document, ascending within each; int64 [entries].
-      starts: where each document begins in `rows`, and the end of the last; int64 [documents + 1].
-    """
-
-    identities: Sequence[bytes]
-    origins: Sequence[Origin]
-    rows: np.ndarray
-    starts: np.ndarray
 
 
 def rows_by_document(pairs: Pairs, packing: Packing, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

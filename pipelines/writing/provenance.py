@@ -10,7 +10,7 @@ import pyarrow.parquet
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import card, provenance
-from pipelines.instances.row_documents import RowDocuments
+from bert_tf.core.provenance import RowDocuments
 from pipelines.running import files
 
 _MOST_LICENCES = 100  # that are counted: the field may hold something else
