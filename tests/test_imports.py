@@ -144,6 +144,7 @@ _UPSTAIRS = {"bert_tf.models", "bert_tf.training", "bert_tf.tasks", "bert_tf.int
         ("import bert_tf.core.config, bert_tf.core.config_io", {"numpy", "absl", *_HEAVY}),
         ("import bert_tf.models.bert.config, bert_tf.text.tokenizer", {"numpy", *_HEAVY}),
         ("import bert_tf.core.records", _HEAVY),
+        ("import bert_tf.trace, bert_tf.runs.tracing, bert_tf.mixture", _HEAVY),
         ("import pipelines.create_pretraining_data", _HEAVY),
         ("import pipelines.build_vocab", _HEAVY),
         ("import pipelines.jobs.pretraining_data", {"tensorflow", "keras", *_UPSTAIRS}),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import keras
 
-from bert_tf.core import config_io, whole_file
+from bert_tf.core import card, config_io, whole_file
 from bert_tf.core.config import EncoderConfig
 from bert_tf.core.errors import InputError
 from bert_tf.interop import sentence_transformers, tensor_files
@@ -214,7 +214,8 @@ def check_output(path: str, field: str) -> None:
         raise InputError(f"{field} {path}: expected a folder to write a model to. Received a file.")
     names = os.listdir(path) if os.path.isdir(path) else []
     kinds = {family_of(name).tokenizer for name in FAMILIES}
-    ours = {CONFIG, WEIGHTS, *sentence_transformers.NAMES, *(f for kind in kinds for f in tokenizer_kind(kind).files)}
+    named = {file for kind in kinds for file in tokenizer_kind(kind).files}
+    ours = {CONFIG, WEIGHTS, card.NAME, *sentence_transformers.NAMES, *named}
     foreign = sorted(set(names) - ours)
     if foreign:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import NoReturn
 import keras
 import numpy as np
 
+from bert_tf.core import skipped_batches
 from bert_tf.core.config import TrainConfig
 from bert_tf.core.errors import InputError, Preempted
 from bert_tf.objectives.objective import Objective
@@ -146,6 +147,8 @@ class Trainer:
         if state.step and self._is_chief:
             print(f"resuming at step {state.step} of {self._train.steps}", flush=True)
         self._monitor = None
+        if self._is_chief:
+            skipped_batches.note(self._workdir, state.step, state.skipped)
         if self._is_chief and (state.owes_evaluation or not self._is_last(state.step)):
             self._monitor = Monitor(
                 self._workdir,
@@ -172,7 +175,7 @@ class Trainer:
             if fault is not None:
                 return fault
             if now.step % config.log_every == 0 or now.step == config.steps:
-                self._log_window(now)
+                self._log_window(now, batches)
             is_evaluated = now.step % config.evaluate_every == 0 or now.step == config.steps
             if is_evaluated:
                 self._evaluate(now, batches)
@@ -296,14 +299,14 @@ class Trainer:
             yield min(ends) - step
             step = min(ends)
 
-    def _log_window(self, now: _Position) -> None:
+    def _log_window(self, now: _Position, batches: Batches) -> None:
         history = np.concatenate(now.window)
         # A gradient that overflowed in float16 was left out of the weights, and is left out here.
         history = np.where(np.isfinite(history[..., :1]), history, 0.0)
         found = means(self._objective, self._engine.metrics, history.sum(axis=0, dtype=np.float64))
         if self._train.precision != "mixed_float16":
             del found["loss_scale"]
-        self._log("train", now.step, {**found, **self._rate.take()})
+        self._log("train", now.step, {**found, **batches.progress(now.batch), **self._rate.take()})
         now.window.clear()
 
     def _log(self, split: str, step: int, metrics: dict[str, float]) -> None:

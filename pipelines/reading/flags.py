@@ -14,6 +14,10 @@ class ReadingFlags:
         self._text_field = flags.DEFINE_string(
             "text_field", "text", "Field with the document in JSON, Parquet and TFDS: text, or a list of paragraphs."
         )
+        self._source_field = flags.DEFINE_string(
+            "source_field", "", "Field with a document's source in JSON, Parquet and TFDS, for the provenance files."
+        )
+        self._licence_field = flags.DEFINE_string("licence_field", "", "Likewise, with its licence.")
         self._document_per = flags.DEFINE_enum(
             "document_per",
             "block",
@@ -59,6 +63,8 @@ class ReadingFlags:
             per = "file"
         return Format(
             text_field=self._text_field.value,
+            source_field=self._source_field.value,
+            licence_field=self._licence_field.value,
             document_per=per,
             encoding=self._encoding.value,
             max_document_bytes=self._max_document_bytes.value,

@@ -1,7 +1,25 @@
-"""Results of reading beside documents: bad records, losses and bytes read. Their bytes add up to the size of a file."""
+"""Results of reading: documents, bad records, losses and bytes read. Their bytes add up to the size of a file."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from bert_tf.core.provenance import Origin
+
+
+class Document(NamedTuple):
+    """A document and where it stands; bert_tf/core/provenance.py describes the fields."""
+
+    text: str
+    offset: int = 0
+    unit: str = "byte"
+    source: str | None = None
+    licence: str | None = None
+    file: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """Without the text."""
+        return Origin(self.file, self.unit, self.offset, self.source, self.licence)
 
 
 class BadRecord(NamedTuple):
@@ -69,5 +87,5 @@ class Span(NamedTuple):
 
     start: int
     end: int
-    documents: Sequence[str] = ()
+    documents: Sequence[Document] = ()
     problem: Problem | None = None

@@ -14,12 +14,13 @@ from apache_beam.io.filesystem import BeamIOError
 from bert_tf.core.errors import InputError, StorageError, reason_of, require
 from pipelines.reading import compression, streams
 from pipelines.reading.formats import parquet, plain_text
+from pipelines.reading.formats.fields import Fields
 from pipelines.reading.formats.json_text import has_object_a_line, json_lines, json_values
 from pipelines.reading.formats.lines import Lines
 from pipelines.reading.formats.tfds_records import dataset_records
 from pipelines.reading.formats.wikiextractor import wiki_documents
 from pipelines.reading.inputs import Part
-from pipelines.reading.outcomes import BadRecord, BytesRead, Loss, Problem, Span
+from pipelines.reading.outcomes import BadRecord, BytesRead, Document, Loss, Problem, Span
 from pipelines.running import files
 
 MAX_DOCUMENT_BYTES = 10_000_000
@@ -37,12 +38,15 @@ class Format:
 
     Attributes:
       text_field: of JSON objects, Parquet tables and TFDS datasets.
+      source_field, licence_field: likewise, with a document's source and licence, for provenance; "" = none.
       document_per: in plain text: "block" = the lines up to a blank one, "line" or "file".
       encoding: of text without a byte order mark; Parquet and TFDS hold UTF-8.
       max_document_bytes: larger documents are losses.
     """
 
     text_field: str = "text"
+    source_field: str = ""
+    licence_field: str = ""
     document_per: str = "block"
     encoding: str = "utf-8"
     max_document_bytes: int = MAX_DOCUMENT_BYTES
@@ -57,20 +61,27 @@ class Format:
                 f"--encoding must be one of Python's text encodings, such as latin-1. Received: {self.encoding}."
             ) from None
 
+    @property
+    def fields(self) -> Fields:
+        """The fields of a record."""
+        return Fields(self.text_field, self.source_field, self.licence_field)
+
 
 DEFAULT_FORMAT = Format()
 
 
 def read_documents(part: Part, file_format: Format = DEFAULT_FORMAT) -> Iterator[str | BadRecord | Loss]:
-    """Yields what read_part does, one document at a time and without the number of bytes."""
+    """Yields what read_part does, the text of one document at a time and without the number of bytes."""
     for found in read_part(part, file_format):
         if isinstance(found, list):
-            yield from found
+            yield from (document.text for document in found)
         elif not isinstance(found, BytesRead):
             yield found
 
 
-def read_part(part: Part, file_format: Format = DEFAULT_FORMAT) -> Iterator[list[str] | BadRecord | Loss | BytesRead]:
+def read_part(
+    part: Part, file_format: Format = DEFAULT_FORMAT
+) -> Iterator[list[Document] | BadRecord | Loss | BytesRead]:
     """Yields the documents of a part of a file, a BadRecord or Loss for what gives none, and the number of bytes read.
 
     A Parquet file, a record file of a TFDS dataset and a file of JSON objects hold one document a row, in a field.
@@ -104,7 +115,7 @@ def _accounted(part: Part, raw: io.BufferedReader, size: int, file_format: Forma
                 continue
             read += number
             if span.documents:
-                yield span.documents if isinstance(span.documents, list) else list(span.documents)
+                yield [document._replace(file=part.path) for document in span.documents]
         reason = source.trailing()
     except _READ_ERRORS as error:
         if streams.storage_failed(error):
@@ -165,9 +176,9 @@ class _Source:
 
 
 def _spans(part: Part, source: _Source, size: int, file_format: Format) -> Iterator[Span]:
-    text_field, max_bytes = file_format.text_field, file_format.max_document_bytes
+    fields, max_bytes = file_format.fields, file_format.max_document_bytes
     if part.dataset:
-        yield from dataset_records(part, source.file, size, text_field, max_bytes)
+        yield from dataset_records(part, source.file, size, fields, max_bytes)
         return
     is_first, end = part.start == 0, part.end
     head = source.file.peek()
@@ -177,7 +188,7 @@ def _spans(part: Part, source: _Source, size: int, file_format: Format) -> Itera
         end = None
         head = source.add(compression.Decompressed(source.file, kind))
     if head.startswith(parquet.MAGIC) and not kind:
-        yield from parquet.parquet_rows(part, source.file, text_field, max_bytes)
+        yield from parquet.parquet_rows(part, source.file, fields, max_bytes)
         return
     if reason := _not_read(head, kind):
         if is_first:
@@ -204,12 +215,12 @@ def _not_read(head: bytes, kind: compression.Compression | None) -> str | None:
 
 
 def _text_spans(part: Part, file, head: bytes, file_format: Format, encoding: str) -> Iterator[Span]:
-    text_field, max_bytes = file_format.text_field, file_format.max_document_bytes
+    fields, max_bytes = file_format.fields, file_format.max_document_bytes
     lines = Lines(file, start=part.start, end=part.end, max_bytes=max_bytes, encoding=encoding)
     if _JSON_NAME.search(part.path) or _JSON_START.match(head):
         if has_object_a_line(head, is_whole=len(head) < streams.BUFFER_BYTES):
-            return json_lines(lines, text_field, encoding.upper())
-        return iter(()) if part.start else json_values(file, text_field, max_bytes, encoding.upper())
+            return json_lines(lines, fields, encoding.upper())
+        return iter(()) if part.start else json_values(file, fields, max_bytes, encoding.upper())
     if _WIKI_LINE.search(head):
         return wiki_documents(lines)
     if file_format.document_per == "file":

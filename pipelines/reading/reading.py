@@ -10,7 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 from bert_tf.core.errors import require
 from pipelines.reading.accounts import Account, Reading, add_up, check, lines_of, of_all, of_file
 from pipelines.reading.inputs import InputFile, Part
-from pipelines.reading.outcomes import BadRecord, BytesRead, Loss
+from pipelines.reading.outcomes import BadRecord, BytesRead, Document, Loss
 from pipelines.reading.readers import Format, read_part
 from pipelines.running import files
 from pipelines.running.worker_errors import sent_to_launcher
@@ -20,7 +20,7 @@ _LISTED = 10_000  # bad records and losses, at most; all are counted
 
 
 class ReadDocuments(beam.PTransform):
-    """Files -> lists of documents (str), and what was read of all files; see read_part.
+    """Files -> lists of documents, and what was read of all files; see read_part.
 
     Lists, since a runner has a cost for each element, and documents are small.
 
@@ -32,6 +32,7 @@ class ReadDocuments(beam.PTransform):
       max_lost_fraction: the job fails if files that break off or give no document hold a larger share of all bytes.
       dead_letter: JSON lines file for the bad records and losses, the first ten thousand of them; None for no file.
       report: JSON file for what was read; None for no file.
+      with_origins: whether the elements are lists of Document instead of str.
 
     Returns:
       (lists of documents, one Reading, once the limits are kept).
@@ -46,12 +47,13 @@ class ReadDocuments(beam.PTransform):
         max_lost_fraction: float = 0.0,
         dead_letter: str | None = None,
         report: str | None = None,
+        with_origins: bool = False,
     ):
         super().__init__()
         check_fractions(max_bad_fraction, max_lost_fraction)
         self._inputs, self._format = inputs, file_format
         self._limits = {"max_bad_fraction": max_bad_fraction, "max_lost_fraction": max_lost_fraction}
-        self._dead_letter, self._report = dead_letter, report
+        self._dead_letter, self._report, self._with_origins = dead_letter, report, with_origins
 
     def expand(self, root):
         found = (
@@ -60,7 +62,10 @@ class ReadDocuments(beam.PTransform):
             # Beam's local runner (2.77) hangs if a step fails before all worker processes are connected. They are
             # connected after the first shuffle.
             | "SpreadParts" >> beam.Reshuffle()
-            | "ReadPart" >> beam.ParDo(_ReadPart(self._format)).with_outputs("problems", "accounts", main="documents")
+            | "ReadPart"
+            >> beam.ParDo(_ReadPart(self._format, self._with_origins)).with_outputs(
+                "problems", "accounts", main="documents"
+            )
         )
         listed = root | "Files" >> beam.Create([(file.path, Account(bytes=file.bytes)) for file in self._inputs])
         reading = (
@@ -98,20 +103,20 @@ def reported(path: str) -> Iterator[None]:
 
 
 class _ReadPart(beam.DoFn):
-    def __init__(self, file_format: Format):
-        self._format = file_format
+    def __init__(self, file_format: Format, with_origins: bool):
+        self._format, self._with_origins = file_format, with_origins
 
     def process(self, part: Part):
         part = Part(*part)
-        texts: list[str] = []
+        texts: list[str | Document] = []
         size = documents = 0
         account = Account()
         with sent_to_launcher():
             for found in read_part(part, self._format):
                 if isinstance(found, list):
-                    texts += found
+                    texts += found if self._with_origins else [document.text for document in found]
                     documents += len(found)
-                    size += sum(map(len, found))
+                    size += sum(len(document.text) for document in found)
                     if size > _CHARACTERS_AT_ONCE:
                         yield texts
                         texts, size = [], 0

@@ -8,19 +8,20 @@ from collections.abc import Collection, Iterator, Sequence
 
 from apache_beam.io.filesystems import FileSystems
 
-from bert_tf.core import records
+from bert_tf.core import card, records
 from bert_tf.core.errors import InputError
 from bert_tf.text.vocabulary import added_tokens, digest
 from pipelines.running import files
 
 SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
+_PROVENANCE = r"provenance-(train|validation)-\d{5}-of-\d{5}\.parquet"
 _WORK_FOLDERS = (records.EXCHANGE, records.PROGRESS)
 _READERS = 8
-_SAME = ("format", "parameters", "vocabulary", "input")  # what a folder must have been made with
+_SAME = ("format", "parameters", "filtering", "vocabulary", "input")  # what a folder must have been made with
 _WITH = ("versions",)  # and what shards that come together must have been made with
-_TEMPORARY = re.compile(rf"({SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp")
+_TEMPORARY = re.compile(rf"({SHARD}|{_PROVENANCE}|[\w.]+)\.[0-9a-f]{{32}}\.tmp")
 _OURS = re.compile(
-    rf"{SHARD}|{_TEMPORARY.pattern}|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
+    rf"{SHARD}|{_PROVENANCE}|{_TEMPORARY.pattern}|features\.json|{re.escape(card.NAME)}|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
     rf"|{records.PROGRESS}|{records.EXCHANGE}|{re.escape(records.DEAD_LETTER)}"
 )
 
@@ -50,7 +51,8 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | N
     if is_running:
         _refuse_differences(output_dir, there, manifest, _WITH)
         return None, _whole(output_dir, _noted(output_dir))
-    if files.sizes(output_dir).items() >= {(info["name"], info["bytes"]) for info in there["shards"]}:
+    made = {(part["name"], part["bytes"]) for info in there["shards"] for part in _parts(info)}
+    if files.sizes(output_dir).items() >= made:
         if records.COMPLETED in present:
             remove_work_files(output_dir)  # of a job that was killed just before its end
             print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
@@ -101,7 +103,7 @@ def begin(output_dir: str, manifest: dict, kept: Sequence[dict]) -> None:
             # Another job's notes must not be read with this one's job.json.
             remove_folder(FileSystems.join(output_dir, records.PROGRESS))
     files.write_json(FileSystems.join(output_dir, records.JOB), manifest)
-    clear(output_dir, {records.JOB, *(info["name"] for info in kept)})
+    clear(output_dir, {records.JOB, *(part["name"] for info in kept for part in _parts(info))})
     with _writing(output_dir):
         for name in _WORK_FOLDERS:
             if not FileSystems.exists(FileSystems.join(output_dir, name)):
@@ -170,13 +172,19 @@ def _noted(output_dir: str) -> list[dict]:
 
 
 def _whole(output_dir: str, infos: Sequence[dict]) -> list[dict]:
-    """The entries of those shards whose SHA-256 is as recorded."""
+    """The entries of those shards whose SHA-256 is as recorded, and that of their provenance."""
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         return [info for info in pool.map(lambda info: _if_whole(output_dir, info), infos) if info]
 
 
 def _if_whole(output_dir: str, info: dict) -> dict | None:
-    return info if files.sha256_of(FileSystems.join(output_dir, info["name"])) == info["sha256"] else None
+    paths = ((FileSystems.join(output_dir, part["name"]), part["sha256"]) for part in _parts(info))
+    return info if all(files.sha256_of(path) == digest for path, digest in paths) else None
+
+
+def _parts(info: dict) -> list[dict]:
+    """The files of a shard: itself and its provenance."""
+    return [info, info["provenance"]]
 
 
 def _differences(there, now, path: str = "") -> str:

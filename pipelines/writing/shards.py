@@ -8,8 +8,9 @@ from typing import BinaryIO
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
-from bert_tf.core import record_files, records
+from bert_tf.core import card, record_files, records
 from pipelines.running import files
+from pipelines.writing import data_card
 
 COMPRESSIONS = ("none", "gzip")
 _GZIP_LEVEL = 6
@@ -73,6 +74,8 @@ def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: l
 
 
 def write_manifest(output_dir: str, manifest: dict) -> None:
-    """Writes dataset.json, then COMPLETED: where COMPLETED exists, all other files exist."""
+    """Writes dataset.json, the card and COMPLETED: where COMPLETED exists, all other files exist."""
     files.write_json(FileSystems.join(output_dir, records.MANIFEST), manifest)
+    text = data_card.text_of(manifest).encode("utf-8", "replace")
+    files.write_bytes(FileSystems.join(output_dir, card.NAME), text)
     files.write_bytes(FileSystems.join(output_dir, records.COMPLETED), b"")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gzip
-import hashlib
 import io
 import json
 import os
@@ -95,10 +94,6 @@ class ShardFolder:
         """The shards of a split that hold examples."""
         return [s for s in self.shards if s["name"].startswith(f"pretrain-{name}.") and s["examples"]]
 
-    def digest(self, name: str) -> str:
-        """A hash of what a split's shards hold: others would continue another sequence of batches."""
-        return hashlib.sha256("".join(s["name"] + s["sha256"] for s in self.split(name)).encode()).hexdigest()
-
     def paths(self, name: str) -> list[str]:
         """The files of a split."""
         return [os.path.join(self.path, shard["name"]) for shard in self.split(name)]
@@ -124,6 +119,25 @@ def settled(config: PretrainConfig, folder: ShardFolder) -> PretrainConfig:
     if model.vocab_size is None:
         model = dataclasses.replace(model, vocab_size=len(folder.vocabulary))
     return dataclasses.replace(config, data=data, model=model)
+
+
+def check_alike(folders: Sequence[ShardFolder], field: str) -> None:
+    """Refuses folders whose rows cannot stand in one batch: other shapes, vocabulary or normalization.
+
+    Raises:
+      InputError: naming the folder, the field of its dataset.json and both values.
+    """
+    first = folders[0]
+    for folder in folders[1:]:
+        check_vocabulary(folder, field, first.vocabulary, f"{field}={first.path}")
+        check_tokenizer(folder, field, first.settings, f"{field}={first.path}")
+        for name, expected in {**dataclasses.asdict(first.layout), "tokenizer": first.tokenizer}.items():
+            received = getattr(folder.layout, name, folder.tokenizer)
+            if received != expected:
+                raise InputError(
+                    f"{field}={folder.path}: expected shards with {name}={expected}, as {field}={first.path} has it. "
+                    f"Received shards with {received}."
+                )
 
 
 def layout_of(config: PretrainConfig, stored: records.RecordLayout) -> records.RecordLayout:
@@ -185,6 +199,16 @@ def find_damage(folder: ShardFolder, paths: Sequence[str]) -> str | None:
         if found:
             return f"{path}: {found}"
     return None
+
+
+def damage_in(folders: Sequence[ShardFolder], paths: Sequence[Sequence[str]]) -> str | None:
+    """Like find_damage, with the shards of each folder."""
+    return next(filter(None, map(find_damage, folders, paths)), None)
+
+
+def validation_damage(folders: Sequence[ShardFolder]) -> str | None:
+    """Like find_damage, of the validation splits."""
+    return damage_in(folders, [folder.paths("validation") for folder in folders])
 
 
 def _damage(folder: ShardFolder, path: str) -> str | None:

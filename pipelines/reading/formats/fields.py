@@ -1,10 +1,21 @@
 """The field of a record that holds its document -> the document."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 
+from pipelines.reading.outcomes import Document
+
 TOO_LARGE = "a document of more than {:,} bytes (--max_document_bytes)"
+
+
+class Fields(NamedTuple):
+    """Names of the fields of a record: with the document, its source and its licence; "" for none."""
+
+    text: str
+    source: str = ""
+    licence: str = ""
 
 
 class NoDocument(Exception):  # noqa: N818 - it becomes a bad record
@@ -48,12 +59,13 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 _WITHOUT_NUMBERS = json.JSONDecoder(object_pairs_hook=_object, parse_int=lambda digits: 0)
 
 
-def json_document(data: bytes, text_field: str, encoding: str = "UTF-8") -> str:
+def json_document(data: bytes, fields: Fields, encoding: str = "UTF-8") -> Document:
     """The document in a JSON object.
 
     Raises:
       NoDocument: no JSON object, or one without a document in the field.
     """
+    text_field = fields.text
     expected = f'no JSON object with a string "{text_field}"'
     try:
         text = data.decode("utf-8")
@@ -72,7 +84,17 @@ def json_document(data: bytes, text_field: str, encoding: str = "UTF-8") -> str:
         raise NoDocument(expected)
     if isinstance(found, _Repeated) and _times(text, text_field) != 1:
         raise NoDocument(f'a JSON object with more than one "{text_field}"')
-    return document_of(value)
+    return Document(document_of(value), source=label_of(found, fields.source), licence=label_of(found, fields.licence))
+
+
+def label_of(record: dict, field: str) -> str | None:
+    """A source or licence: text as it is, other values as JSON, None where there is none."""
+    value = record.get(field) if field else None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if value is None or isinstance(value, str):
+        return value and value.encode("utf-8", "replace").decode()
+    return json.dumps(value, ensure_ascii=True, sort_keys=True, default=str)
 
 
 def is_object(data: bytes) -> bool:

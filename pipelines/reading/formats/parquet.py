@@ -1,15 +1,16 @@
 """Parquet: a document in each row of a column. The bytes of a file are shared equally among its rows."""
 
 import io
+import itertools
 from collections.abc import Iterator
 
 import pyarrow
 import pyarrow.parquet
 
 from bert_tf.core.errors import reason_of
-from pipelines.reading.formats.fields import TOO_LARGE, NoDocument, document_of
+from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument, document_of, label_of
 from pipelines.reading.inputs import Part
-from pipelines.reading.outcomes import Problem, Span
+from pipelines.reading.outcomes import Document, Problem, Span
 from pipelines.reading.streams import storage_failed
 
 MAGIC = b"PAR1"
@@ -18,13 +19,13 @@ _ROWS_AT_ONCE = 1024
 ERRORS = (pyarrow.ArrowException, OSError, EOFError, ValueError, KeyError, IndexError, OverflowError)
 
 
-def parquet_rows(part: Part, file: io.BufferedReader, text_field: str, max_bytes: int) -> Iterator[Span]:
+def parquet_rows(part: Part, file: io.BufferedReader, fields: Fields, max_bytes: int) -> Iterator[Span]:
     """The rows of the row groups that begin in the part.
 
     Args:
       part: of the file; the first one tells what is wrong with the whole file.
       file: the file, which can seek.
-      text_field: the column.
+      fields: the columns; those of source and licence may be missing.
       max_bytes: of a document.
     """
     size = file.seek(0, io.SEEK_END)
@@ -34,7 +35,7 @@ def parquet_rows(part: Part, file: io.BufferedReader, text_field: str, max_bytes
         columns = table.schema_arrow.names
         total = sum(max(0, group.num_rows) for group in groups)
         starts = [group.column(0).data_page_offset if group.num_columns else 0 for group in groups]
-        problem = _without(text_field, columns)
+        problem = _without(fields.text, columns)
     except ERRORS as error:
         if storage_failed(error):
             raise
@@ -47,7 +48,7 @@ def parquet_rows(part: Part, file: io.BufferedReader, text_field: str, max_bytes
     for number, (group, start) in enumerate(zip(groups, starts, strict=True)):
         count = max(0, group.num_rows)
         if max(0, start) >= part.start and (part.end is None or start < part.end):
-            yield from _group_rows(table, number, (row, count), lambda row: size * row // total, text_field, max_bytes)
+            yield from _group_rows(table, number, (row, count), lambda row: size * row // total, fields, max_bytes)
         row += count
 
 
@@ -59,16 +60,20 @@ def _without(text_field: str, columns: list[str]) -> Problem | None:
     return Problem("byte", 0, f'{times} columns "{text_field}"' if times else reason, lost=True)
 
 
-def _group_rows(table, number: int, rows: tuple[int, int], locate, text_field: str, max_bytes: int) -> Iterator[Span]:
+def _group_rows(table, number: int, rows: tuple[int, int], locate, fields: Fields, max_bytes: int) -> Iterator[Span]:
     first, count = rows
     row, end = first, first + count
     problem = None
     try:
-        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[number], columns=[text_field]):
-            for value in _as_bytes(batch.column(0)).to_pylist():
+        names = table.schema_arrow.names
+        labels = [name for name in dict.fromkeys(fields[1:]) if name and names.count(name) == 1 and name != fields.text]
+        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[number], columns=[fields.text, *labels]):
+            values = _as_bytes(batch.column(fields.text)).to_pylist()
+            records = batch.select(labels).to_pylist() if labels else itertools.repeat({})
+            for value, record in zip(values, records, strict=False):
                 if row == end:
                     break
-                yield from _row(value, row, locate, max_bytes)
+                yield from _row(value, row, locate, fields, record, max_bytes)
                 row += 1
     except ERRORS as error:
         if storage_failed(error):
@@ -79,7 +84,7 @@ def _group_rows(table, number: int, rows: tuple[int, int], locate, text_field: s
         yield Span(locate(row), locate(end), problem=Problem("row", row + 1, reason, lost=True))
 
 
-def _row(value, row: int, locate, max_bytes: int) -> Iterator[Span]:
+def _row(value, row: int, locate, fields: Fields, record: dict, max_bytes: int) -> Iterator[Span]:
     start, end = locate(row), locate(row + 1)
     try:
         text = document_of(value)
@@ -89,7 +94,8 @@ def _row(value, row: int, locate, max_bytes: int) -> Iterator[Span]:
     if len(text) * 4 > max_bytes and len(text.encode()) > max_bytes:
         yield Span(start, end, problem=Problem("row", row + 1, TOO_LARGE.format(max_bytes), lost=True))
     else:
-        yield Span(start, end, (text,))
+        source, licence = label_of(record, fields.source), label_of(record, fields.licence)
+        yield Span(start, end, (Document(text, row, "row", source, licence),))
 
 
 def _as_bytes(column: pyarrow.Array) -> pyarrow.Array:

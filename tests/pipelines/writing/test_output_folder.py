@@ -10,6 +10,7 @@ from test_pretraining_data import CONFIG, make, shard_bytes
 
 from bert_tf.core.errors import InputError, StorageError
 from pipelines.jobs.job import JobConfig
+from pipelines.reading.outcomes import Document
 from pipelines.running import files
 from pipelines.running.worker_errors import raised_in_launcher
 from pipelines.writing import exchange, output_folder
@@ -214,7 +215,7 @@ def test_blocks_that_cannot_be_written_or_read_are_reported(tmp_path):
     (tmp_path / "file").write_text("where a folder should be")
     step = exchange.ToBlocks(lambda text: [("pool", b"0" * 16)], str(tmp_path / "file"))
     step.start_bundle()
-    list(step.process(["a document"]))
+    list(step.process([Document("a document")]))
     sentence = "file/.*: expected a place that can be written. Received: File exists"
     with pytest.raises(StorageError, match=sentence), raised_in_launcher():
         list(step.finish_bundle())

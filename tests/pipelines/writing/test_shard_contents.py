@@ -95,7 +95,7 @@ def test_shards_without_masks_or_compressed(corpus, corpus_vocab, tmp_path):
         next(
             iter(
                 shard_input.training_batches(
-                    shard_input.ShardFolder.open(str(tmp_path / name), "data.train"), 0, global_batch_size=8, seed=1
+                    [shard_input.ShardFolder.open(str(tmp_path / name), "data.train")], 0, global_batch_size=8, seed=1
                 )
             )
         )
