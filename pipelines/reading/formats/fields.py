@@ -52,7 +52,7 @@ def json_document(data: bytes, text_field: str, encoding: str = "UTF-8") -> str:
     """The document in a JSON object.
 
     Raises:
-      NoDocument: no JSON object, or one without a document in the field.
+      NoDocument: no JSON object, one without a document in the field, or one that holds the columns of a table.
     """
     expected = f'no JSON object with a string "{text_field}"'
     try:
@@ -72,6 +72,11 @@ def json_document(data: bytes, text_field: str, encoding: str = "UTF-8") -> str:
         raise NoDocument(expected)
     if isinstance(found, _Repeated) and _times(text, text_field) != 1:
         raise NoDocument(f'a JSON object with more than one "{text_field}"')
+    columns = [key for key, column in found.items() if isinstance(column, list) and len(column) == len(value)]
+    if isinstance(value, list) and len(value) > 1 and len(columns) == len(found) > 1:
+        raise NoDocument(
+            f"a table by columns ({', '.join(columns)[:80]}) instead of an object for each of its {len(value):,} rows"
+        )
     return document_of(value)
 
 
