@@ -103,6 +103,7 @@ class Run:
           The last evaluation's metrics.
         """
         with lock.held(self.workdir, self.is_chief):
+            trainer.check_growth(self._steps_before(config))
             if self.is_chief:
                 self._report_growth(config)
                 config_io.settle(config, self.workdir)
@@ -114,11 +115,16 @@ class Run:
             if self.is_chief:
                 self._mirror.push()
 
+    def _steps_before(self, config: PretrainConfig | FinetuneConfig) -> int:
+        path = os.path.join(self.workdir, "config.json")
+        there = config_io.read_json(path) if os.path.exists(path) else {}
+        return there.get("train", {}).get("steps", config.train.steps)
+
     def _report_growth(self, config: PretrainConfig | FinetuneConfig) -> None:
         """Says what more steps than the run was begun for mean: the rates of its schedule depend on their number."""
         path = os.path.join(self.workdir, "config.json")
         there = config_io.read_json(path) if os.path.exists(path) else {}
-        steps, before = config.train.steps, there.get("train", {}).get("steps", config.train.steps)
+        steps, before = config.train.steps, self._steps_before(config)
         if steps <= before:
             return
         begun = dataclasses.replace(config.optimizer, warmup_steps=there["optimizer"]["warmup_steps"])

@@ -103,9 +103,7 @@ class Trainer:
             What was saved before stays.
           Preempted: SIGTERM came, and where the run is was saved; or another worker is gone.
         """
-        state = self._checkpoints.restore()
-        if self._checkpoints.best_step == 0 and not self._selection.counts_start:
-            self._checkpoints.forget_best()  # an older version kept it
+        state = self._restored()
         with self._engine.explained("the start"):
             self._check_same_step(state.step)
         with StopRequest() as self._stop:
@@ -118,6 +116,33 @@ class Trainer:
                 raise
             self._checkpoints.wait()
         return now.evaluation
+
+    def check_growth(self, before: int) -> None:
+        """Refuses more steps for a run that early stopping ended. All workers call it, before one writes the config.
+
+        Args:
+          before: train.steps of the run so far.
+
+        Raises:
+          InputError: the run ended early.
+        """
+        with self._engine.explained("the start"):
+            self._wait_for_all()
+        if self._train.steps <= before:
+            return
+        state, best = self._restored(), self._checkpoints.best_step
+        if state.step and not state.owes_evaluation and self._is_last(state.step):
+            raise InputError(
+                f"--workdir {self._workdir}: expected a run that can go on to step {self._train.steps}. Received one "
+                f"that tuning.early_stopping={self._selection.patience} ended at step {state.step}, because no "
+                f"{self._selection.metric} was better than that of step {best}. Take another --workdir."
+            )
+
+    def _restored(self) -> State:
+        state = self._checkpoints.restore()
+        if self._checkpoints.best_step == 0 and not self._selection.counts_start:
+            self._checkpoints.forget_best()  # an older version kept it
+        return state
 
     def restore_best(self) -> int | None:
         """Gives the model the weights of the best evaluation and returns its step; None if there was none."""

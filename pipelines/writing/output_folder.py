@@ -55,7 +55,6 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | N
     if files.sizes(output_dir).items() >= made:
         if records.COMPLETED in present:
             remove_work_files(output_dir)  # of a job that was killed just before its end
-            print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
             return there, []
     else:
         print(f"{output_dir} lacks files that its dataset.json lists: they are made again.", flush=True)

@@ -63,7 +63,7 @@ def json_document(data: bytes, fields: Fields, encoding: str = "UTF-8") -> Docum
     """The document in a JSON object.
 
     Raises:
-      NoDocument: no JSON object, or one without a document in the field.
+      NoDocument: no JSON object, one without a document in the field, or one that holds the columns of a table.
     """
     text_field = fields.text
     expected = f'no JSON object with a string "{text_field}"'
@@ -84,6 +84,11 @@ def json_document(data: bytes, fields: Fields, encoding: str = "UTF-8") -> Docum
         raise NoDocument(expected)
     if isinstance(found, _Repeated) and _times(text, text_field) != 1:
         raise NoDocument(f'a JSON object with more than one "{text_field}"')
+    columns = [key for key, column in found.items() if isinstance(column, list) and len(column) == len(value)]
+    if isinstance(value, list) and len(value) > 1 and len(columns) == len(found) > 1:
+        raise NoDocument(
+            f"a table by columns ({', '.join(columns)[:80]}) instead of an object for each of its {len(value):,} rows"
+        )
     return Document(document_of(value), source=label_of(found, fields.source), licence=label_of(found, fields.licence))
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 
 import pytest
-from test_pretraining_data import CONFIG, make, shard_bytes
 
 from bert_tf.core.errors import InputError, StorageError
 from pipelines.jobs.job import JobConfig
@@ -15,6 +14,7 @@ from pipelines.running import files
 from pipelines.running.worker_errors import raised_in_launcher
 from pipelines.writing import exchange, output_folder
 from pipelines.writing import shards as shards_module
+from tests.pipelines.jobs.test_pretraining_data import CONFIG, make, shard_bytes
 
 
 def test_complete_folder_is_left_alone_and_others_are_refused(shards, corpus, corpus_vocab, tmp_path, capsys):
