@@ -200,7 +200,7 @@ def mixed(corpus, corpus_vocab, tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def mixed_run(mixed, tmp_path_factory) -> pathlib.Path:
     """The workdir of a finished run of 24 steps over `mixed`, with what it printed in out.txt; not to be written to."""
-    from tests.support.mixed_run import pretrain_command
+    from tests.support.data.mixed_run import pretrain_command
 
     def make(folder: pathlib.Path) -> None:
         root = pathlib.Path(__file__).parent.parent

@@ -11,7 +11,7 @@ from bert_tf.runs import tracing
 from bert_tf.text.wordpiece import Tokenizer
 from bert_tf.training.data import shard_input
 from bert_tf.training.data.shard_folder import ShardFolder
-from tests.support.row_texts import block_at, document_text, segments
+from tests.support.data.row_texts import block_at, document_text, segments
 
 _LINE = re.compile(r"  ([0-9a-f]{16})  (.*), byte (\d+)  source: unknown  licence: unknown")
 

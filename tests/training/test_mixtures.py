@@ -17,7 +17,7 @@ from bert_tf.core.errors import InputError
 from bert_tf.training.data import shard_folder, shard_input
 from bert_tf.training.data.shard_folder import ShardFolder
 from bert_tf.training.worker import Worker
-from tests.support.mixed_run import pretrain_command
+from tests.support.data.mixed_run import pretrain_command
 
 ROOT = pathlib.Path(__file__).parents[2]
 WEIGHTS = (0.7, 0.3)
@@ -52,9 +52,9 @@ def test_batches_hold_the_rows_that_the_order_names(folders):
             with open(f"{folder.path}/{shard['name']}", "rb") as file:
                 serialized = list(record_files.read_records(file))
             stored[source, shard["name"]] = records.parse(serialized, folder.layout)["input_word_ids"].numpy()
-    # 60 batches are more than an epoch of both.
-    assert min(mixture.epochs(60).values()) > 1
-    for number, batch in enumerate(batches(folders, 0, 60, weights=WEIGHTS)):
+    # 160 batches are more than an epoch of both.
+    assert min(mixture.epochs(160).values()) > 1
+    for number, batch in enumerate(batches(folders, 0, 160, weights=WEIGHTS)):
         expected = [stored[source, shard][row] for source, shard, row in mixture.records(number)]
         np.testing.assert_array_equal(batch, expected)
 

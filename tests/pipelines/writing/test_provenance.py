@@ -23,7 +23,7 @@ from pipelines.jobs.pretraining_data import create_pretraining_data
 from pipelines.reading.inputs import Part
 from pipelines.reading.readers import Format, read_part
 from pipelines.writing.exchange import ToBlocks, origin_order, read_blocks
-from tests.support.row_texts import block_at, document_text, segments
+from tests.support.data.row_texts import block_at, document_text, segments
 
 TEXTS = ["Größe.\nZwei.", "second", "third — one"]
 PLAIN = "\n\n" + "\n\n\n".join(TEXTS) + "\n"
