@@ -23,8 +23,11 @@ _DRIVERS = {
 }
 _LOCAL = {"flink": "[local]", "spark": "local[2]"}
 # Packages of the JDK that Flink 1.19 and Spark 3.5 reach into; Spark's own start script opens them too.
-_OPENED = "lang lang.invoke lang.reflect io net nio util util.concurrent util.concurrent.atomic".split()
-_OPENED = [f"java.{name}" for name in _OPENED] + ["sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar"]
+_OPENED = (
+    *("java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio"),
+    *("java.util", "java.util.concurrent", "java.util.concurrent.atomic"),
+    *("sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar"),
+)
 _STARTING_SECONDS = 120
 # The sizes that Flink's start scripts would compute.
 _CLUSTER = """
