@@ -46,6 +46,9 @@ taskmanager.memory.framework.off-heap.size: 64m
 taskmanager.memory.managed.size: 128m
 taskmanager.memory.network.min: 64m
 taskmanager.memory.network.max: 64m
+taskmanager.memory.jvm-metaspace.size: 256m
+taskmanager.memory.jvm-overhead.min: 128m
+taskmanager.memory.jvm-overhead.max: 128m
 heartbeat.interval: 1000
 heartbeat.timeout: 10000
 io.tmp.dirs: {folder}
