@@ -44,13 +44,13 @@ taskmanager.memory.task.off-heap.size: 64m
 taskmanager.memory.framework.heap.size: 64m
 taskmanager.memory.framework.off-heap.size: 64m
 taskmanager.memory.managed.size: 128m
-taskmanager.memory.network.min: 64m
-taskmanager.memory.network.max: 64m
+taskmanager.memory.network.min: 192m
+taskmanager.memory.network.max: 192m
 taskmanager.memory.jvm-metaspace.size: 256m
 taskmanager.memory.jvm-overhead.min: 128m
 taskmanager.memory.jvm-overhead.max: 128m
-heartbeat.interval: 1000
-heartbeat.timeout: 10000
+heartbeat.interval: 3000
+heartbeat.timeout: 60000
 io.tmp.dirs: {folder}
 classloader.resolve-order: parent-first
 """
