@@ -112,7 +112,8 @@ def reason_of_engine(error: Exception) -> str:
     lines = [line.strip() for line in text[state.end() if state else 0 :].splitlines()]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     said = causes[-1] if causes else next((line for line in lines if line), type(error).__name__)
-    return f"{state[1]}, " * bool(state) + (_JAVA_CLASS.sub("", said) or said).rstrip(".")
+    reason = (_JAVA_CLASS.sub("", said) or said).rstrip(".")
+    return f"{state[1]}, {reason}" if state else reason
 
 
 @contextlib.contextmanager
