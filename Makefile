@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test test-slow fuzz sweep lint format quickstart bench plots tpu-env tpu-test lock
+.PHONY: help env test test-slow fuzz sweep lint format quickstart bench plots tpu-env tpu-test runner-test lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
@@ -18,6 +18,7 @@ help:
 	@echo "make plots       draw the curves of runs: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
 	@echo "make tpu-test    compile tiny runs with the TPU compiler, in that environment (10 minutes; ONLY=\"words of a name\" selects tests)"
+	@echo "make runner-test run the pipelines on Flink and Spark (Java 11 or 17, Maven; 450 MB of jars once; half an hour; ONLY as above)"
 	@echo "make lock        update requirements/{cpu,gpu,tpu}.txt (needs uv)"
 
 env: $(BIN)/.complete
@@ -62,6 +63,18 @@ tpu-env: .venv-tpu/bin/.complete
 
 tpu-test: tpu-env
 	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -m pytest -m tpu $(if $(ONLY),-k "$(ONLY)") tests/preflight/test_tpu.py
+
+runner-test: env
+	@for engine in flink spark; do \
+	  if ! command -v java > /dev/null; then echo "Flink and Spark are not tested: Java is missing."; break; fi; \
+	  if [ ! -e .engines/$$engine/.complete ]; then \
+	    if ! command -v mvn > /dev/null; then echo "Flink and Spark are not tested: Maven is missing."; break; fi; \
+	    mvn --batch-mode --quiet -f tests/support/engines/pom.xml -P $$engine dependency:copy-dependencies \
+	      -DoutputDirectory=$(CURDIR)/.engines/$$engine && touch .engines/$$engine/.complete \
+	      || echo "$$engine is not tested: Maven could not fetch it."; \
+	  fi; \
+	done
+	$(BIN)/python -m pytest -m runner -rs $(if $(ONLY),-k "$(ONLY)") tests/pipelines/jobs/test_engines.py
 
 quickstart: env
 	$(BIN)/python -m quickstart.run $(if $(FRESH),--fresh)

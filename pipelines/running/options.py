@@ -8,8 +8,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners import create_runner
 
 from bert_tf.core.errors import InputError, reason_of, require
-
-_WITH_JOB_SERVERS = ("portablerunner", "flinkrunner", "sparkrunner", "prismrunner")
+from pipelines.running.job_servers import check_job_server, has_job_server
 
 
 def local_options(arguments: list[str]) -> PipelineOptions:
@@ -19,7 +18,8 @@ def local_options(arguments: list[str]) -> PipelineOptions:
     processes unless a mode is named, since Beam otherwise ignores their number.
 
     Raises:
-      InputError: an argument that neither Beam nor this project knows, a wrong value, or an unknown runner.
+      InputError: an argument that neither Beam nor this project knows, a wrong value, an unknown runner, or a job
+        server that does not answer.
     """
     names = {argument.split("=")[0] for argument in arguments}
     if "--runner" not in names:
@@ -38,6 +38,7 @@ def local_options(arguments: list[str]) -> PipelineOptions:
         logging.set_verbosity(logging.INFO)  # a service's runner logs its progress
     workers = options.view_as(DirectOptions).direct_num_workers
     require(workers >= 0, "--direct_num_workers must not be negative", workers)
+    check_job_server(options)
     return options
 
 
@@ -48,7 +49,7 @@ def _check(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.error = refuse  # type: ignore[method-assign]
     known, unknown = parser.parse_known_args(arguments)
     # Job servers have options that Beam's parser does not know, but none of them takes a plain word.
-    has_server = known.runner.lower().rpartition(".")[2] in _WITH_JOB_SERVERS
+    has_server = has_job_server(known.runner)
     foreign = [argument for argument in unknown if not has_server or not argument.startswith("--")]
     if foreign:
         raise InputError(f"Expected flags of this command or of Beam. Received: {foreign[0]}.")
