@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import apache_beam as beam
 import numpy as np
-import zstandard
 from apache_beam.io.filesystems import FileSystems
+from backports import zstd
 
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from pipelines.filtering.cleaning import clean
@@ -54,9 +54,7 @@ class WordCounts:
         return cls(data[end:], np.frombuffer(data[_HEADER.size : end], "<i8"))
 
     def compressed(self) -> bytes:
-        return zstandard.compress(
-            _HEADER.pack(len(self.counts)) + self.counts.astype("<i8").tobytes() + self.text, _LEVEL
-        )
+        return zstd.compress(_HEADER.pack(len(self.counts)) + self.counts.astype("<i8").tobytes() + self.text, _LEVEL)
 
     def words(self) -> list[bytes]:
         return self.text.split(b"\n")[:-1]

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
-import zstandard
 from apache_beam.io.filesystems import FileSystems
+from backports import zstd
 
 from bert_tf.core.errors import StorageError
 from pipelines.running import files
@@ -93,7 +93,7 @@ class ToBlocks(beam.DoFn):
             yield at_bundle_end(element)
 
     def _flush(self) -> Iterator[tuple[str, Block]]:
-        blocks = [(pool, zstandard.compress(b"".join(parts), _LEVEL)) for pool, parts in sorted(self._pools.items())]
+        blocks = [(pool, zstd.compress(b"".join(parts), _LEVEL)) for pool, parts in sorted(self._pools.items())]
         documents, size = self._documents, self._size
         self.start_bundle()
         if self._folder is None or not blocks:
@@ -122,7 +122,7 @@ def decompressed(block: bytes | Place) -> bytes:
     Raises:
       StorageError: its file cannot be read, or is not what was written.
     """
-    return zstandard.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
+    return zstd.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
 
 
 def read_blocks(blocks: Iterable[Block]) -> PoolInput:
