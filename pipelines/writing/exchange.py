@@ -99,7 +99,7 @@ class ToBlocks(beam.DoFn):
         if self._folder is None or not blocks:
             yield from blocks
             return
-        # Every attempt has a file name of its own: files of an earlier attempt are never read.
+        # Each attempt writes to a new file name, so files of a failed attempt are never read.
         path = FileSystems.join(self._folder, uuid.uuid4().hex)
         with sent_to_launcher():
             places = write_blocks(path, blocks)

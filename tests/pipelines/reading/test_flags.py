@@ -21,7 +21,14 @@ from pipelines.reading.flags import ReadingFlags
 def test_the_old_flag_is_another_name_of_the_new_one(monkeypatch, arguments, expected):
     values = flags.FlagValues()
     monkeypatch.setattr(flags, "FLAGS", values)
-    for name in ("DEFINE_multi_string", "DEFINE_string", "DEFINE_enum", "DEFINE_flag", "DEFINE_integer", "DEFINE_float"):
+    for name in (
+        "DEFINE_multi_string",
+        "DEFINE_string",
+        "DEFINE_enum",
+        "DEFINE_flag",
+        "DEFINE_integer",
+        "DEFINE_float",
+    ):
         define = getattr(flags, name)
         monkeypatch.setattr(flags, name, lambda *a, _define=define, **k: _define(*a, flag_values=values, **k))
     reading = ReadingFlags()
