@@ -155,6 +155,10 @@ class Task(abc.ABC):
           InputError: naming the place of the first one.
         """
 
+    def continues_labels(self, others: Sequence[str]) -> bool:
+        """Whether version 0.1 would have learned these other labels from the same examples."""
+        return False
+
     @abc.abstractmethod
     def sample(self, text: str) -> dict:
         """A labelled example made of a text: warm-up, preflight and tests ask for it."""

@@ -235,6 +235,9 @@ class TokenClassification(Task):
     def check_labels(self, examples: Sequence[dict]) -> None:
         learning.check_tags(examples, self.labels)
 
+    def continues_labels(self, others: Sequence[str]) -> bool:
+        return sorted({*others, *(schemes.inside(tag, others) for tag in others)}) == sorted(self.labels)
+
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Accuracy of words; precision, recall and F1 of whole entities with their types, or macro F1 of the tags."""
         truth, found = tag_scores.pairs_of_tags(examples, answers, self.labels)

@@ -1,7 +1,7 @@
-"""Documents -> how often each word comes, in memory that does not grow with the number of different words.
+"""Documents -> the frequency of each word, in memory that does not grow with the number of different words.
 
-A worker counts until it holds half a million different words. Then the counts go to buckets, by a hash of the word, as
-documents go to their pools (pipelines/writing/exchange.py). A bucket is added up by one worker and written to a file.
+A worker counts until it holds half a million different words. It then sends its counts to buckets, which a hash of the
+word selects (see pipelines/writing/exchange.py). One worker adds up each bucket and writes it to a file.
 """
 
 import collections
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import apache_beam as beam
 import numpy as np
-import zstandard
 from apache_beam.io.filesystems import FileSystems
+from backports import zstd
 
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from pipelines.filtering.cleaning import clean
@@ -54,9 +54,7 @@ class WordCounts:
         return cls(data[end:], np.frombuffer(data[_HEADER.size : end], "<i8"))
 
     def compressed(self) -> bytes:
-        return zstandard.compress(
-            _HEADER.pack(len(self.counts)) + self.counts.astype("<i8").tobytes() + self.text, _LEVEL
-        )
+        return zstd.compress(_HEADER.pack(len(self.counts)) + self.counts.astype("<i8").tobytes() + self.text, _LEVEL)
 
     def words(self) -> list[bytes]:
         return self.text.split(b"\n")[:-1]
@@ -135,7 +133,7 @@ class CountWords(beam.DoFn):
             yield from blocks
             return
         with sent_to_launcher():
-            # Every attempt has a file name of its own: files of an earlier attempt are never read.
+            # Each attempt writes to a new file name, so files of a failed attempt are never read.
             yield from write_blocks(FileSystems.join(self._folder, uuid.uuid4().hex), blocks)
 
 

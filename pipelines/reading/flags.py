@@ -6,6 +6,15 @@ flags.disclaim_key_flags()  # what is defined here is listed by --help of the co
 _INPUT_HELP = "Path, glob (*, **, ?, [...]), tfds:NAME[/CONFIG][:SPLIT] or tfds:FOLDER[:SPLIT]. May be repeated."
 
 
+class _DocumentPerFile(flags.BooleanFlag):
+    """The old name of --document_per=file; of the two flags the last one counts."""
+
+    def parse(self, argument):
+        super().parse(argument)
+        if self.value:
+            flags.FLAGS.document_per = "file"
+
+
 class ReadingFlags:
     """--input and what tells how to read it, defined when an object is made."""
 
@@ -24,7 +33,7 @@ class ReadingFlags:
             ["block", "line", "file"],
             "A document of plain text: the lines up to a blank one, a line, or a file.",
         )
-        self._document_per_file = flags.DEFINE_bool("document_per_file", False, "The same as --document_per=file.")
+        flags.DEFINE_flag(_DocumentPerFile("document_per_file", False, "The same as --document_per=file."))
         self._encoding = flags.DEFINE_string(
             "encoding", "utf-8", "Of text without a byte order mark, such as latin-1 or gb18030."
         )
@@ -52,20 +61,15 @@ class ReadingFlags:
         """The Format.
 
         Raises:
-          InputError: a wrong value, or two that contradict each other.
+          InputError: a wrong value.
         """
-        from bert_tf.core.errors import require
         from pipelines.reading.readers import Format
 
-        per = self._document_per.value
-        if self._document_per_file.value:
-            require(per != "line", "--document_per_file and --document_per=line exclude each other", "both")
-            per = "file"
         return Format(
             text_field=self._text_field.value,
             source_field=self._source_field.value,
             licence_field=self._licence_field.value,
-            document_per=per,
+            document_per=self._document_per.value,
             encoding=self._encoding.value,
             max_document_bytes=self._max_document_bytes.value,
         )

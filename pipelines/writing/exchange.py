@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
-import zstandard
 from apache_beam.io.filesystems import FileSystems
+from backports import zstd
 
 from bert_tf.core.errors import StorageError
 from bert_tf.core.provenance import Origin
@@ -100,13 +100,13 @@ class ToBlocks(beam.DoFn):
             yield at_bundle_end(element)
 
     def _flush(self) -> Iterator[tuple[str, Block]]:
-        blocks = [(name, zstandard.compress(pool.block(), _LEVEL)) for name, pool in sorted(self._pools.items())]
+        blocks = [(name, zstd.compress(pool.block(), _LEVEL)) for name, pool in sorted(self._pools.items())]
         documents, size = self._documents, self._size
         self.start_bundle()
         if self._folder is None or not blocks:
             yield from blocks
             return
-        # Every attempt has a file name of its own: files of an earlier attempt are never read.
+        # Each attempt writes to a new file name, so files of a failed attempt are never read.
         path = FileSystems.join(self._folder, uuid.uuid4().hex)
         with sent_to_launcher():
             places = write_blocks(path, blocks)
@@ -141,7 +141,7 @@ def decompressed(block: bytes | Place) -> bytes:
     Raises:
       StorageError: its file cannot be read, or is not what was written.
     """
-    return zstandard.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
+    return zstd.decompress(block if isinstance(block, bytes) else _read(Place(*block)))
 
 
 def read_blocks(blocks: Iterable[Block], *, copies: bool = True) -> PoolInput:
