@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import apache_beam as beam
 import numpy as np
 import zstandard
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from pipelines.filtering.cleaning import clean
+from pipelines.running import files
 from pipelines.running.bundles import at_bundle_end
 from pipelines.running.worker_errors import sent_to_launcher
 from pipelines.writing.exchange import Place, decompressed, write_blocks
@@ -136,7 +136,7 @@ class CountWords(beam.DoFn):
             return
         with sent_to_launcher():
             # Every attempt has a file name of its own: files of an earlier attempt are never read.
-            yield from write_blocks(FileSystems.join(self._folder, uuid.uuid4().hex), blocks)
+            yield from write_blocks(files.join(self._folder, uuid.uuid4().hex), blocks)
 
 
 class MergeCounts(beam.DoFn):
@@ -153,7 +153,7 @@ class MergeCounts(beam.DoFn):
                 found = WordCounts.read(block)
                 for word, count in zip(found.words(), found.counts.tolist(), strict=True):
                     total[word] += count
-            path = FileSystems.join(self._folder, uuid.uuid4().hex)
+            path = files.join(self._folder, uuid.uuid4().hex)
             [(_, place)] = write_blocks(path, [(bucket, WordCounts.of(total).compressed())])
         yield place
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import zstandard
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core.errors import StorageError
 from pipelines.running import files
@@ -100,7 +99,7 @@ class ToBlocks(beam.DoFn):
             yield from blocks
             return
         # Every attempt has a file name of its own: files of an earlier attempt are never read.
-        path = FileSystems.join(self._folder, uuid.uuid4().hex)
+        path = files.join(self._folder, uuid.uuid4().hex)
         with sent_to_launcher():
             places = write_blocks(path, blocks)
             files.write_json(f"{path}{NOTE}", {"documents": documents, "bytes": size})

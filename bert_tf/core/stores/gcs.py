@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import http
 import os
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -80,7 +81,7 @@ def failure_of(error: Exception) -> tuple[Failure, str] | None:
     if isinstance(error, FileNotFoundError):
         return Failure.NO_OBJECT, str(error.strerror)
     if isinstance(error, exceptions.GoogleAPICallError):
-        return _kind_of(error), f"HTTP {error.code} {_line(error.message)}"
+        return _kind_of(error), f"HTTP {error.code} {http.HTTPStatus(error.code).phrase}"
     if isinstance(error, auth.TransportError):
         return Failure.REFUSED, f"no connection to the server that gives credentials ({_line(error)})"
     if isinstance(error, auth.GoogleAuthError):

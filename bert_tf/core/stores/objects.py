@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import BinaryIO, TypeVar
 
+from bert_tf.core import whole_file
 from bert_tf.core.errors import InputError, StorageError
 from bert_tf.core.stores.store import Failure, Status, Store
 
@@ -27,6 +28,7 @@ _PATIENCE_VARIABLE = "BERT_TF_STORE_PATIENCE"
 _PATIENCE = 25.0  # seconds to try again while a server does not answer or is overloaded
 _FIRST_PATIENCE = 4.0  # while it was never reached: a wrong address, more likely
 _AT_ONCE = 8 << 20  # bytes of a read
+_SMALL = 64 << 20  # bytes; larger files, such as checkpoints, are never appended to
 _RETRIED = (Failure.BUSY, Failure.REFUSED)
 _Result = TypeVar("_Result")
 
@@ -92,19 +94,22 @@ def writing(path: str, *, if_absent: bool = False) -> Iterator[BinaryIO]:
     Args:
       if_absent: fail if there is one of this name.
     """
-    _, bucket, key = _split(path)
-    if not key:
+    if not _split(path)[2]:
         raise InputError(f"{path}: expected the path of a file. Received the root of a bucket.")
     with tempfile.TemporaryFile() as file:
         yield file
         file.flush()
-        size = file.tell()
+        _put(path, file, file.tell(), if_absent=if_absent)
 
-        def write(store: Store) -> None:
-            file.seek(0)
-            store.write(bucket, key, file, size, if_absent=if_absent)
 
-        _call(path, "write", write)
+def _put(path: str, file: BinaryIO, size: int, *, if_absent: bool = False) -> None:
+    _, bucket, key = _split(path)
+
+    def write(store: Store) -> None:
+        file.seek(0)
+        store.write(bucket, key, file, size, if_absent=if_absent)
+
+    _call(path, "write", write)
 
 
 def write_bytes(path: str, data: bytes, *, if_absent: bool = False) -> None:
@@ -124,8 +129,20 @@ def delete(paths: Sequence[str]) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """Copies a file between any two places."""
-    with open_to_read(source) as there, writing(target) as here:
+    """Copies a local file to any place, or a remote one to this machine.
+
+    A file that grows meanwhile is copied as far as it was at the start.
+
+    Raises:
+      StorageError: as all functions here.
+      OSError: a local file is gone.
+    """
+    if not is_remote(source):
+        with open(source, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            _put(target, io.BytesIO(file.read(size)) if size < _SMALL else file, size)
+        return
+    with open_to_read(source) as there, whole_file.replacing(target, "wb") as here:
         while data := there.read(_AT_ONCE):
             here.write(data)
 
@@ -158,6 +175,13 @@ class _Ranges(io.RawIOBase):
             buffer[:length] = _call(self._status.key, "read", self._read(length))
             self._position += length
         return length
+
+    def readall(self) -> bytes:
+        data = bytearray(max(0, self._status.bytes - self._position))
+        done = 0
+        while done < len(data):
+            done += self.readinto(memoryview(data)[done:])
+        return bytes(data)
 
     def _read(self, length: int) -> Callable[[Store], bytes]:
         def read(store: Store) -> bytes:

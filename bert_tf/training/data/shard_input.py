@@ -7,7 +7,7 @@ holds it; a worker runs some of the readers, and the batches do not depend on ho
 """
 
 import functools
-import os
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -17,10 +17,14 @@ import tensorflow as tf
 from bert_tf.core import records
 from bert_tf.core.config import PretrainConfig
 from bert_tf.core.errors import InputError
+from bert_tf.core.stores import objects
 from bert_tf.training.data import dynamic_masking
 from bert_tf.training.data.dynamic_masking import Masking
 from bert_tf.training.data.shard_folder import ShardFolder
 from bert_tf.training.worker import Worker
+
+# Of a reader: the one that is read, the one that waits for it, the one that is fetched; and one to be sure.
+_SHARDS_IN_USE = 4
 
 
 class Visit(NamedTuple):
@@ -82,7 +86,7 @@ class Order:
         return rng.integers(2**31, size=2).astype(np.int32)
 
     def path(self, visit: Visit) -> str:
-        return os.path.join(self._path, self.shards[visit.shard]["name"])
+        return objects.join(self._path, self.shards[visit.shard]["name"])
 
     def paths_of(self, first_batch: int, count: int, readers: range) -> list[str]:
         """The shards that hold some batches."""
@@ -129,6 +133,7 @@ def training_batches(
     """
     order = Order(folder, global_batch_size=global_batch_size, seed=seed, readers=readers)
     ours = readers_of(worker, readers)
+    folder.pin(_SHARDS_IN_USE * len(ours))
     streams = [_stream(folder, order, reader, first_batch) for reader in ours]
     dataset = tf.data.Dataset.zip((tf.data.Dataset.counter(first_batch), *streams))
 
@@ -146,8 +151,9 @@ def _stream(folder: ShardFolder, order: Order, reader: int, first_batch: int) ->
     most = max(shard["examples"] for shard in order.shards)
 
     def visits() -> Iterator[tuple]:
-        for visit in order.visits(reader, first_batch):
-            yield order.path(visit), order.shuffle_seed(visit), visit.first, visit.rows
+        for visit, following in itertools.pairwise(order.visits(reader, first_batch)):
+            path = folder.local(order.path(visit), ahead=order.path(following))
+            yield path, order.shuffle_seed(visit), visit.first, visit.rows
 
     def read(path, shuffle_seed, first, rows):
         serialized = folder.records(path).batch(most).get_single_element()
@@ -183,7 +189,7 @@ def validation_batches(
         raise InputError(f"{field}={folder.path}: expected validation examples. Received none.")
     count = sum(shard["examples"] for shard in shards)
     count = count if examples is None else min(count, examples)
-    dataset = folder.records(folder.paths("validation")).take(count)
+    dataset = folder.in_sequence("validation").take(count)
     blank = _blank_record(folder.layout)
     dataset = dataset.concatenate(tf.data.Dataset.from_tensors(blank).repeat(-count % global_batch_size))
     rows = global_batch_size // worker.count
