@@ -3,13 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test test-slow fuzz sweep lint format quickstart bench plots tpu-env tpu-test lock
+.PHONY: help env test test-slow store-test fuzz sweep lint format quickstart bench plots tpu-env tpu-test lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
 	@echo "make quickstart  raw text to a served BERT on this machine, in five to nine minutes (FRESH=1 starts over)"
 	@echo "make test        build the environment and run the tests (10 minutes)"
 	@echo "make test-slow   whole walks through the product and long trials (15 minutes)"
+	@echo "make store-test  walk through the product on servers of S3 and Google Cloud Storage, with kills and failures (20 minutes)"
 	@echo "make fuzz        2,000 damaged input files through all readers of the pipelines (5 minutes)"
 	@echo "make sweep       compare the tokenizer with its reference: every code point, random strings, real text (15 minutes)"
 	@echo "make lint        check with ruff (rules and format) and mypy (type hints)"
@@ -59,6 +60,9 @@ tpu-env: .venv-tpu/bin/.complete
 	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/tpu.txt
 	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -c 'import tensorflow as tf; assert tf.config.list_logical_devices("TPU_SYSTEM")'
 	@touch $@
+
+store-test: env
+	$(BIN)/python -m pytest -m store -s tests/stores
 
 tpu-test: tpu-env
 	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -m pytest -m tpu $(if $(ONLY),-k "$(ONLY)") tests/preflight/test_tpu.py
