@@ -19,7 +19,7 @@ help:
 	@echo "make plots       draw the curves of runs: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
 	@echo "make tpu-test    compile tiny runs with the TPU compiler, in that environment (10 minutes; ONLY=\"words of a name\" selects tests)"
-	@echo "make lock        update requirements/{cpu,gpu,tpu}.txt (needs uv)"
+	@echo "make lock        update requirements/{cpu,gpu,tpu,worker-aws,worker-gcp}.txt (needs uv)"
 
 env: $(BIN)/.complete
 
@@ -89,10 +89,12 @@ plots: env
 	$(BIN)/python -m bert_tf.plots $(foreach run,$(or $(RUN),$(error give the runs: make plots RUN="runs/a runs/b")),--workdir $(run)) --output $(or $(OUTPUT),curves.png)
 
 lock:
-	uv pip compile pyproject.toml --extra dev --override requirements/overrides.txt --universal --python-version 3.11 --generate-hashes --no-annotate \
+	uv pip compile pyproject.toml --extra models --extra dev --override requirements/overrides.txt --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -o requirements/cpu.txt
-	uv pip compile pyproject.toml --extra dev --extra gpu --override requirements/overrides.txt --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra models --extra dev --extra gpu --override requirements/overrides.txt --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command "make lock" -o requirements/gpu.txt
-	uv pip compile pyproject.toml requirements/tpu.in --extra dev --override requirements/tpu-overrides.txt --override requirements/overrides.txt \
+	uv pip compile pyproject.toml requirements/tpu.in --extra models --extra dev --override requirements/tpu-overrides.txt --override requirements/overrides.txt \
 	  --python-platform x86_64-manylinux_2_31 --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -o requirements/tpu.txt
+	for store in aws gcp; do uv pip compile pyproject.toml --extra $$store --override requirements/overrides.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -o requirements/worker-$$store.txt || exit 1; done
