@@ -116,6 +116,8 @@ def check_writable(path: str) -> None:
     Raises:
       InputError: the path cannot be written.
     """
+    if objects.is_remote(path):
+        objects.check_file(path)
     probe = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
         if os.path.isdir(path):

@@ -105,7 +105,6 @@ class Walk:
         first = self._workdir / "first"
         if is_killed:
             self.pretrain(first, kill=lambda: _has_checkpoint(f"{self.base}/run"))
-            self.pretrain(first, kill=lambda: _has_checkpoint(f"{self.base}/run", least=24))
         # On another machine: only the mirror has the run.
         self.pretrain(self._workdir / "second")
         changes = (*_TUNING, f"init_from={self.base}/run", f"train.mirror={self.base}/labels")
@@ -115,15 +114,14 @@ class Walk:
             "bert_tf.finetune",
             *("--config", "configs/offline_classification.py", "--workdir", str(self._workdir / "labels"), *given),
         )
-        self.command("bert_tf.export", "--model", f"{self.base}/labels", "--output", f"{self.base}/served/labels")
+        self.command("bert_tf.export", "--model", f"{self.base}/labels/model", "--output", f"{self.base}/served/labels")
         self.answers = self.command(
-            "bert_tf.predict", "--model", f"{self.base}/labels", "--input", f"{self._corpus}/texts.txt"
+            "bert_tf.predict", "--model", f"{self.base}/labels/model", "--input", f"{self._corpus}/texts.txt"
         )
 
 
-def _has_checkpoint(folder: str, least: int = 1) -> bool:
-    steps = [int(name[-22:-12]) for name in objects.below(folder) if name.startswith("checkpoints/step-")]
-    return max(steps, default=0) >= least
+def _has_checkpoint(folder: str) -> bool:
+    return any(name.startswith("checkpoints/step-") for name in objects.below(folder))
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +151,7 @@ def test_a_killed_walk_on_a_store_gives_the_bytes_of_a_local_one(scheme, local, 
         environment = servers.environment(scheme, port)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
+        servers.forget_clients()
         root = f"{scheme}://{servers.BUCKET}"
         for path in sources.iterdir():
             objects.copy(str(path), f"{root}/corpus/{path.name}")

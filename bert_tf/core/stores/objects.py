@@ -43,6 +43,14 @@ def join(folder: str, *names: str) -> str:
     return "/".join([folder.rstrip("/"), *names]) if is_remote(folder) else os.path.join(folder, *names)
 
 
+def check_file(path: str) -> None:
+    """Raises InputError for the root of a bucket, or another path that no file can have."""
+    key = _split(path)[2]
+    if not key or key.endswith("/"):
+        received = "one that ends in a slash" if key else "the root of a bucket"
+        raise InputError(f"{path}: expected the path of a file. Received {received}.")
+
+
 def stat(path: str) -> Status | None:
     """What a path names, None if it does not exist; its key is the whole path.
 
@@ -94,8 +102,7 @@ def writing(path: str, *, if_absent: bool = False) -> Iterator[BinaryIO]:
     Args:
       if_absent: fail if there is one of this name.
     """
-    if not _split(path)[2]:
-        raise InputError(f"{path}: expected the path of a file. Received the root of a bucket.")
+    check_file(path)
     with tempfile.TemporaryFile() as file:
         yield file
         file.flush()
