@@ -19,8 +19,10 @@ def proxy():
         for name, value in servers.environment("s3", found.port).items():
             patch.setenv(name, value)
         patch.setenv("BERT_TF_STORE_PATIENCE", "4")
+        servers.forget_clients()
         yield found
         found.close()
+    servers.forget_clients()
 
 
 @pytest.fixture(params=["s3", "local"])

@@ -55,6 +55,7 @@ def place(request, corpus, monkeypatch):
     with servers.serving(request.param) as port:
         for name, value in servers.environment(request.param, port).items():
             monkeypatch.setenv(name, value)
+        servers.forget_clients()
         found = Place(request.param, port, corpus)
         objects.copy(str(corpus / "0.txt"), f"{found.root}/corpus/0.txt")
         yield found

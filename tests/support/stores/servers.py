@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from bert_tf.core.stores import objects
+
 BUCKET = "bucket"
 _COMMANDS = {
     "s3": lambda port: [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
@@ -68,6 +70,13 @@ def client(port: int):
         aws_secret_access_key="test",
         region_name="us-east-1",
     )
+
+
+def forget_clients() -> None:
+    """Lets this process read the environment anew: it makes a client of each store once."""
+    objects._store.cache_clear()
+    for contact in objects._CONTACTS.values():
+        contact.was_reached = contact.is_lost = False
 
 
 def _wait(process: subprocess.Popen, port: int) -> None:
