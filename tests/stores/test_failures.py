@@ -28,7 +28,7 @@ class Place:
         self.corpus = corpus
 
     def vocabulary(
-        self, output: str, limit: float = _SECONDS, source: str = "", **changes: str | None
+        self, output: str, limit: float = _SECONDS, source: str = "", *options: str, **changes: str | None
     ) -> tuple[int, str]:
         """Exit code and what build_vocab wrote to standard error; fails if it takes longer than the limit."""
         environment = {**os.environ, **self.environment, **changes}
@@ -36,7 +36,7 @@ class Place:
         process = subprocess.run(
             [
                 *(sys.executable, "-m", "pipelines.build_vocab", "--input", source or f"{self.root}/corpus/0.txt"),
-                *("--output", output, "--vocab_size=500"),
+                *("--output", output, "--vocab_size=500", *options),
             ],
             cwd=ROOT,
             env={name: value for name, value in environment.items() if value is not None},
@@ -86,6 +86,18 @@ def test_no_credentials_and_no_server(place):
     assert_one_sentence(place.vocabulary(target, **none), "expected credentials. Received: none")
     nobody = servers.environment(place.scheme, servers.free_port())
     assert_one_sentence(place.vocabulary(target, **nobody), "expected a server that can be reached. Received")
+
+
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+def test_options_of_beam_reach_two_worker_processes(place):
+    """Without them in the environment, nothing was written and nothing said."""
+    none = dict.fromkeys(place.environment)
+    given = ("--s3_access_key_id=test", "--s3_secret_access_key=test", "--s3_region_name=us-east-1")
+    endpoint = f"--s3_endpoint_url=http://127.0.0.1:{place.proxy.port}"
+    target = f"{place.root}/vocab.txt"
+    code, error = place.vocabulary(target, 300, "", *given, endpoint, "--direct_num_workers=2", **none)
+    assert code == 0, error
+    assert set(objects.below(place.root)) == {"corpus/0.txt", "vocab.txt"}
 
 
 @_SCHEMES
