@@ -3,13 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test test-slow fuzz sweep lint format quickstart bench plots tpu-env tpu-test runner-test lock
+.PHONY: help env test test-slow store-test runner-test fuzz sweep lint format quickstart bench plots tpu-env tpu-test lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
 	@echo "make quickstart  raw text to a served BERT on this machine, in five to nine minutes (FRESH=1 starts over)"
 	@echo "make test        build the environment and run the tests (10 minutes)"
 	@echo "make test-slow   whole walks through the product and long trials (15 minutes)"
+	@echo "make store-test  walk through the product on servers of S3 and Google Cloud Storage, with kills and failures (20 minutes)"
 	@echo "make fuzz        2,000 damaged input files through all readers of the pipelines (5 minutes)"
 	@echo "make sweep       compare the tokenizer with its reference: every code point, random strings, real text (15 minutes)"
 	@echo "make lint        check with ruff (rules and format) and mypy (type hints)"
@@ -19,7 +20,7 @@ help:
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
 	@echo "make tpu-test    compile tiny runs with the TPU compiler, in that environment (10 minutes; ONLY=\"words of a name\" selects tests)"
 	@echo "make runner-test run the pipelines on Flink and Spark (Java 11 or 17, Maven; 450 MB of jars once; half an hour; ONLY as above)"
-	@echo "make lock        update requirements/{cpu,gpu,tpu}.txt (needs uv)"
+	@echo "make lock        update requirements/{cpu,gpu,tpu,worker-aws,worker-gcp}.txt (needs uv)"
 
 env: $(BIN)/.complete
 
@@ -61,6 +62,9 @@ tpu-env: .venv-tpu/bin/.complete
 	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -c 'import tensorflow as tf; assert tf.config.list_logical_devices("TPU_SYSTEM")'
 	@touch $@
 
+store-test: env
+	$(BIN)/python -m pytest -m store -s tests/stores
+
 tpu-test: tpu-env
 	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -m pytest -m tpu $(if $(ONLY),-k "$(ONLY)") tests/preflight/test_tpu.py
 
@@ -98,10 +102,12 @@ plots: env
 	$(BIN)/python -m bert_tf.plots $(foreach run,$(or $(RUN),$(error give the runs: make plots RUN="runs/a runs/b")),--workdir $(run)) --output $(or $(OUTPUT),curves.png)
 
 lock:
-	uv pip compile pyproject.toml --extra dev --override requirements/overrides.txt --universal --python-version 3.11 --generate-hashes --no-annotate \
+	uv pip compile pyproject.toml --extra models --extra dev --override requirements/overrides.txt --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -o requirements/cpu.txt
-	uv pip compile pyproject.toml --extra dev --extra gpu --override requirements/overrides.txt --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra models --extra dev --extra gpu --override requirements/overrides.txt --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command "make lock" -o requirements/gpu.txt
-	uv pip compile pyproject.toml requirements/tpu.in --extra dev --override requirements/tpu-overrides.txt --override requirements/overrides.txt \
+	uv pip compile pyproject.toml requirements/tpu.in --extra models --extra dev --override requirements/tpu-overrides.txt --override requirements/overrides.txt \
 	  --python-platform x86_64-manylinux_2_31 --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -o requirements/tpu.txt
+	for store in aws gcp; do uv pip compile pyproject.toml --extra $$store --override requirements/overrides.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -o requirements/worker-$$store.txt || exit 1; done

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_tf.core.errors import InputError, require
+from bert_tf.core.stores import objects
 
 _PHILOX_FACTORS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
 _PHILOX_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -102,7 +103,7 @@ class Order:
         return np.argsort(keys, kind="stable")[visit.first : visit.first + visit.rows]
 
     def path(self, visit: Visit) -> str:
-        return os.path.join(self._path, self.shards[visit.shard]["name"])
+        return objects.join(self._path, self.shards[visit.shard]["name"])
 
 
 class Mixture:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bert_tf.core.errors import InputError
+from bert_tf.core.stores import objects
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -141,7 +142,9 @@ def lines_of(data: bytes, source: str) -> tuple[str, ...]:
 
 
 def read_lines(path: str) -> tuple[str, ...]:
-    """The tokens in a local vocab.txt."""
+    """The tokens in a vocab.txt, which may be on a store."""
+    if objects.is_remote(path):
+        return lines_of(objects.read_bytes(path), path)
     try:
         with open(path, "rb") as file:
             return lines_of(file.read(), str(path))

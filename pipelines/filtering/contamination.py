@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import records
 from bert_tf.core.errors import InputError, StorageError
@@ -55,7 +54,7 @@ class Excluded:
 
     def write(self, output_dir: str) -> str:
         """Writes the hashes among the work files of a job; returns the path."""
-        path = FileSystems.join(output_dir, records.EXCHANGE, _NAME)
+        path = files.join(output_dir, records.EXCHANGE, _NAME)
         files.write_bytes(path, self.hashes.astype("<u8").tobytes())
         return path
 

@@ -10,10 +10,11 @@ import unicodedata
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import records
 from bert_tf.core.errors import InputError, StorageError
+from bert_tf.core.stores import objects
+from bert_tf.core.stores.cache import local_folder
 from bert_tf.text.tokenizer import tokenizer_kind
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.filtering.contamination import Excluded
@@ -94,8 +95,8 @@ def create_pretraining_data(
         print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
         return complete
     output_folder.begin(output_dir, manifest, kept)
-    vocabulary_path = FileSystems.join(output_dir, records.VOCABULARY)
-    brought_vocabulary = FileSystems.exists(vocabulary_path)
+    vocabulary_path = files.join(output_dir, records.VOCABULARY)
+    brought_vocabulary = files.exists(vocabulary_path)
     files.write_bytes(vocabulary_path, vocabulary.serialize())
 
     total = len(config.shard_names())
@@ -112,7 +113,7 @@ def create_pretraining_data(
                 config.file_format,
                 max_bad_fraction=max_bad_fraction,
                 max_lost_fraction=max_lost_fraction,
-                dead_letter=FileSystems.join(output_dir, records.DEAD_LETTER),
+                dead_letter=files.join(output_dir, records.DEAD_LETTER),
                 with_origins=True,
             )
             prepared = documents | "PrepareDocuments" >> beam.ParDo(PrepareDocuments(config.documents)).with_outputs(
@@ -133,7 +134,7 @@ def create_pretraining_data(
                 kept=kept,
                 text_bytes=text_bytes,
                 # Beam's local runner would hold all text in memory; a service shuffles it.
-                exchange=FileSystems.join(output_dir, records.EXCHANGE) if is_local(options) else None,
+                exchange=files.join(output_dir, records.EXCHANGE) if is_local(options) else None,
             )
             _ = (
                 made
@@ -151,7 +152,7 @@ def create_pretraining_data(
         if isinstance(error, InputError) and not isinstance(error, StorageError):
             output_folder.clear(output_dir, {records.DEAD_LETTER})
             if not brought_vocabulary:
-                FileSystems.delete([vocabulary_path])
+                files.delete([vocabulary_path])
         raise
     output_folder.remove_work_files(output_dir)
     return output_folder.read_json(output_dir, records.MANIFEST)
@@ -159,6 +160,8 @@ def create_pretraining_data(
 
 def _read_vocabulary(path: str, instances: InstanceConfig) -> tuple[Vocabulary, str]:
     """The vocabulary of a file, or of a model's folder, whose settings must be those of the flags; and its rules."""
+    if objects.is_remote(path) and objects.below(path):
+        path = local_folder(path)
     if not os.path.isdir(path):
         data = files.read_bytes(path)
         if data is None:

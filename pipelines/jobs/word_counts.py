@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 from backports import zstd
 
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from pipelines.filtering.cleaning import clean
+from pipelines.running import files
 from pipelines.running.bundles import at_bundle_end
 from pipelines.running.worker_errors import sent_to_launcher
 from pipelines.writing.exchange import Place, decompressed, write_blocks
@@ -134,7 +134,7 @@ class CountWords(beam.DoFn):
             return
         with sent_to_launcher():
             # Each attempt writes to a new file name, so files of a failed attempt are never read.
-            yield from write_blocks(FileSystems.join(self._folder, uuid.uuid4().hex), blocks)
+            yield from write_blocks(files.join(self._folder, uuid.uuid4().hex), blocks)
 
 
 class MergeCounts(beam.DoFn):
@@ -151,7 +151,7 @@ class MergeCounts(beam.DoFn):
                 found = WordCounts.read(block)
                 for word, count in zip(found.words(), found.counts.tolist(), strict=True):
                     total[word] += count
-            path = FileSystems.join(self._folder, uuid.uuid4().hex)
+            path = files.join(self._folder, uuid.uuid4().hex)
             [(_, place)] = write_blocks(path, [(bucket, WordCounts.of(total).compressed())])
         yield place
 

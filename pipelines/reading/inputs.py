@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from apache_beam.io.filesystem import FileMetadata
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import tfds_name
-from bert_tf.core.errors import InputError, reason_of
+from bert_tf.core.errors import InputError, StorageError, reason_of
+from pipelines.running import files as storage
 
 PART_BYTES = 64 << 20
 _GLOB = re.compile(r"[*?[]")
@@ -117,11 +117,9 @@ def _warn(value: str, text: str) -> None:
 
 def _matched(pattern: str) -> list[FileMetadata]:
     try:
-        system = FileSystems.get_filesystem(pattern)
-        # Names may hold the characters of globs and commas.
-        if (_GLOB.search(pattern) or "," in pattern) and system.exists(pattern):
-            return [system.metadata(pattern)]
-        return FileSystems.match([pattern])[0].metadata_list
+        return storage.match(pattern)
+    except StorageError as error:
+        raise InputError(f"--input {error}") from None
     except Exception as error:  # each file system raises its own kind
         raise InputError(f"--input {pattern}: expected a readable glob. Received: {error}.") from None
 
@@ -141,7 +139,7 @@ def _dataset_files(pattern: str) -> list[InputFile]:
 
     name, split = tfds_name.parse(pattern, default_split="train", where="--input ")
     try:
-        is_folder = FileSystems.exists(FileSystems.join(name, "dataset_info.json"))
+        is_folder = storage.exists(storage.join(name, "dataset_info.json"))
         builder = tfds.builder_from_directory(name) if is_folder else tfds.builder(name)
     except Exception as error:  # TFDS raises its own kinds, and those of what it loads
         raise InputError(

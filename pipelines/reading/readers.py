@@ -1,4 +1,4 @@
-"""Files -> documents. Everything is opened through Beam's FileSystems, so gs:// and s3:// read like a local path.
+"""Files -> documents. Everything is opened through running/files.py, so gs:// and s3:// read like a local path.
 
 A record without a document becomes a BadRecord, and bytes that no record bounds a Loss; both name the file, the place
 and the reason, and the job continues. A file that the storage cannot deliver raises a StorageError, which ends the job.

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core.errors import require
 from pipelines.reading.accounts import Account, Reading, add_up, check, lines_of, of_all, of_file
@@ -98,8 +97,8 @@ def reported(path: str) -> Iterator[None]:
         for name, value in lines_of(json.loads(files.read_bytes(path) or b"")):
             print(f"{name:<24}{value}")
     finally:
-        if FileSystems.exists(path):
-            FileSystems.delete([path])
+        if files.exists(path):
+            files.delete([path])
 
 
 class _ReadPart(beam.DoFn):
@@ -176,8 +175,8 @@ def _check(
         ]
         files.write_bytes(dead_letter, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
         where = f" {len(listed):,} of {count:,} are listed in {dead_letter}."
-    elif dead_letter and FileSystems.exists(dead_letter):
-        FileSystems.delete([dead_letter])  # of an earlier job
+    elif dead_letter and files.exists(dead_letter):
+        files.delete([dead_letter])  # of an earlier job
     reading = Reading(*reading)
     check(reading, **limits, where=where)
     if report:

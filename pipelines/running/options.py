@@ -1,14 +1,32 @@
 """Beam's options with a local default that works on a closed network."""
 
 import argparse
+import os
 from typing import NoReturn
 
 from absl import logging
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    S3Options,
+    StandardOptions,
+)
 from apache_beam.runners import create_runner
 
 from bert_tf.core.errors import InputError, reason_of, require
 from pipelines.running.job_servers import check_job_server, has_job_server
+
+# Beam's options for its own S3 client, and where boto3 looks for the same.
+_S3_VARIABLES = {
+    "s3_access_key_id": "AWS_ACCESS_KEY_ID",
+    "s3_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "s3_session_token": "AWS_SESSION_TOKEN",
+    "s3_endpoint_url": "AWS_ENDPOINT_URL_S3",
+    "s3_region_name": "AWS_DEFAULT_REGION",
+    "s3_verify": "AWS_CA_BUNDLE",
+}
 
 
 def local_options(arguments: list[str]) -> PipelineOptions:
@@ -39,7 +57,31 @@ def local_options(arguments: list[str]) -> PipelineOptions:
     workers = options.view_as(DirectOptions).direct_num_workers
     require(workers >= 0, "--direct_num_workers must not be negative", workers)
     check_job_server(options)
+    _export_s3_options(options)
+    FileSystems.set_options(options)
     return options
+
+
+def _export_s3_options(options: PipelineOptions) -> None:
+    """Sets the variables that worker processes inherit: Beam's local runner gives them no options.
+
+    Raises:
+      InputError: workers on other machines would not get them, or boto3 has no such variable.
+    """
+    given = options.view_as(S3Options)
+    names = [name for name in S3Options([]).get_all_options(drop_default=False) if name.startswith("s3_")]
+    for name in names:
+        value = getattr(given, name)
+        if not value:
+            continue
+        variable = _S3_VARIABLES.get(name)
+        is_here = is_local(options) or options.view_as(PortableOptions).environment_type == "LOOPBACK"
+        if variable is None or not is_here:
+            raise InputError(
+                f"--{name}: expected {variable or 'AWS_ENDPOINT_URL and ~/.aws/config'} in the environment of all "
+                "workers, where boto3 looks for it. Received it as an option, which does not reach workers."
+            )
+        os.environ[variable] = str(value)
 
 
 def _check(parser: argparse.ArgumentParser, arguments: list[str]) -> None:

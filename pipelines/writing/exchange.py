@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from backports import zstd
 
 from bert_tf.core.errors import StorageError
@@ -107,7 +106,7 @@ class ToBlocks(beam.DoFn):
             yield from blocks
             return
         # Each attempt writes to a new file name, so files of a failed attempt are never read.
-        path = FileSystems.join(self._folder, uuid.uuid4().hex)
+        path = files.join(self._folder, uuid.uuid4().hex)
         with sent_to_launcher():
             places = write_blocks(path, blocks)
             files.write_json(f"{path}{NOTE}", {"documents": documents, "bytes": size})

@@ -7,7 +7,6 @@ import io
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import card, provenance
 from bert_tf.core.provenance import RowDocuments
@@ -58,7 +57,7 @@ def write(output_dir: str, shard: str, found: RowDocuments) -> dict:
     )
     data = buffer.getvalue()
     name = provenance.file_name(shard)
-    files.write_bytes(FileSystems.join(output_dir, name), data)
+    files.write_bytes(files.join(output_dir, name), data)
     digest = hashlib.sha256(data).hexdigest()
     licences = collections.Counter(origin.licence or card.UNKNOWN for origin in origins)
     return {

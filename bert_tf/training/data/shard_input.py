@@ -5,6 +5,7 @@ A worker runs some of the readers, and the batches do not depend on how many wor
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -18,6 +19,9 @@ from bert_tf.training.data import dynamic_masking
 from bert_tf.training.data.dynamic_masking import Masking
 from bert_tf.training.data.shard_folder import ShardFolder
 from bert_tf.training.worker import Worker
+
+# Of a reader: the one that is read, the one that waits for it, the one that is fetched; and one to be sure.
+_SHARDS_IN_USE = 4
 
 
 def mixture_of(folders: Sequence[ShardFolder], **settings) -> Mixture:
@@ -60,6 +64,8 @@ def training_batches(
     """
     mixture = mixture_of(folders, global_batch_size=global_batch_size, seed=seed, weights=weights, readers=readers)
     ours, layout = readers_of(worker, readers), folders[0].layout
+    for folder in folders:
+        folder.pin(_SHARDS_IN_USE * len(ours) * len(folders))
     streams = [_stream(folders, mixture, reader, first_batch) for reader in ours]
     dataset = tf.data.Dataset.zip((tf.data.Dataset.counter(first_batch), *streams))
 
@@ -98,8 +104,9 @@ def _source(folder: ShardFolder, order: Order, reader: int, first_row: int) -> t
     most = max(shard["examples"] for shard in order.shards)
 
     def visits() -> Iterator[tuple]:
-        for visit in order.visits(reader, first_row):
-            yield order.path(visit), order.shuffle_seed(visit), visit.first, visit.rows
+        for visit, following in itertools.pairwise(order.visits(reader, first_row)):
+            path = folder.local(order.path(visit), ahead=order.path(following))
+            yield path, order.shuffle_seed(visit), visit.first, visit.rows
 
     def read(path, shuffle_seed, first, rows):
         serialized = folder.records(path).batch(most).get_single_element()
@@ -139,7 +146,7 @@ def validation_batches(
     dataset = tf.data.Dataset.from_tensors(_blank_record(layout)).repeat(-count % global_batch_size)
     for folder, wanted in reversed(list(zip(folders, shares(count, sizes), strict=True))):
         if wanted:
-            dataset = folder.records(folder.paths("validation")).take(wanted).concatenate(dataset)
+            dataset = folder.in_sequence("validation").take(wanted).concatenate(dataset)
     rows = global_batch_size // worker.count
 
     def parse(number, serialized):
