@@ -57,8 +57,8 @@ def load(decider: Decider) -> Decide:
         threshold = _share(decider.text, found["threshold"])
         scores = _scores_of(decider.text, found["model"], found["label"])
         if found["rule"] == ">=":
-            return lambda texts: scores(texts) >= threshold
-        return lambda texts: scores(texts) < threshold
+            return lambda texts: (scores(texts) >= threshold).tolist()
+        return lambda texts: (scores(texts) < threshold).tolist()
     module, _, name = decider.text.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)

@@ -59,12 +59,24 @@ def test_texts_that_exclude_nothing_are_counted_or_refused(tmp_path):
         read_excluded([str(tmp_path / "bad.jsonl")], 13, Format())
 
 
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory) -> str:
+    """An exported classifier with the labels cat, dög and c."""
+    from bert_tf.serving.export import saved_model
+    from tests.support import served_models
+
+    folder = tmp_path_factory.mktemp("language")
+    served_models.write(str(folder / "model"), "classification")
+    saved_model.export(str(folder / "model"), str(folder / "served"))
+    return str(folder / "served/1")
+
+
 def drop_long(texts):
     """A hook: texts of less than 3,000 characters stay."""
     return [len(text) < 3000 for text in texts]
 
 
-def test_a_job_drops_and_counts_contaminated_and_filtered_documents(corpus, corpus_vocab, tmp_path, exported):
+def test_a_job_drops_and_counts_contaminated_and_filtered_documents(corpus, corpus_vocab, tmp_path, language_model):
     documents = list(read_documents(Part(str(corpus / "0.txt"))))
     # Evaluation texts: the middle of three documents.
     held_out = [" ".join(documents[index].split()[5:30]) for index in (3, 10, 20)]
@@ -72,7 +84,7 @@ def test_a_job_drops_and_counts_contaminated_and_filtered_documents(corpus, corp
     contaminated = {text for text in documents if is_contaminated(text, 13, exclude.hashes)}
     assert {documents[index] for index in (3, 10, 20)} <= contaminated
 
-    model = f"{exported}/served/classification/1"
+    model = language_model
     share = deciders.load(deciders.parse(f"{model}:cat>=0.4"))
     remaining = [text for text in documents if text not in contaminated]
     by_model = [text for text, stays in zip(remaining, share(remaining), strict=True) if stays]
@@ -128,11 +140,9 @@ def test_filters_that_cannot_decide_are_refused(text, sentence):
         deciders.parse(text)
 
 
-def test_a_model_without_the_label_and_a_function_of_other_answers_are_refused(exported):
+def test_a_model_without_the_label_and_a_function_of_other_answers_are_refused(language_model):
 
     with pytest.raises(InputError, match="expected one of the labels cat, dög, c. Received: en"):
-        deciders.parse(f"{exported}/served/classification/1:en>=0.5")
-    with pytest.raises(InputError, match="expected a classifier of texts. Received a model that gives "):
-        deciders.parse(f"{exported}/served/embedding/1:en>=0.5")
+        deciders.parse(f"{language_model}:en>=0.5")
     with pytest.raises(InputError, match="expected True or False for each of 2 texts. Received 1"):
         deciders.load(deciders.Decider("builtins:set"))(["a", "a"])
