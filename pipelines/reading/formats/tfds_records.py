@@ -7,7 +7,7 @@ from typing import BinaryIO
 from bert_tf.core import record_files
 from bert_tf.core.errors import reason_of
 from pipelines.reading.formats.fields import TOO_LARGE, NoDocument, document_of
-from pipelines.reading.inputs import Part
+from pipelines.reading.inputs import Part, builder_of
 from pipelines.reading.outcomes import Problem, Span
 
 _FRAME_BYTES = 16  # of a record, around its data
@@ -59,6 +59,4 @@ def _record(features, serialized: bytes, number: int, text_field: str, max_bytes
 
 @functools.lru_cache(maxsize=1)
 def _features(folder: str):
-    import tensorflow_datasets as tfds
-
-    return tfds.builder_from_directory(folder).info.features
+    return builder_of(folder).info.features
