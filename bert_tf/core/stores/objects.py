@@ -132,7 +132,11 @@ def delete(paths: Sequence[str]) -> None:
         _, bucket, key = _split(path)
         buckets.setdefault(bucket, []).append(key)
     for bucket, keys in buckets.items():
-        _call(paths[0], "delete", lambda store, bucket=bucket, keys=keys: store.delete(bucket, keys))
+        _call(paths[0], "delete", functools.partial(_delete, bucket=bucket, keys=keys))
+
+
+def _delete(store: Store, bucket: str, keys: Sequence[str]) -> None:
+    store.delete(bucket, keys)
 
 
 def copy(source: str, target: str) -> None:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from bert_tf.core import record_files
 from bert_tf.core.errors import reason_of
 from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument, document_of, label_of
-from pipelines.reading.inputs import Part
+from pipelines.reading.inputs import Part, builder_of
 from pipelines.reading.outcomes import Document, Problem, Span
 
 _FRAME_BYTES = 16  # of a record, around its data
@@ -54,12 +54,9 @@ def _record(features, serialized: bytes, number: int, start: int, fields: Fields
         return Problem("record", number, str(error))
     if len(text.encode()) > max_bytes:
         return Problem("record", number, TOO_LARGE.format(max_bytes), lost=True)
-    labels = {"source": label_of(record, fields.source), "licence": label_of(record, fields.licence)}
-    return Document(text, start, **labels)
+    return Document(text, start, source=label_of(record, fields.source), licence=label_of(record, fields.licence))
 
 
 @functools.lru_cache(maxsize=1)
 def _features(folder: str):
-    import tensorflow_datasets as tfds
-
-    return tfds.builder_from_directory(folder).info.features
+    return builder_of(folder).info.features
