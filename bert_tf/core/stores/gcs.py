@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-import http
+import http.client
 import os
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -81,7 +81,7 @@ def failure_of(error: Exception) -> tuple[Failure, str] | None:
     if isinstance(error, FileNotFoundError):
         return Failure.NO_OBJECT, str(error.strerror)
     if isinstance(error, exceptions.GoogleAPICallError):
-        return _kind_of(error), f"HTTP {error.code} {http.HTTPStatus(error.code).phrase}"
+        return _kind_of(error), f"HTTP {error.code} {http.client.responses.get(error.code or 0, "")}"
     if isinstance(error, auth.TransportError):
         return Failure.REFUSED, f"no connection to the server that gives credentials ({_line(error)})"
     if isinstance(error, auth.GoogleAuthError):
