@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
@@ -181,31 +180,6 @@ def test_convert_keeps_the_weights(command, made, tmp_path):
     assert "46 weights loaded\n" in out
     same = "model.safetensors"
     assert (tmp_path / "copy" / same).read_bytes() == (made / "pretrain/model" / same).read_bytes()
-
-
-def test_killed_pretraining_resumes_to_the_same_model(made, tmp_path):
-    arguments = ["--config", "configs/pretrain_tiny.py", "--workdir", tmp_path / "run"]
-    arguments += ["--set", f"data.train={made / 'shards'}", *_TINY]
-    start = [sys.executable, "-m", "bert_tf.pretrain", *map(str, arguments)]
-    process = subprocess.Popen(start, cwd=ROOT, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "run/checkpoints").glob("step-*.safetensors")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    assert not (tmp_path / "run/model").exists()
-    out = subprocess.run(start, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert "resuming at step" in out
-    weights = "model/model.safetensors"
-    assert (tmp_path / "run" / weights).read_bytes() == (made / "pretrain" / weights).read_bytes()
-
-    def losses(path):
-        lines = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
-        return [(line["step"], line["split"], line["loss"]) for line in lines]
-
-    assert losses(tmp_path / "run") == losses(made / "pretrain")
 
 
 def without_mask(path: pathlib.Path) -> pathlib.Path:

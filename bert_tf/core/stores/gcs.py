@@ -81,7 +81,8 @@ def failure_of(error: Exception) -> tuple[Failure, str] | None:
     if isinstance(error, FileNotFoundError):
         return Failure.NO_OBJECT, str(error.strerror)
     if isinstance(error, exceptions.GoogleAPICallError):
-        return _kind_of(error), f"HTTP {error.code} {http.client.responses.get(error.code or 0, "")}"
+        phrase = http.client.responses.get(error.code or 0, "")
+        return _kind_of(error), f"HTTP {error.code} {phrase}"
     if isinstance(error, auth.TransportError):
         return Failure.REFUSED, f"no connection to the server that gives credentials ({_line(error)})"
     if isinstance(error, auth.GoogleAuthError):
