@@ -3,8 +3,8 @@ import pytest
 
 from bert_tf.text.vocabulary import Vocabulary
 from pipelines.instances import masking
+from pipelines.instances.assembly import assemble
 from pipelines.instances.masking import mask_tokens, wanted_predictions
-from pipelines.instances.pool import assemble
 from pipelines.instances.sentence_pairs import Pairs
 
 
