@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 
-from bert_tf.core.errors import require
+from bert_tf.core.errors import StorageError, require
 from pipelines.reading.accounts import Account, Reading, add_up, check, lines_of, of_all, of_file
 from pipelines.reading.inputs import InputFile, Part
 from pipelines.reading.outcomes import BadRecord, BytesRead, Document, Loss
@@ -96,9 +96,16 @@ def reported(path: str) -> Iterator[None]:
         yield
         for name, value in lines_of(json.loads(files.read_bytes(path) or b"")):
             print(f"{name:<24}{value}")
-    finally:
-        if files.exists(path):
-            files.delete([path])
+    except BaseException:
+        with contextlib.suppress(StorageError, *files.ERRORS):  # the first error is the one to tell
+            _remove(path)
+        raise
+    _remove(path)
+
+
+def _remove(path: str) -> None:
+    if files.exists(path):
+        files.delete([path])
 
 
 class _ReadPart(beam.DoFn):

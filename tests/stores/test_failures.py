@@ -151,7 +151,7 @@ def test_a_server_that_goes_in_the_middle(place):
     watching.start()
     result = place.vocabulary(f"{place.root}/vocab.txt", limit=300)
     assert time.monotonic() - lost[0] < _SECONDS
-    assert_one_sentence(result, f"{place.root}/", "Received for 2")
+    assert_one_sentence(result, f"{place.root}/", "expected an answer of the server. Received for 2")
     place.proxy.answer = None
     code, error = place.vocabulary(f"{place.root}/vocab.txt", limit=300)
     assert code == 0, error
