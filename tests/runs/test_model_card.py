@@ -9,7 +9,7 @@ def test_a_pretraining_run_is_described(mixed, mixed_run, corpus):
     assert text.splitlines()[1].startswith("license:  # not known") and 'pipeline_tag: "fill-mask"' in text
     for name, weight, source in (("web", 0.7, "0.txt"), ("books", 0.3, "1.txt")):
         manifest = json.loads((mixed / name / "dataset.json").read_text())
-        rows = sum(shard["examples"] for shard in manifest["shards"] if "train" in shard["name"])
+        rows = sum(shard["examples"] for shard in manifest["shards"] if "pretrain-train" in shard["name"])
         documents = manifest["counts"]["documents_read"]
         expected = f"| `{mixed}/{name}` | {weight} | {rows:,} | {documents:,} | `{corpus / source}` |"
         assert expected in text

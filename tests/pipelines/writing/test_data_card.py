@@ -48,7 +48,7 @@ def test_a_card_has_the_facts_and_no_times(shards):
     manifest = json.loads((shards / "dataset.json").read_text())
     text = (shards / "README.md").read_text()
     assert text == data_card.text_of({**manifest, "seconds": 12345.6})
-    train = [shard for shard in manifest["shards"] if "train" in shard["name"]]
+    train = [shard for shard in manifest["shards"] if "pretrain-train" in shard["name"]]
     rows, size = (sum(shard[name] for shard in train) for name in ("examples", "bytes"))
     assert f"| train | 3 | {rows:,} | {size:,} |" in text
     assert f"| `{manifest['input']['patterns'][0]}` |" in text and "| `max_seq_length` | `64` |" in text
