@@ -3,12 +3,14 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core.errors import require
 from pipelines.reading.accounts import Account, Reading, add_up, check, lines_of, of_all, of_file
+from pipelines.reading.formats.fields import Fields
 from pipelines.reading.inputs import InputFile, Part
 from pipelines.reading.outcomes import BadRecord, BytesRead, Loss
 from pipelines.reading.readers import Format, read_part
@@ -32,6 +34,8 @@ class ReadDocuments(beam.PTransform):
       max_lost_fraction: the job fails if files that break off or give no document hold a larger share of all bytes.
       dead_letter: JSON lines file for the bad records and losses, the first ten thousand of them; None for no file.
       report: JSON file for what was read; None for no file.
+      fields: what records become; None for the document in the format's text_field.
+      placed: the lists come as PlacedDocuments.
 
     Returns:
       (lists of documents, one Reading, once the limits are kept).
@@ -46,12 +50,15 @@ class ReadDocuments(beam.PTransform):
         max_lost_fraction: float = 0.0,
         dead_letter: str | None = None,
         report: str | None = None,
+        fields: Fields | None = None,
+        placed: bool = False,
     ):
         super().__init__()
         check_fractions(max_bad_fraction, max_lost_fraction)
         self._inputs, self._format = inputs, file_format
         self._limits = {"max_bad_fraction": max_bad_fraction, "max_lost_fraction": max_lost_fraction}
         self._dead_letter, self._report = dead_letter, report
+        self._fields, self._placed = fields, placed
 
     def expand(self, root):
         found = (
@@ -60,7 +67,10 @@ class ReadDocuments(beam.PTransform):
             # Beam's local runner (2.77) hangs if a step fails before all worker processes are connected. They are
             # connected after the first shuffle.
             | "SpreadParts" >> beam.Reshuffle()
-            | "ReadPart" >> beam.ParDo(_ReadPart(self._format)).with_outputs("problems", "accounts", main="documents")
+            | "ReadPart"
+            >> beam.ParDo(_ReadPart(self._format, self._fields, self._placed)).with_outputs(
+                "problems", "accounts", main="documents"
+            )
         )
         listed = root | "Files" >> beam.Create([(file.path, Account(bytes=file.bytes)) for file in self._inputs])
         reading = (
@@ -77,6 +87,21 @@ class ReadDocuments(beam.PTransform):
             >> beam.Map(_check, beam.pvalue.AsSingleton(reading), self._limits, self._dead_letter, self._report)
         )
         return found.documents, checked
+
+
+class PlacedDocuments(NamedTuple):
+    """Documents of a part of a file, in their order.
+
+    Attributes:
+      path, start: of the part.
+      first: how many documents of the part come before these.
+      documents: one behind the other.
+    """
+
+    path: str
+    start: int
+    first: int
+    documents: list[str]
 
 
 def check_fractions(max_bad_fraction: float, max_lost_fraction: float) -> None:
@@ -98,8 +123,8 @@ def reported(path: str) -> Iterator[None]:
 
 
 class _ReadPart(beam.DoFn):
-    def __init__(self, file_format: Format):
-        self._format = file_format
+    def __init__(self, file_format: Format, fields: Fields | None, placed: bool):
+        self._format, self._fields, self._placed = file_format, fields, placed
 
     def process(self, part: Part):
         part = Part(*part)
@@ -107,21 +132,25 @@ class _ReadPart(beam.DoFn):
         size = documents = 0
         account = Account()
         with sent_to_launcher():
-            for found in read_part(part, self._format):
+            for found in read_part(part, self._format, self._fields):
                 if isinstance(found, list):
                     texts += found
                     documents += len(found)
                     size += sum(map(len, found))
                     if size > _CHARACTERS_AT_ONCE:
-                        yield texts
+                        yield self._list(part, documents, texts)
                         texts, size = [], 0
                     continue
                 account = add_up([account, _account_of(found)])
                 if not isinstance(found, BytesRead):
                     yield beam.pvalue.TaggedOutput("problems", found)
         if texts:
-            yield texts
+            yield self._list(part, documents, texts)
         yield beam.pvalue.TaggedOutput("accounts", (part.path, account._replace(documents=documents)))
+
+
+    def _list(self, part: Part, read: int, texts: list[str]) -> "list[str] | PlacedDocuments":
+        return PlacedDocuments(part.path, part.start, read - len(texts), texts) if self._placed else texts
 
 
 def _account_of(found: BadRecord | Loss | BytesRead) -> Account:

@@ -1,6 +1,9 @@
-"""The field of a record that holds its document -> the document."""
+"""The fields of a record that hold its document -> the document."""
 
+import dataclasses
 import json
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -9,6 +12,51 @@ TOO_LARGE = "a document of more than {:,} bytes (--max_document_bytes)"
 
 class NoDocument(Exception):  # noqa: N818 - it becomes a bad record
     """A field without a document; the message says why."""
+
+
+class Fields(Protocol):
+    """Which fields of a record are read, and the document that they make.
+
+    Attributes:
+      names: of the fields; Parquet and TFDS must have them all.
+      expected: what a JSON object without a document is called.
+    """
+
+    names: tuple[str, ...]
+    expected: str
+
+    def is_in(self, record: Mapping[str, Any]) -> bool:
+        """Whether a JSON object may have the document."""
+
+    def document(self, record: Mapping[str, Any]) -> str:
+        """The document. Raises NoDocument."""
+
+    def of_text(self, text: str) -> str:
+        """The document that a plain text makes. Raises NoDocument if a text alone makes none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TextField:
+    """Fields: one field holds the document, as text or as a list of paragraphs."""
+
+    name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def expected(self) -> str:
+        return f'no JSON object with a string "{self.name}"'
+
+    def is_in(self, record: Mapping[str, Any]) -> bool:
+        return isinstance(record.get(self.name), (str, list))
+
+    def document(self, record: Mapping[str, Any]) -> str:
+        return document_of(record[self.name])
+
+    def of_text(self, text: str) -> str:
+        return text
 
 
 def document_of(value) -> str:
@@ -48,13 +96,12 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 _WITHOUT_NUMBERS = json.JSONDecoder(object_pairs_hook=_object, parse_int=lambda digits: 0)
 
 
-def json_document(data: bytes, text_field: str, encoding: str = "UTF-8") -> str:
+def json_document(data: bytes, fields: Fields, encoding: str = "UTF-8") -> str:
     """The document in a JSON object.
 
     Raises:
-      NoDocument: no JSON object, or one without a document in the field.
+      NoDocument: no JSON object, or one without a document in the fields.
     """
-    expected = f'no JSON object with a string "{text_field}"'
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -67,12 +114,14 @@ def json_document(data: bytes, text_field: str, encoding: str = "UTF-8") -> str:
         except ValueError:
             found = _WITHOUT_NUMBERS.decode(text)
     except (ValueError, RecursionError):
-        raise NoDocument(expected) from None
-    if not isinstance(found, dict) or not isinstance(value := found.get(text_field), (str, list)):
-        raise NoDocument(expected)
-    if isinstance(found, _Repeated) and _times(text, text_field) != 1:
-        raise NoDocument(f'a JSON object with more than one "{text_field}"')
-    return document_of(value)
+        raise NoDocument(fields.expected) from None
+    if not isinstance(found, dict) or not fields.is_in(found):
+        raise NoDocument(fields.expected)
+    if isinstance(found, _Repeated):
+        for name in fields.names:
+            if _times(text, name) > 1:
+                raise NoDocument(f'a JSON object with more than one "{name}"')
+    return fields.document(found)
 
 
 def is_object(data: bytes) -> bool:
@@ -83,12 +132,12 @@ def is_object(data: bytes) -> bool:
         return False
 
 
-def _times(text: str, text_field: str) -> int:
+def _times(text: str, name: str) -> int:
     """How often the outermost object of a JSON text has the key."""
     times: list[int] = []
 
     def count(pairs):
-        times.append(sum(key == text_field for key, _ in pairs))
+        times.append(sum(key == name for key, _ in pairs))
 
     json.loads(text, object_pairs_hook=count, parse_int=lambda digits: 0)
     return times[-1]  # inner objects come first

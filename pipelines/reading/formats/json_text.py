@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 
-from pipelines.reading.formats.fields import TOO_LARGE, NoDocument, is_object, json_document
+from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument, is_object, json_document
 from pipelines.reading.formats.lines import Line, Lines
 from pipelines.reading.formats.plain_text import span
 from pipelines.reading.outcomes import Problem, Span
@@ -38,7 +38,7 @@ def has_object_a_line(head: bytes, is_whole: bool) -> bool:
     return not is_object(head[:end])
 
 
-def json_lines(lines: Lines, text_field: str, encoding: str) -> Iterator[Span]:
+def json_lines(lines: Lines, fields: Fields, encoding: str) -> Iterator[Span]:
     """An object a line; a line belongs to the part in which it begins."""
     start = 0 if lines.start == 0 else None
     end = None
@@ -48,22 +48,22 @@ def json_lines(lines: Lines, text_field: str, encoding: str) -> Iterator[Span]:
             break
         start = line.offset if start is None else start
         if line.data.strip():
-            yield from span(start, line.offset, lines.offset, _line_text(lines, line, text_field, encoding))
+            yield from span(start, line.offset, lines.offset, _line_text(lines, line, fields, encoding))
             start = lines.offset
     if start is not None:
         yield Span(start, lines.offset if end is None else end)
 
 
-def _line_text(lines: Lines, line: Line, text_field: str, encoding: str) -> str | Problem:
+def _line_text(lines: Lines, line: Line, fields: Fields, encoding: str) -> str | Problem:
     if not line.is_whole or len(line.data) > lines.max_bytes:
         return lines.too_large(line)
     try:
-        return json_document(line.data, text_field, encoding)
+        return json_document(line.data, fields, encoding)
     except NoDocument as error:
         return lines.problem(line, str(error))
 
 
-def json_values(file: io.BufferedReader, text_field: str, max_bytes: int, encoding: str) -> Iterator[Span]:
+def json_values(file: io.BufferedReader, fields: Fields, max_bytes: int, encoding: str) -> Iterator[Span]:
     """The objects of a file, one behind the other or in arrays. Memory is bounded by a document."""
     data, at = b"", 0  # data[at] is byte base + at of the file
     base = len(file.read(3)) if file.peek(3).startswith(_BYTE_ORDER_MARK) else 0
@@ -99,7 +99,7 @@ def json_values(file: io.BufferedReader, text_field: str, max_bytes: int, encodi
             found: str | Problem = Problem("record", number, TOO_LARGE.format(max_bytes), lost=True)
         else:
             try:
-                found = json_document(b"".join(pieces), text_field, encoding)
+                found = json_document(b"".join(pieces), fields, encoding)
             except NoDocument as error:
                 found = Problem("record", number, str(error))
         yield from span(start, begins, base + at, found)

@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 
 from bert_tf.core.errors import reason_of
-from pipelines.reading.formats.fields import TOO_LARGE, NoDocument, document_of
+from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument
 from pipelines.reading.inputs import Part
 from pipelines.reading.outcomes import Problem, Span
 from pipelines.reading.streams import storage_failed
@@ -18,13 +18,13 @@ _ROWS_AT_ONCE = 1024
 ERRORS = (pyarrow.ArrowException, OSError, EOFError, ValueError, KeyError, IndexError, OverflowError)
 
 
-def parquet_rows(part: Part, file: io.BufferedReader, text_field: str, max_bytes: int) -> Iterator[Span]:
+def parquet_rows(part: Part, file: io.BufferedReader, fields: Fields, max_bytes: int) -> Iterator[Span]:
     """The rows of the row groups that begin in the part.
 
     Args:
       part: of the file; the first one tells what is wrong with the whole file.
       file: the file, which can seek.
-      text_field: the column.
+      fields: the columns, and what they make.
       max_bytes: of a document.
     """
     size = file.seek(0, io.SEEK_END)
@@ -34,7 +34,7 @@ def parquet_rows(part: Part, file: io.BufferedReader, text_field: str, max_bytes
         columns = table.schema_arrow.names
         total = sum(max(0, group.num_rows) for group in groups)
         starts = [group.column(0).data_page_offset if group.num_columns else 0 for group in groups]
-        problem = _without(text_field, columns)
+        problem = _without(fields, columns)
     except ERRORS as error:
         if storage_failed(error):
             raise
@@ -47,28 +47,30 @@ def parquet_rows(part: Part, file: io.BufferedReader, text_field: str, max_bytes
     for number, (group, start) in enumerate(zip(groups, starts, strict=True)):
         count = max(0, group.num_rows)
         if max(0, start) >= part.start and (part.end is None or start < part.end):
-            yield from _group_rows(table, number, (row, count), lambda row: size * row // total, text_field, max_bytes)
+            yield from _group_rows(table, number, (row, count), lambda row: size * row // total, fields, max_bytes)
         row += count
 
 
-def _without(text_field: str, columns: list[str]) -> Problem | None:
-    times = columns.count(text_field)
-    if times == 1:
-        return None
-    reason = f'no column "{text_field}" but {", ".join(columns)} (--text_field)'
-    return Problem("byte", 0, f'{times} columns "{text_field}"' if times else reason, lost=True)
+def _without(fields: Fields, columns: list[str]) -> Problem | None:
+    for name in fields.names:
+        times = columns.count(name)
+        if times != 1:
+            reason = f'no column "{name}" but {", ".join(columns)} (--text_field)'
+            return Problem("byte", 0, f'{times} columns "{name}"' if times else reason, lost=True)
+    return None
 
 
-def _group_rows(table, number: int, rows: tuple[int, int], locate, text_field: str, max_bytes: int) -> Iterator[Span]:
+def _group_rows(table, number: int, rows: tuple[int, int], locate, fields: Fields, max_bytes: int) -> Iterator[Span]:
     first, count = rows
-    row, end = first, first + count
+    row, end, names = first, first + count, fields.names
     problem = None
     try:
-        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[number], columns=[text_field]):
-            for value in _as_bytes(batch.column(0)).to_pylist():
+        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[number], columns=list(names)):
+            columns = [_as_bytes(batch.column(name)).to_pylist() for name in names]
+            for values in zip(*columns, strict=True):
                 if row == end:
                     break
-                yield from _row(value, row, locate, max_bytes)
+                yield from _row(dict(zip(names, values, strict=True)), row, locate, fields, max_bytes)
                 row += 1
     except ERRORS as error:
         if storage_failed(error):
@@ -79,10 +81,10 @@ def _group_rows(table, number: int, rows: tuple[int, int], locate, text_field: s
         yield Span(locate(row), locate(end), problem=Problem("row", row + 1, reason, lost=True))
 
 
-def _row(value, row: int, locate, max_bytes: int) -> Iterator[Span]:
+def _row(record: dict, row: int, locate, fields: Fields, max_bytes: int) -> Iterator[Span]:
     start, end = locate(row), locate(row + 1)
     try:
-        text = document_of(value)
+        text = fields.document(record)
     except NoDocument as error:
         yield Span(start, end, problem=Problem("row", row + 1, str(error)))
         return

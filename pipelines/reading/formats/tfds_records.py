@@ -6,33 +6,33 @@ from typing import BinaryIO
 
 from bert_tf.core import record_files
 from bert_tf.core.errors import reason_of
-from pipelines.reading.formats.fields import TOO_LARGE, NoDocument, document_of
+from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument
 from pipelines.reading.inputs import Part
 from pipelines.reading.outcomes import Problem, Span
 
 _FRAME_BYTES = 16  # of a record, around its data
 
 
-def dataset_records(part: Part, file: BinaryIO, size: int, text_field: str, max_bytes: int) -> Iterator[Span]:
+def dataset_records(part: Part, file: BinaryIO, size: int, fields: Fields, max_bytes: int) -> Iterator[Span]:
     """The records of a TFRecord file of a dataset; its features are in the dataset's folder.
 
     Args:
       part: the whole file.
       file: the file at its beginning.
       size: of the file.
-      text_field: the feature.
+      fields: the features, and what they make.
       max_bytes: of a document.
     """
     features = _features(part.dataset)
-    if text_field not in features:
-        reason = f'no feature "{text_field}" but {", ".join(sorted(features))} (--text_field)'
+    if missing := [name for name in fields.names if name not in features]:
+        reason = f'no feature "{missing[0]}" but {", ".join(sorted(features))} (--text_field)'
         yield Span(0, size, problem=Problem("byte", 0, reason, lost=True))
         return
     number = start = 0
     try:
         for number, serialized in enumerate(record_files.read_records(file), start=1):
             end = start + _FRAME_BYTES + len(serialized)
-            found = _record(features, serialized, number, text_field, max_bytes)
+            found = _record(features, serialized, number, fields, max_bytes)
             yield Span(start, end, problem=found) if isinstance(found, Problem) else Span(start, end, (found,))
             start = end
     except EOFError as error:
@@ -43,13 +43,13 @@ def dataset_records(part: Part, file: BinaryIO, size: int, text_field: str, max_
         yield Span(start, start, problem=Problem("record", number + 1, reason, lost=True, cut=True))
 
 
-def _record(features, serialized: bytes, number: int, text_field: str, max_bytes: int) -> str | Problem:
+def _record(features, serialized: bytes, number: int, fields: Fields, max_bytes: int) -> str | Problem:
     try:
-        value = features.deserialize_example_np(serialized)[text_field]
+        record = features.deserialize_example_np(serialized)
     except Exception as error:  # TFDS raises what its features and protobuf raise
         return Problem("record", number, f"no example of this dataset: {reason_of(error)}")
     try:
-        text = document_of(value)
+        text = fields.document(record)
     except NoDocument as error:
         return Problem("record", number, str(error))
     if len(text.encode()) > max_bytes:
