@@ -7,16 +7,25 @@ _INPUT_HELP = "Path, glob (*, **, ?, [...]), tfds:NAME[/CONFIG][:SPLIT] or tfds:
 
 
 class ReadingFlags:
-    """--input and what tells how to read it, defined when an object is made."""
+    """--input and what tells how to read it, defined when an object is made.
 
-    def __init__(self):
+    Args:
+      text_field: default of --text_field; None for a command that knows a better one.
+      document_per: default of --document_per.
+    """
+
+    def __init__(self, *, text_field: str | None = "text", document_per: str = "block"):
         self._input = flags.DEFINE_multi_string("input", None, _INPUT_HELP, required=True)
         self._text_field = flags.DEFINE_string(
-            "text_field", "text", "Field with the document in JSON, Parquet and TFDS: text, or a list of paragraphs."
+            "text_field",
+            text_field,
+            "Field with the document in JSON, Parquet and TFDS: text, or a list of paragraphs."
+            if text_field
+            else "Column of the text in JSON, Parquet and TFDS; by default that of the fine-tuning.",
         )
         self._document_per = flags.DEFINE_enum(
             "document_per",
-            "block",
+            document_per,
             ["block", "line", "file"],
             "A document of plain text: the lines up to a blank one, a line, or a file.",
         )
@@ -35,6 +44,11 @@ class ReadingFlags:
             0.0,
             "Largest share of bytes in files that break off or give no document, and in too large documents.",
         )
+
+    @property
+    def text_field(self) -> str | None:
+        """--text_field, None for its absence."""
+        return self._text_field.value
 
     def arguments(self) -> dict:
         """The arguments of a job that reads: input_patterns, max_bad_fraction and max_lost_fraction."""
@@ -55,10 +69,14 @@ class ReadingFlags:
 
         per = self._document_per.value
         if self._document_per_file.value:
-            require(per != "line", "--document_per_file and --document_per=line exclude each other", "both")
+            require(
+                per != "line" or not self._document_per.present,
+                "--document_per_file and --document_per=line exclude each other",
+                "both",
+            )
             per = "file"
         return Format(
-            text_field=self._text_field.value,
+            text_field=self._text_field.value or "text",
             document_per=per,
             encoding=self._encoding.value,
             max_document_bytes=self._max_document_bytes.value,

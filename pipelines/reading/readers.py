@@ -211,9 +211,7 @@ def _not_read(head: bytes, kind: compression.Compression | None) -> str | None:
     return found and (f"{kind.name} with {found}" if kind else found)
 
 
-def _text_spans(
-    part: Part, file, head: bytes, file_format: Format, fields: Fields, encoding: str
-) -> Iterator[Span]:
+def _text_spans(part: Part, file, head: bytes, file_format: Format, fields: Fields, encoding: str) -> Iterator[Span]:
     max_bytes = file_format.max_document_bytes
     lines = Lines(file, start=part.start, end=part.end, max_bytes=max_bytes, encoding=encoding)
     if _JSON_NAME.search(part.path) or _JSON_START.match(head):

@@ -148,7 +148,6 @@ class _ReadPart(beam.DoFn):
             yield self._list(part, documents, texts)
         yield beam.pvalue.TaggedOutput("accounts", (part.path, account._replace(documents=documents)))
 
-
     def _list(self, part: Part, read: int, texts: list[str]) -> "list[str] | PlacedDocuments":
         return PlacedDocuments(part.path, part.start, read - len(texts), texts) if self._placed else texts
 
