@@ -4,7 +4,7 @@ python -m benchmarks.bulk_prediction                                            
 python -m benchmarks.bulk_prediction --beam=--runner=FlinkRunner --beam=--flink_master=localhost:8081 \
     --beam=--environment_type=LOOPBACK
 
-The texts are lines of docstrings; the model has random weights, 2 layers of width 128, rows of 32 tokens. CPU seconds
+The texts are lines of docstrings; the model has random weights, 2 layers of width 64, rows of 32 tokens. CPU seconds
 are user and system time of all processes: they depend less than seconds on what else the machine does. Rates are
 those between two sizes, so that they leave start-up out.
 """
@@ -59,7 +59,7 @@ class Bench:
         if len(self.texts) < _TEXTS.value:
             sys.exit(f"--texts must be at most {len(self.texts)}. Received: {_TEXTS.value}.")
         self.file, self.few = (self._write(count) for count in (_TEXTS.value, _FEW.value))
-        sizes = {"hidden_size": 128, "intermediate_size": 512}
+        sizes = {"hidden_size": 64, "intermediate_size": 256}
         served_models.write(str(folder / "model"), "classification", **sizes)
         self.version = saved_model.export(str(folder / "model"), str(folder / "served"))
 

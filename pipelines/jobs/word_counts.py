@@ -19,6 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from pipelines.filtering.cleaning import clean
 from pipelines.running.bundles import at_bundle_end
+from pipelines.running.tensorflow import load_tensorflow
 from pipelines.running.worker_errors import sent_to_launcher
 from pipelines.writing.exchange import Place, decompressed, write_blocks
 
@@ -92,6 +93,7 @@ class CountWords(beam.DoFn):
         self._tokenizer, self._buckets, self._folder = tokenizer, buckets, folder
 
     def setup(self):
+        load_tensorflow()
         import tensorflow as tf
 
         from bert_tf.text.words import split_words

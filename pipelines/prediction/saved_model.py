@@ -20,6 +20,7 @@ from bert_tf.core.errors import InputError, reason_of
 from pipelines.prediction.description import Description, files_below
 from pipelines.prediction.examples import Example
 from pipelines.running import files
+from pipelines.running.tensorflow import load_tensorflow
 from pipelines.running.worker_errors import sent_to_launcher
 
 
@@ -84,6 +85,7 @@ class LoadedModel:
     """
 
     def __init__(self, description: Description):
+        load_tensorflow()
         import tensorflow as tf
         import tensorflow_text  # noqa: F401 - registers the tokenizer's ops
 

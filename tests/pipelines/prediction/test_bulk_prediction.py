@@ -115,7 +115,7 @@ def test_two_worker_processes_write_the_same_bytes(answered, model, texts, tmp_p
 
 def test_what_cannot_be_answered_is_listed_counted_and_limited(model, tmp_path):
     values = [{"text": str(n)} for n in range(100)]
-    values[3], values[5], values[7] = {"text": "fail"}, {"text": "nan"}, {"sentence": "no text"}
+    values[3], values[5], values[7] = {"text": "fail"}, {"text": "nan"}, {"a": 1}
     data = bulk_examples.write_lines(tmp_path / "asked.jsonl", values)
     arguments = {"model": model, "input_patterns": [data], "output": str(tmp_path / "out")}
     sentence = (
@@ -138,7 +138,7 @@ def test_what_cannot_be_answered_is_listed_counted_and_limited(model, tmp_path):
         ("document", 4),
         ("document", 6),
     ]
-    assert letters[0]["reason"] == "expected a column 'text', received sentence"
+    assert letters[0]["reason"] == "expected a column 'text', received a"
     assert letters[2]["reason"] == "the model gives a NaN or infinite number in value"
 
 
