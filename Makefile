@@ -3,13 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 
-.PHONY: help env test test-slow fuzz sweep lint format quickstart bench plots tpu-env tpu-test lock
+.PHONY: help env test test-slow store-test runner-test fuzz sweep lint format quickstart bench plots tpu-env tpu-test lock
 
 help:
 	@echo "make env         build .venv from requirements/cpu.txt (Python 3.11 to 3.13, set PYTHON=python3.12 to choose)"
 	@echo "make quickstart  raw text to a served BERT on this machine, in five to nine minutes (FRESH=1 starts over)"
 	@echo "make test        build the environment and run the tests (10 minutes)"
 	@echo "make test-slow   whole walks through the product and long trials (15 minutes)"
+	@echo "make store-test  walk through the product on servers of S3 and Google Cloud Storage, with kills and failures (20 minutes)"
 	@echo "make fuzz        2,000 damaged input files through all readers of the pipelines (5 minutes)"
 	@echo "make sweep       compare the tokenizer with its reference: every code point, random strings, real text (15 minutes)"
 	@echo "make lint        check with ruff (rules and format) and mypy (type hints)"
@@ -18,7 +19,8 @@ help:
 	@echo "make plots       draw the curves of runs: make plots RUN=\"runs/a runs/b\" [OUTPUT=curves.png]"
 	@echo "make tpu-env     build .venv-tpu from requirements/tpu.txt: the TPU compiler, for bert_tf.preflight"
 	@echo "make tpu-test    compile tiny runs with the TPU compiler, in that environment (10 minutes; ONLY=\"words of a name\" selects tests)"
-	@echo "make lock        update requirements/{cpu,gpu,tpu}.txt (needs uv)"
+	@echo "make runner-test run the pipelines on Flink and Spark (Java 11 or 17, Maven; 450 MB of jars once; half an hour; ONLY as above)"
+	@echo "make lock        update requirements/{cpu,gpu,tpu,worker-aws,worker-gcp}.txt (needs uv)"
 
 env: $(BIN)/.complete
 
@@ -60,8 +62,23 @@ tpu-env: .venv-tpu/bin/.complete
 	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -c 'import tensorflow as tf; assert tf.config.list_logical_devices("TPU_SYSTEM")'
 	@touch $@
 
+store-test: env
+	$(BIN)/python -m pytest -m store -s tests/stores
+
 tpu-test: tpu-env
 	TPU_SKIP_MDS_QUERY=1 .venv-tpu/bin/python -m pytest -m tpu $(if $(ONLY),-k "$(ONLY)") tests/preflight/test_tpu.py
+
+runner-test: env
+	@for engine in flink spark; do \
+	  if ! command -v java > /dev/null; then echo "Flink and Spark are not tested: Java is missing."; break; fi; \
+	  if [ ! -e .engines/$$engine/.complete ]; then \
+	    if ! command -v mvn > /dev/null; then echo "Flink and Spark are not tested: Maven is missing."; break; fi; \
+	    mvn --batch-mode --quiet -f tests/support/engines/pom.xml -P $$engine dependency:copy-dependencies \
+	      -DoutputDirectory=$(CURDIR)/.engines/$$engine && touch .engines/$$engine/.complete \
+	      || echo "$$engine is not tested: Maven could not fetch it."; \
+	  fi; \
+	done
+	$(BIN)/python -m pytest -m runner -rs $(if $(ONLY),-k "$(ONLY)") tests/pipelines/jobs/test_engines.py
 
 quickstart: env
 	$(BIN)/python -m quickstart.run $(if $(FRESH),--fresh)
@@ -86,10 +103,12 @@ plots: env
 	$(BIN)/python -m bert_tf.plots $(foreach run,$(or $(RUN),$(error give the runs: make plots RUN="runs/a runs/b")),--workdir $(run)) --output $(or $(OUTPUT),curves.png)
 
 lock:
-	uv pip compile pyproject.toml --extra dev --override requirements/overrides.txt --universal --python-version 3.11 --generate-hashes --no-annotate \
+	uv pip compile pyproject.toml --extra models --extra dev --override requirements/overrides.txt --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -o requirements/cpu.txt
-	uv pip compile pyproject.toml --extra dev --extra gpu --override requirements/overrides.txt --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra models --extra dev --extra gpu --override requirements/overrides.txt --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes \
 	  --no-annotate --custom-compile-command "make lock" -o requirements/gpu.txt
-	uv pip compile pyproject.toml requirements/tpu.in --extra dev --override requirements/tpu-overrides.txt --override requirements/overrides.txt \
+	uv pip compile pyproject.toml requirements/tpu.in --extra models --extra dev --override requirements/tpu-overrides.txt --override requirements/overrides.txt \
 	  --python-platform x86_64-manylinux_2_31 --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" -o requirements/tpu.txt
+	for store in aws gcp; do uv pip compile pyproject.toml --extra $$store --override requirements/overrides.txt --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" -o requirements/worker-$$store.txt || exit 1; done

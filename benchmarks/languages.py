@@ -102,15 +102,16 @@ def _prepared(documents: list[str]) -> list[str]:
 def _row(documents: list[str], tokenizer, labels: dict[str, str]) -> results_file.Row:
     """The documents as one shard of each kind, by the function that makes the shards of a job."""
     from bert_tf.core import records
+    from bert_tf.core.provenance import Origin
     from bert_tf.text.vocabulary import UNK
     from pipelines.instances.pool import InstanceConfig, make_records
     from pipelines.reading.documents import document_id
 
-    keyed = [(document_id(text), text) for text in documents]
+    keyed = [(document_id(text), text, Origin("", "byte", 0)) for text in documents]
     values: dict[str, float] = {"documents": len(documents)}
     for pairs in _PAIRS:
         config, counts = InstanceConfig(pairs=pairs, masking="none", lower_case=False), collections.Counter()
-        shard = [record for batch in make_records("shard", keyed, tokenizer, config, counts) for record in batch]
+        shard = [record for batch in make_records("shard", keyed, tokenizer, config, counts)[0] for record in batch]
         values[f"lost_{pairs}"] = counts["tokens_unused"] / counts["tokens"]
         if pairs == "none":
             ids = records.parse(shard, config.layout)["input_word_ids"].numpy()

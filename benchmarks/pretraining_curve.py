@@ -87,8 +87,8 @@ def _dump(folder: str, shards: str) -> None:
     from bert_tf.training.data.shard_folder import ShardFolder
 
     opened = ShardFolder.open(shards, "shards")
-    training = shard_input.training_batches(opened, 0, global_batch_size=_BATCH, seed=_SEED)
-    validation = shard_input.validation_batches(opened, "shards", global_batch_size=_BATCH, examples=_EVALUATED)
+    training = shard_input.training_batches([opened], 0, global_batch_size=_BATCH, seed=_SEED)
+    validation = shard_input.validation_batches([opened], "shards", global_batch_size=_BATCH, examples=_EVALUATED)
     for name, batches in (("training", itertools.islice(training, _STEPS.value)), ("validation", validation)):
         arrays: dict[str, list[np.ndarray]] = {}
         for batch in batches:

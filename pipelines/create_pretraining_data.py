@@ -52,6 +52,18 @@ _NEAR_DUPLICATES = flags.DEFINE_float(
 )
 _QUALITY_RULES = flags.DEFINE_enum("quality_rules", "none", ["none", "c4"], "Drop lines and documents by C4's rules.")
 
+_EXCLUDE = flags.DEFINE_multi_string(
+    "exclude", [], "File or glob of evaluation texts: documents that share an n-gram with them are dropped. Repeatable."
+)
+_EXCLUDE_NGRAM = flags.DEFINE_integer("exclude_ngram", 13, "Words of an n-gram.", lower_bound=1)
+_EXCLUDE_FIELD = flags.DEFINE_string("exclude_field", None, "As --text_field, of --exclude; default: --text_field.")
+_FILTER = flags.DEFINE_multi_string(
+    "filter",
+    [],
+    "Keep documents by an exported classifier (MODEL:LABEL>=0.8 or MODEL:LABEL<0.2) or a function (module:function) "
+    "that takes a list of texts and gives a list of booleans. Repeatable.",
+)
+
 _MAX_SEQ_LENGTH = flags.DEFINE_integer("max_seq_length", 128, "Tokens per row, special tokens included.")
 _PAIRS = flags.DEFINE_enum(
     "pairs",
@@ -93,12 +105,20 @@ _COMPRESSION = flags.DEFINE_enum(
 
 def main(beam_arguments: list[str]) -> None:
     quiet_beam()
+    import dataclasses
+
+    from pipelines.filtering import contamination, deciders
     from pipelines.filtering.cleaning import DocumentConfig
     from pipelines.instances.pool import InstanceConfig
     from pipelines.jobs.job import JobConfig
     from pipelines.jobs.pretraining_data import create_pretraining_data
     from pipelines.writing.report import summary
 
+    file_format, exclude = _READING.file_format(), None
+    if _EXCLUDE.value:
+        of_texts = dataclasses.replace(file_format, text_field=_EXCLUDE_FIELD.value or file_format.text_field)
+        exclude = contamination.read_excluded(_EXCLUDE.value, _EXCLUDE_NGRAM.value, of_texts)
+        print(exclude.summary(), flush=True)
     manifest = create_pretraining_data(
         **_READING.arguments(),
         vocab=_VOCAB.value,
@@ -129,13 +149,15 @@ def main(beam_arguments: list[str]) -> None:
                 near_duplicates=_NEAR_DUPLICATES.value,
                 quality_rules=_QUALITY_RULES.value,
             ),
-            file_format=_READING.file_format(),
+            file_format=file_format,
             num_shards=_NUM_SHARDS.value,
             num_validation_shards=_NUM_VALIDATION_SHARDS.value,
             validation_fraction=_VALIDATION_FRACTION.value,
             dupe_factor=_DUPE_FACTOR.value,
             compression=_COMPRESSION.value,
         ),
+        exclude=exclude,
+        filters=[deciders.parse(text) for text in _FILTER.value],
         overwrite=_OVERWRITE.value,
         beam_arguments=beam_arguments,
     )

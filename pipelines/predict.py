@@ -23,7 +23,7 @@ from bert_tf.core import command
 from pipelines.reading.flags import ReadingFlags
 from pipelines.running.quiet import quiet_beam
 
-_READING = ReadingFlags(text_field=None, document_per="line")
+_READING = ReadingFlags(text_field=None, document_per="line", labels=False)
 _MODEL = flags.DEFINE_string("model", None, "Folder of an exported version, such as models/labels/1.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the answers.", required=True)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace a folder that another command made.")

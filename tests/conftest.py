@@ -172,3 +172,40 @@ def shards(corpus, corpus_vocab, tmp_path_factory) -> pathlib.Path:
         )
 
     return once(tmp_path_factory, "shards", make) / "made"
+
+
+@pytest.fixture(scope="session")
+def mixed(corpus, corpus_vocab, tmp_path_factory) -> pathlib.Path:
+    """Packed shards of one layout in two folders, "web" of 0.txt and "books" of 1.txt, length 64."""
+    from pipelines.instances.pool import InstanceConfig
+    from pipelines.jobs.job import JobConfig
+    from pipelines.jobs.pretraining_data import create_pretraining_data
+
+    def make(folder: pathlib.Path) -> None:
+        for name, text, shards in (("web", "0.txt", 3), ("books", "1.txt", 2)):
+            create_pretraining_data(
+                input_patterns=[str(corpus / text)],
+                vocab=str(corpus_vocab),
+                output_dir=str(folder / name),
+                config=JobConfig(
+                    instances=InstanceConfig(max_seq_length=64, max_predictions_per_seq=10, packing=True),
+                    num_shards=shards,
+                    validation_fraction=0.05,
+                ),
+            )
+
+    return once(tmp_path_factory, "mixed", make)
+
+
+@pytest.fixture(scope="session")
+def mixed_run(mixed, tmp_path_factory) -> pathlib.Path:
+    """The workdir of a finished run of 24 steps over `mixed`, with what it printed in out.txt; not to be written to."""
+    from tests.support.data.mixed_run import pretrain_command
+
+    def make(folder: pathlib.Path) -> None:
+        root = pathlib.Path(__file__).parent.parent
+        done = subprocess.run(pretrain_command(mixed, folder), cwd=root, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (folder / "out.txt").write_text(done.stdout)
+
+    return once(tmp_path_factory, "mixed_run", make)

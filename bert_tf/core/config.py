@@ -5,6 +5,7 @@ fine-tuning run is the task's own (bert_tf/tasks/TASK.py).
 """
 
 import dataclasses
+import math
 from typing import ClassVar, Literal
 
 from bert_tf.core.errors import require
@@ -102,8 +103,9 @@ class PretrainDataConfig(Section):
     """Shards and how they are read. Lengths that are left out are those of the shards."""
 
     section: ClassVar[str] = "data"
-    train: str = ""  # folder of shards
-    validation: str | None = None  # folder of shards; none: the validation split of data.train
+    train: str | tuple[str, ...] = ""  # folder of shards; or several, of which each batch has its share
+    weights: tuple[float, ...] = ()  # shares of the folders in a batch, in any unit; none: by their numbers of examples
+    validation: str | None = None  # folder of shards; none: the validation splits of data.train
     vocab: str | None = None  # vocab.txt that the shards must have been made with; none: whatever they carry
     max_seq_length: int | None = from_data(at_least=1)  # tokens of a row
     # Masked tokens of a row, at most. Of shards made with --masking=none: room for masked_lm_prob of a full row.
@@ -113,6 +115,26 @@ class PretrainDataConfig(Section):
     # A batch is read in this many equal parts. Each part reads other shards. The batches depend on this number, so it
     # must not change during a run. It is a multiple of the number of workers, which may change.
     readers: int = bounded(1, at_least=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        folders = self.train_folders
+        require(len(set(folders)) == len(folders), "data.train must name each folder once", ", ".join(folders))
+        require(
+            not self.weights or len(self.weights) == len(folders),
+            f"data.weights must have one number for each of the {len(folders)} folders of data.train",
+            len(self.weights),
+        )
+        require(
+            all(weight > 0 and math.isfinite(weight) for weight in self.weights),
+            "data.weights must be positive",
+            ", ".join(map(str, self.weights)),
+        )
+
+    @property
+    def train_folders(self) -> tuple[str, ...]:
+        """The folders of data.train."""
+        return (self.train,) if isinstance(self.train, str) else self.train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,8 @@ def _hints(config_class) -> dict:
 def _is_instance(value, hint) -> bool:
     if _is_optional(hint):
         return value is None or any(_is_instance(value, a) for a in typing.get_args(hint) if a is not type(None))
+    if typing.get_origin(hint) is types.UnionType:
+        return any(_is_instance(value, kind) for kind in typing.get_args(hint))
     if typing.get_origin(hint) is typing.Literal:
         return value in typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
@@ -334,6 +336,8 @@ def _parse(text: str, hint, path: str):
         return _parse(text, next(a for a in typing.get_args(hint) if a is not type(None)), path)
     if hint == int | str:
         return int(text) if re.fullmatch("-?[0-9]+", text) else text
+    if hint == str | tuple[str, ...]:
+        return _parse_tuple(text, (str, ...), path) if "," in text else text
     if typing.get_origin(hint) is typing.Literal:
         choices = typing.get_args(hint)
         if text not in choices:

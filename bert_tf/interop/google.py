@@ -18,7 +18,7 @@ from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
 
 CONFIG = "bert_config.json"
-# A variable of a head -> the class of transformers that has such a head; of several the first is the one that learned.
+# A variable of a head -> transformers' class with this head. The first one that a checkpoint has is the trained head.
 _HEADS = {
     "cls/squad/output_weights": "BertForQuestionAnswering",
     "output_weights": "BertForSequenceClassification",
@@ -36,7 +36,7 @@ def is_checkpoint(path: str) -> bool:
 
 
 def read_config(path: str) -> tuple[BertConfig, Vocabulary, TokenizerConfig]:
-    """(network, vocabulary, tokenizer) of a folder; a vocabulary without an upper-case letter is an uncased one."""
+    """(network, vocabulary, tokenizer) of a folder. A vocabulary without upper-case letters makes the model uncased."""
     settings = config_io.read_json(os.path.join(path, CONFIG))
     fields = config_io.field_names(BertConfig)
     values = {name: value for name, value in settings.items() if name in fields}

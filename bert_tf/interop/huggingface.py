@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import keras
 
-from bert_tf.core import config_io, whole_file
+from bert_tf.core import card, config_io, whole_file
 from bert_tf.core.config import EncoderConfig
 from bert_tf.core.errors import InputError
+from bert_tf.core.stores import objects
 from bert_tf.interop import sentence_transformers, tensor_files
 from bert_tf.interop.sentence_transformers import Pooling
 from bert_tf.interop.tensor_files import WEIGHTS
@@ -210,11 +211,14 @@ def check_output(path: str, field: str) -> None:
     Raises:
       InputError: `path` is a file or a folder of something else.
     """
+    if objects.is_remote(path):
+        raise InputError(f"{field} {path}: expected a folder of this machine to write a model to. Received a URL.")
     if os.path.isfile(path):
         raise InputError(f"{field} {path}: expected a folder to write a model to. Received a file.")
     names = os.listdir(path) if os.path.isdir(path) else []
     kinds = {family_of(name).tokenizer for name in FAMILIES}
-    ours = {CONFIG, WEIGHTS, *sentence_transformers.NAMES, *(f for kind in kinds for f in tokenizer_kind(kind).files)}
+    named = {file for kind in kinds for file in tokenizer_kind(kind).files}
+    ours = {CONFIG, WEIGHTS, card.NAME, *sentence_transformers.NAMES, *named}
     foreign = sorted(set(names) - ours)
     if foreign:
         raise InputError(

@@ -1,6 +1,6 @@
-"""How a folder of sentence-transformers makes one vector of a text: modules.json and what it names.
+"""Reads and writes how a sentence-transformers folder pools a text to one vector: modules.json and the files it names.
 
-Every field of its files is honoured, or refused by name where it would make other vectors.
+A field of these files that would change the vectors in a way that is not supported is refused by name.
 """
 
 import json
@@ -27,7 +27,7 @@ _OLD_MODES = {
 _DIMENSIONS = {"embedding_dimension", "word_embedding_dimension"}
 _SIMILARITIES = (None, "cosine", "dot", "euclidean", "manhattan")
 _FORWARD = {"method": "forward", "method_output_name": "last_hidden_state"}
-# {field of sentence_bert_config.json: values that make the vectors that are made here}
+# {field of sentence_bert_config.json: supported values}
 _SETTINGS: dict[str, tuple] = {
     "transformer_task": ("feature-extraction",),
     "module_output_name": ("token_embeddings",),
@@ -39,7 +39,7 @@ _SETTINGS: dict[str, tuple] = {
 
 
 class Pooling(NamedTuple):
-    """How a vector is made of a text.
+    """How a text becomes a vector.
 
     Attributes:
       pooling: of the tokens' outputs: their mean, or [CLS]'s.

@@ -10,6 +10,8 @@ import keras
 from bert_tf.core import config_io
 from bert_tf.core.config import EncoderConfig
 from bert_tf.core.errors import InputError
+from bert_tf.core.stores import objects
+from bert_tf.core.stores.cache import local_folder
 from bert_tf.interop import google, huggingface
 from bert_tf.interop.weights import LoadReport
 from bert_tf.models.family import family_of, records
@@ -69,9 +71,10 @@ def open_source(path: str, field: str) -> Source:
     Raises:
       InputError: none of these.
     """
+    given, path = path, local_model(path)
     if not os.path.isdir(path):
         raise InputError(
-            f"{field} {path}: expected the folder of a model: a workdir or model directory of this project, a Hugging "
+            f"{field} {given}: expected the folder of a model: a workdir or model directory of this project, a Hugging "
             "Face folder, or a Google TF1 checkpoint. Received: no such folder."
         )
     if google.is_checkpoint(path):
@@ -98,6 +101,18 @@ def open_source(path: str, field: str) -> Source:
         load_weights=directory.load_weights,
         directory=directory,
     )
+
+
+def local_model(path: str) -> str:
+    """The path of a model on this machine: a copy if it is on a store; of a workdir there, only its model is copied."""
+    if not objects.is_remote(path):
+        return path
+    names = (google.CONFIG, huggingface.CONFIG)
+    inner = objects.join(path, "model")
+    if objects.stat(objects.join(inner, huggingface.CONFIG)):
+        return local_folder(inner)
+    # Nothing else is copied, however large: open_source says that it is no model.
+    return local_folder(path) if any(objects.stat(objects.join(path, name)) for name in names) else path
 
 
 def _is_workdir(path: str) -> bool:

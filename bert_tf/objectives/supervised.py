@@ -1,10 +1,10 @@
 """What heads learn from labelled examples (Devlin et al. 2018, 4 and figure 4).
 
-Every batch has label_weights, float32 [rows, ...]: 0 where there is nothing to learn. `label_smoothing`, float32
-[batch], may be among the features where one class of several is right.
+Every batch has label_weights, float32 [rows, ...]. A weight of 0 excludes a row or token from the loss. Batches of
+tasks with one class per row or token may also have label_smoothing, float32 [batch].
 
-Whatever a loss is divided by are these weights alone, so weights of labels, focal losses and windows depend on neither
-the model nor the number of replicas.
+The divisor of every loss is the sum of label_weights. It depends on the data alone, so a step is the same on any number
+of replicas.
 """
 
 import copy
@@ -39,7 +39,7 @@ class Supervised:
         self.pooling = pooling
 
     def focal(self, gamma: float):
-        """The same objective with a focal loss (Lin et al. 2017): examples count by (1 - p of the label)^gamma."""
+        """The objective, trained with a focal loss (Lin et al. 2017): the loss times (1 - p of the label)^gamma."""
         made = copy.copy(self)
         made.focal_gamma = gamma
         return made
@@ -53,7 +53,8 @@ class Supervised:
         read = (
             outputs if self.pooling is None else {**outputs, "logits": _pooled(outputs["logits"], batch, self.pooling)}
         )
-        found = {self.losses[0]: (ops.sum(self.loss(read, batch) * weights), total)}
+        loss = self.training_loss if training else self.loss
+        found = {self.losses[0]: (ops.sum(loss(read, batch) * weights), total)}
         if "accuracy" in self.metrics:
             found["accuracy"] = (ops.sum(self.hits(read, batch) * weights), total)
         return found, outputs
@@ -63,12 +64,16 @@ class Supervised:
 
     def loss(self, outputs, batch):
         """float32 of the shape of label_weights: cross entropy of one class for each row, token or choice."""
-        if self.focal_gamma:
-            return focal_cross_entropy(outputs["logits"], batch["label_ids"], self.focal_gamma)
         smoothing = batch.get("label_smoothing")
         if smoothing is not None and len(batch["label_ids"].shape) == 2:
             smoothing = smoothing[:, None]
         return smoothed_cross_entropy(outputs["logits"], batch["label_ids"], smoothing)
+
+    def training_loss(self, outputs, batch):
+        """The loss in training, of the same shape; evaluations report `loss`, without focus and weights of labels."""
+        if self.focal_gamma:
+            return focal_cross_entropy(outputs["logits"], batch["label_ids"], self.focal_gamma)
+        return self.loss(outputs, batch)
 
     def hits(self, outputs, batch):
         """float32 of the shape of label_weights: 1 where the largest logit is the label's."""
@@ -81,12 +86,15 @@ class SeveralLabels(Supervised):
     positive_weights: tuple[float, ...] | None = None
 
     def weighing_positives(self, weights: Sequence[float]):
-        """The same objective where examples with a label count by the label's weight, [labels], in its decision."""
+        """The same objective, trained with the loss of a label's positive examples times its weight, [labels]."""
         made = copy.copy(self)
         made.positive_weights = tuple(weights)
         return made
 
     def loss(self, outputs, batch):
+        return ops.mean(binary_cross_entropy(outputs["logits"], batch["label_values"]), axis=-1)
+
+    def training_loss(self, outputs, batch):
         weights = 1.0 if self.positive_weights is None else ops.convert_to_tensor(self.positive_weights, "float32")
         each = binary_cross_entropy(outputs["logits"], batch["label_values"], weights, self.focal_gamma)
         return ops.mean(each, axis=-1)

@@ -63,8 +63,9 @@ def of_config(config: PretrainConfig | FinetuneConfig, sequences_per_row: int = 
 
 def _pretraining(config: PretrainConfig, sequences_per_row: int) -> StepInputs:
     notes: list[str] = []
-    if config.data.train and os.path.exists(os.path.join(config.data.train, records.MANIFEST)):
-        folder = ShardFolder.open(config.data.train, "data.train")
+    first = next(iter(config.data.train_folders), "")
+    if first and os.path.exists(os.path.join(first, records.MANIFEST)):
+        folder = ShardFolder.open(first, "data.train")
         config = shard_folder.settled(config, folder)
         shard_folder.check(folder, "data.train", config)
         layout = shard_folder.layout_of(config, folder.layout)

@@ -10,7 +10,7 @@ from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface
 from bert_tf.models.family import family_of
 from bert_tf.objectives.objective import objective_named
-from bert_tf.runs import charts, pretraining
+from bert_tf.runs import charts, model_card, pretraining
 from bert_tf.serving import loading
 from bert_tf.tasks.shared.truncation import Truncation
 from bert_tf.tasks.task import restore_config, task_named
@@ -49,6 +49,7 @@ def run(workdir: str, examples: dict[str, list[dict]] | None = None) -> dict[str
         config = config_io.restore(PretrainConfig, config_path, {"model": family.config_class})
         scores = _pretraining_scores(config, workdir)
     whole_file.write_json(os.path.join(workdir, "evaluation.json"), scores)
+    model_card.write(workdir, scores)
     return scores
 
 
@@ -106,7 +107,8 @@ def _scores_with_texts(loaded: loading.Loaded, examples: list[dict], scores: dic
 
 
 def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float]:
-    field, folder = list(pretraining.open_folders(config).items())[-1]
+    field, folders = list(pretraining.open_folders(config).items())[-1]
+    folder = folders[0]
     directory = huggingface.open_directory(os.path.join(workdir, "model"), "--workdir")
     shard_folder.check_vocabulary(folder, field, directory.vocabulary, directory.path)
     config = shard_folder.settled(config, folder)
@@ -124,7 +126,5 @@ def _pretraining_scores(config: PretrainConfig, workdir: str) -> dict[str, float
         return model
 
     engine.place(make_model, objective)
-    with engine.explained(
-        f"{field}={folder.path}", lambda: shard_folder.find_damage(folder, folder.paths("validation"))
-    ):
-        return evaluation.evaluate(engine, objective, shard_input.validation_of(config, folder, field)) or {}
+    with engine.explained(f"{field}={folder.path}", lambda: shard_folder.validation_damage(folders)):
+        return evaluation.evaluate(engine, objective, shard_input.validation_of(config, folders, field)) or {}

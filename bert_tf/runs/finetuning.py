@@ -73,7 +73,7 @@ def run(config: FinetuneConfig, workdir: str, examples: dict[str, list[dict]] | 
         # The best evaluation so far is one of these examples.
         "validation_digest": _digest(arrays["validation"]),
     }
-    this.check_identity("labels.json", identity)
+    this.check_identity("labels.json", identity, functools.partial(_advice, task, this.model_path))
     chosen = selection.selection_of(
         config, graph, objective, looked_at["validation"], rows["validation"], keeps_head=keeps_head
     )
@@ -164,6 +164,17 @@ def _check_groups(config: FinetuneConfig, task: Task, replicas: int) -> None:
             f"head.contrastive_group={task.group()}: expected a divisor of the rows of a replica and microbatch, "
             f"{config.train.global_batch_size} / ({replicas} x {config.train.microbatches})."
         )
+
+
+def _advice(task: Task, model_path: str, what: str, there: Any) -> str | None:
+    """What to do with a workdir of version 0.1, whose tags have no I- for the further parts of a word."""
+    if what != "labels" or not task.continues_labels(there):
+        return None
+    model = f"Use its model {model_path}, or start" if os.path.exists(model_path) else "Start"
+    return (
+        "This version also learns tags of the further parts of a word, so it cannot resume this run of version 0.1. "
+        f"{model} a new run in another --workdir."
+    )
 
 
 def _make_model(config: FinetuneConfig, task: Task, source: Source, *, keeps_head: bool) -> Model:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from bert_tf.core.errors import InputError
+from bert_tf.core.stores import objects
 from bert_tf.serving import loading
 from bert_tf.tasks.shared.truncation import Truncation
 from bert_tf.tasks.tagging import conll
@@ -53,7 +54,7 @@ def read_texts(path: str, field: str = "--input") -> Iterator[str]:
         yield from (line.decode("utf-8", "replace").rstrip("\r\n") for line in sys.stdin.buffer)
         return
     try:
-        with open(path, "rb") as file:
+        with objects.open_to_read(path) if objects.is_remote(path) else open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     yield line.decode("utf-8").rstrip("\r\n")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -52,12 +53,15 @@ class Run:
     def model_path(self) -> str:
         return os.path.join(self.workdir, MODEL)
 
-    def check_identity(self, name: str, identity: dict) -> None:
+    def check_identity(
+        self, name: str, identity: dict, advice: Callable[[str, Any], str | None] = lambda what, there: None
+    ) -> None:
         """Refuses to go on with data that mean something else than those that the run began with.
 
         Args:
           name: of the file in the workdir that keeps it.
           identity: {what: value}; an older version may have kept less.
+          advice: (what, value there) -> what to do where it is another than usual; None for the usual.
 
         Raises:
           InputError: a value differs.
@@ -66,9 +70,10 @@ class Run:
         there = config_io.read_json(path) if os.path.exists(path) else {}
         for what, value in identity.items():
             if there.get(what, value) != value:
+                usual = "Take another --workdir, or give what the run began with to resume."
                 raise InputError(
                     f"--workdir {self.workdir}: {name}: expected the {what} that its run began with, {there[what]}. "
-                    f"Received: {value}. Take another --workdir, or give what the run began with to resume."
+                    f"Received: {value}. {advice(what, there[what]) or usual}"
                 )
         self._identity = (path, identity)
 
@@ -103,6 +108,7 @@ class Run:
           The last evaluation's metrics.
         """
         with lock.held(self.workdir, self.is_chief):
+            trainer.check_growth(self._steps_before(config))
             if self.is_chief:
                 self._report_growth(config)
                 config_io.settle(config, self.workdir)
@@ -114,11 +120,16 @@ class Run:
             if self.is_chief:
                 self._mirror.push()
 
+    def _steps_before(self, config: PretrainConfig | FinetuneConfig) -> int:
+        path = os.path.join(self.workdir, "config.json")
+        there = config_io.read_json(path) if os.path.exists(path) else {}
+        return there.get("train", {}).get("steps", config.train.steps)
+
     def _report_growth(self, config: PretrainConfig | FinetuneConfig) -> None:
         """Says what more steps than the run was begun for mean: the rates of its schedule depend on their number."""
         path = os.path.join(self.workdir, "config.json")
         there = config_io.read_json(path) if os.path.exists(path) else {}
-        steps, before = config.train.steps, there.get("train", {}).get("steps", config.train.steps)
+        steps, before = config.train.steps, self._steps_before(config)
         if steps <= before:
             return
         begun = dataclasses.replace(config.optimizer, warmup_steps=there["optimizer"]["warmup_steps"])

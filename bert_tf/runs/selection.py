@@ -91,7 +91,10 @@ def keep(config: FinetuneConfig, trainer: Trainer, selection: Selection, workdir
             "That model is saved: training did not improve it.",
             flush=True,
         )
-    elif {0, step} <= set(found) and selection.cost(found[step]) >= selection.cost(found[0]):
+        return
+    if not {0, step} <= set(found) or selection.is_perfect(found[step]):
+        return
+    if selection.cost(found[step]) >= selection.cost(found[0]):
         start = "the model before training" if selection.counts_start else "the untrained head"
         print(
             f"warning: no evaluation was better than that of {start}, {metric} {found[0][metric]:.4g} at step 0. The "

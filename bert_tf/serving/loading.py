@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface, sentence_transformers
+from bert_tf.interop.source import local_model
 from bert_tf.models.heads import COMMON
 from bert_tf.models.model import Model
 from bert_tf.tasks.graph import Call, TaskGraph, caller, check_segments, outputs_of, task_model
@@ -64,6 +65,7 @@ def load(path: str, field: str = "--model", task: str | None = None, dtype: str 
     Raises:
       InputError: not a model directory, without a task's head, or with a weight missing.
     """
+    path = local_model(path)
     directory = huggingface.open_directory(path, field)
     told = directory.task_settings
     name = task or told.get("task") or task_for(directory.heads, directory.settings, path)

@@ -16,7 +16,7 @@ from bert_tf.tasks.shared.answers import (
     AnswerDataConfig,
     AnswerHeadConfig,
     best_answers,
-    frame_windows,
+    frame_questions,
     longest_question,
 )
 from bert_tf.tasks.shared.graph_rows import MAX_ROWS_OF_A_TEXT
@@ -112,7 +112,7 @@ class QuestionAnswering(Task):
 
     def frame(self, tokenizer, columns, *, fixed_length, most_rows):
         texts = columns["question"], columns["context"]
-        return frame_windows(tokenizer, self.data, *texts, fixed_length=fixed_length, most_rows=most_rows)
+        return frame_questions(tokenizer, self.data, *texts, fixed_length=fixed_length, most_rows=most_rows)
 
     def token_outputs(self) -> dict[str, list]:
         return {"start_logits": [None], "end_logits": [None]}

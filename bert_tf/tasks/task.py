@@ -37,7 +37,6 @@ from bert_tf.core.errors import InputError
 from bert_tf.models.family import loaded
 from bert_tf.models.model import INPUTS
 from bert_tf.objectives.objective import Objective
-from bert_tf.tasks.shared.truncation import of_examples
 from bert_tf.text.tokenizer import TextTokenizer
 
 # A config's `task` -> module:class. A model directory of others is for the first whose head it has.
@@ -155,6 +154,10 @@ class Task(abc.ABC):
         Raises:
           InputError: naming the place of the first one.
         """
+
+    def continues_labels(self, others: Sequence[str]) -> bool:
+        """Whether version 0.1 would have learned these other labels from the same examples."""
+        return False
 
     @abc.abstractmethod
     def sample(self, text: str) -> dict:
@@ -281,8 +284,8 @@ class Task(abc.ABC):
         return outputs
 
     def notes(self, layout: Arrays) -> dict[str, int]:
-        """How many examples were truncated or continued, by what was done."""
-        return {f"truncated to {self.data.max_seq_length} tokens": int((of_examples(layout) > 0).sum())}
+        """How many examples a user should know of, beside those that Rows.truncation counts, by what was done."""
+        return {}
 
     def objective(self) -> Objective:
         """What the model learns."""

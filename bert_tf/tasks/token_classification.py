@@ -31,7 +31,7 @@ from bert_tf.tasks.tagging.entities import entities
 from bert_tf.tasks.tagging.files import TagDataConfig as TagDataConfig  # for configs
 from bert_tf.tasks.tagging.spans import characters_of
 from bert_tf.tasks.tagging.units import flat_words, frame_units, of_units, units_of_lists, units_of_texts
-from bert_tf.tasks.task import Task, check_label, strings
+from bert_tf.tasks.task import Task, strings
 from bert_tf.tasks.task import text as text_from
 from bert_tf.text.segments import rows_of
 
@@ -241,14 +241,14 @@ class TokenClassification(Task):
         return {"units": len(self.labels), "dropout": dropout}
 
     def check_labels(self, examples: Sequence[dict]) -> None:
-        ids = dict.fromkeys(self.labels, 0)
-        for example in examples:
-            for tag in learning.tags_of(example):
-                check_label(tag, ids, example["place"])
+        learning.check_tags(examples, self.labels)
+
+    def continues_labels(self, others: Sequence[str]) -> bool:
+        return sorted({*others, *(schemes.inside(tag, others) for tag in others)}) == sorted(self.labels)
 
     def scores(self, examples: Sequence[dict], answers: Sequence[dict]) -> dict[str, float]:
         """Accuracy of words; precision, recall and F1 of whole entities with their types, or macro F1 of the tags."""
-        truth, found = tag_scores.pairs_of_tags(examples, answers)
+        truth, found = tag_scores.pairs_of_tags(examples, answers, self.labels)
         scores = {"examples": len(examples), "words": len(truth), "accuracy": 0.0}
         if truth:
             scores["accuracy"] = float(metrics.accuracy_score(truth, found))
@@ -272,7 +272,7 @@ class TokenClassification(Task):
     def baseline(self, training: Sequence[dict], examples: Sequence[dict]) -> dict[str, float]:
         """Each word as it is tagged most often in training, unknown words as most words are (the usual hard one)."""
         counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-        training, examples = ([tag_scores.with_words(example) for example in both] for both in (training, examples))
+        training, examples = ([tag_scores.with_words(e, self.labels) for e in both] for both in (training, examples))
         for example in training:
             for word, tag in zip(example["words"], example["tags"], strict=True):
                 counts[word][tag] += 1
@@ -284,11 +284,11 @@ class TokenClassification(Task):
 
     def report(self, examples: Sequence[dict], answers: Sequence[dict]) -> str:
         """See Task; of words."""
-        truth, found = tag_scores.pairs_of_tags(examples, answers)
+        truth, found = tag_scores.pairs_of_tags(examples, answers, self.labels)
         if not truth:
             return "no words"
         return metrics.classification_report(truth, found, labels=self.labels, digits=4, zero_division=0)
 
     def confusion(self, examples: Sequence[dict], answers: Sequence[dict]) -> np.ndarray:
         """See Task; of words."""
-        return metrics.confusion_matrix(*tag_scores.pairs_of_tags(examples, answers), labels=self.labels)
+        return metrics.confusion_matrix(*tag_scores.pairs_of_tags(examples, answers, self.labels), labels=self.labels)

@@ -1,7 +1,7 @@
-"""Strings that are tokens wherever they stand in a text: added tokens, and special tokens where they are asked for.
+"""Literals: strings that are one token wherever they occur in a text, such as added tokens and special tokens.
 
-The rules are those of Hugging Face's `tokenizers` (added_vocabulary.rs): the leftmost match counts, of those that begin
-at one place the longest, and what lies between two matches is split into words as if it were a text of its own.
+The rules are those of Hugging Face's `tokenizers` (added_vocabulary.rs). The leftmost match is taken first. If several
+literals match at the same position, the longest one is taken. The text between two matches is tokenized separately.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,30 +16,32 @@ from bert_tf.text.normalizer import HUGGINGFACE, STAND_INS, Normalizer
 from bert_tf.text.segments import rows_of
 from bert_tf.text.vocabulary import SPECIAL_TOKENS, AddedToken, Vocabulary
 
-_MOST_BYTES = 200_000  # of all literals: RE2 compiles a larger expression in no reasonable time and memory
-# What Rust's \w matches: Alphabetic, marks, decimal digits, connectors, joiners.
+_MOST_BYTES = 200_000  # of all literals together: RE2 takes too much time and memory to compile a larger expression
+# The characters that \w matches in Rust: Alphabetic, marks, decimal digits, connectors, joiners.
 WORD = (
     r"\p{L}\p{Nl}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}"
     r"\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189}"
 )
 _HASH_RANGE = 2**62
 _SPACE = r"\x{20}"
-_SPACES = r"[ \x{2028}\x{2029}]"  # what is a space for Hugging Face and stands in our normalized text
+_SPACES = r"[ \x{2028}\x{2029}]"  # characters of normalized texts that Hugging Face treats as spaces
 
 
 class Literals(tf.Module):
     """Splits texts at literals.
 
     Args:
-      ids: {literal, as it stands in the texts: its id}.
-      single_words: the literals that are none beside a word character, as the flag single_word has it.
-      also_word, not_word: characters that are word characters beside those of `WORD`, and that are none though `WORD`
-        has them, as inside the brackets of a regular expression; "" for none.
-      space: the expression that a space in a literal stands for.
+      ids: {literal, as it is written in the texts: its id}.
+      single_words: literals that match only as whole words, like added tokens with the flag single_word: no word
+        character may touch them.
+      also_word: characters that count as word characters in addition to `WORD`, written as inside the brackets of a
+        regular expression; "" for none.
+      not_word: characters of `WORD` that do not count as word characters; written in the same way.
+      space: the regular expression that matches a space of a literal.
       source: names the literals in errors.
 
     Raises:
-      InputError: more literals than an expression can hold.
+      InputError: the literals are too long for one regular expression.
 
     Example:
       `Literals({"[MASK]": 4}).split(tf.constant(["a [MASK]"]))` -> [["a ", "[MASK]"]], [[0, 2]], [[-1, 4]]
@@ -73,10 +75,14 @@ class Literals(tf.Module):
         self._word, self._not_word = f"[{WORD}{also_word}]", f"[{not_word}]" if not_word else None
 
     def split(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-        """string [n], without NUL -> segments, which joined are the text, the byte where each begins, and its id.
+        """Splits texts into literals and the segments between them.
+
+        Args:
+          texts: string [n], without NUL.
 
         Returns:
-          string, int64 and int32, ragged [n, segments]; the id is -1 where a segment is no literal.
+          The segments, string, whose concatenation is the text; the byte at which each segment begins, int64; and its
+          id, int32, which is -1 for a segment between literals. All are ragged [n, segments].
         """
         segments, begins, _ = tf_text.regex_split_with_offsets(texts, self._pattern, self._pattern)
         is_literal = tf.strings.regex_full_match(segments.values, self._pattern)
@@ -93,14 +99,14 @@ class Literals(tf.Module):
         return segments, begins, segments.with_values(ids)
 
     def around(self, texts: tf.Tensor, tokenize: Callable[[tf.Tensor], list[tf.RaggedTensor]]) -> list:
-        """Tokens of texts, of which `tokenize` sees what lies between the literals.
+        """Tokens of texts: ids of the literals, and what `tokenize` returns for the segments between them.
 
         Args:
           texts: string [n], without NUL.
           tokenize: string [k] -> ids, or ids, starts and ends, ragged [k, tokens].
 
         Returns:
-          The same of the texts, ragged [n, tokens].
+          What `tokenize` returns, for whole texts: ragged [n, tokens].
         """
         segments, begins, literal_ids = self.split(texts)
         is_literal = literal_ids.values >= 0
@@ -111,15 +117,15 @@ class Literals(tf.Module):
         for part, values in zip(plain, [ids, tf.zeros_like(ends), ends], strict=False):
             literal = tf.RaggedTensor.from_row_lengths(values, tf.cast(is_literal, tf.int64))
             part = tf.concat([literal, part], axis=1)
-            if parts:  # starts and ends, so far within the segment
+            if parts:  # starts and ends are offsets in the segment; make them offsets in the text
                 part = part.with_values(part.values + tf.gather(begins.values, rows_of(part)))
             parts.append(part)
         return [segments.with_values(part).merge_dims(1, 2) for part in parts]
 
     def _touches_word(self, segments: tf.RaggedTensor) -> tf.Tensor:
-        """Whether a word character stands right before or behind a segment, bool [all segments]."""
+        """Whether a word character touches a segment on either side, bool [all segments]."""
         row = rows_of(segments)
-        is_same_row = tf.equal(row[1:], row[:-1])  # as the segment before
+        is_same_row = tf.equal(row[1:], row[:-1])  # whether a segment and the next one are of the same text
         behind = self._matches(segments.values, r"{}\C*")[1:] & is_same_row
         before = self._matches(segments.values, r"\C*{}")[:-1] & is_same_row
         one = tf.zeros([tf.minimum(tf.size(row), 1)], tf.bool)
@@ -135,16 +141,17 @@ class Literals(tf.Module):
 def literals_of(
     vocabulary: Vocabulary, normalizer: Normalizer, *, with_special_tokens: bool, not_word: str
 ) -> tuple[Literals | None, Literals | None]:
-    """The literals of texts and those of normalized texts, None where there are none.
+    """The literals to find in texts before normalization, and those to find after it; None instead of no literals.
 
     Args:
       vocabulary: with added tokens.
       normalizer: of the texts.
-      with_special_tokens: [MASK] and the like are literals.
-      not_word: see Literals; for normalized texts.
+      with_special_tokens: whether special tokens such as [MASK] are literals too.
+      not_word: see Literals; used for normalized texts.
 
     Raises:
-      InputError: an added token of which normalization leaves nothing, or what it leaves of another.
+      InputError: normalization removes an added token completely, changes white space at its ends, or makes it equal
+        to another one.
     """
     added = [token for token in vocabulary.added if token.content not in SPECIAL_TOKENS]
     raw = {token: vocabulary[token] for token in SPECIAL_TOKENS if with_special_tokens}
@@ -158,7 +165,7 @@ def literals_of(
         for token, content in zip(some, (content.decode() for content in found), strict=True):
             rule = f"{vocabulary.source}: expected added tokens that normalization keeps"
             require(bool(content.strip()) and content == content.strip(), rule, repr(token.content))
-            # tokenizers takes one or the other, not always the same.
+            # It is undefined which of two equal ones Hugging Face's tokenizers matches.
             rule = f"{vocabulary.source}: expected added tokens that differ once they are normalized"
             other = normalized.setdefault(content, token)
             require(other is token, rule, f"{other.content!r} and {token.content!r}")
@@ -180,7 +187,7 @@ def literals_of(
 def _joined(
     segments: tf.RaggedTensor, begins: tf.RaggedTensor, ids: tf.Tensor
 ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
-    """Makes neighbours that are no literals one segment: ragged [n, segments] -> ragged [n, fewer segments]."""
+    """Joins adjacent segments that are not literals: ragged [n, segments] -> ragged [n, fewer segments]."""
     row, is_plain = rows_of(segments), ids < 0
     one = tf.ones([tf.minimum(tf.size(row), 1)], tf.bool)
     is_first = tf.concat([one, (row[1:] != row[:-1]) | ~(is_plain[1:] & is_plain[:-1])], axis=0)

@@ -1,7 +1,7 @@
-"""What Hugging Face's tokenizer_config.json and tokenizer.json say, honoured or refused by name.
+"""Reads Hugging Face's tokenizer_config.json and tokenizer.json; refuses settings that are not supported, by name.
 
-Tables list every setting of the two formats. One that changes ids or rows and has another value than this project's
-tokenizer is refused, and so is one that is not listed here: nobody knows what it changes.
+Tables list every setting of the two formats. A setting that changes ids or rows is refused if its value differs from
+what this project's tokenizer does. A setting that no table lists is refused too, because its effect is unknown.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""A WordPiece vocabulary as a plain value: one token a line, the line number is the id; added tokens follow.
+"""A WordPiece vocabulary: one token per line, whose line number is its id; added tokens follow.
 
-Needs the standard library only, so that a launcher can check one without loading TensorFlow.
+This module needs the standard library only, so a launcher can check a vocabulary without loading TensorFlow.
 """
 
 import dataclasses
@@ -11,20 +11,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bert_tf.core.errors import InputError
+from bert_tf.core.stores import objects
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AddedToken:
-    """A string that is a token wherever it stands in a text, with the flags of Hugging Face's `tokenizers`.
+    """A string that is one token wherever it occurs in a text, with the flags of Hugging Face's `tokenizers`.
 
     Attributes:
       content: the string.
-      single_word: only where no letter, mark, digit or underscore touches it.
-      lstrip, rstrip: takes the white space beside it, which never is a token: the ids are the same.
-      normalized: is looked for, itself normalized, in the normalized text; otherwise in the text as it is.
-      special: is left out by transformers where it decodes without special tokens.
+      single_word: it matches only if no letter, mark, digit or underscore touches it.
+      lstrip, rstrip: the match includes the white space before or after it. The ids do not change, since white space
+        has no tokens.
+      normalized: the normalized string is matched in the normalized text; otherwise the string in the original text.
+      special: transformers omits it when it decodes without special tokens.
     """
 
     content: str
@@ -46,8 +48,8 @@ class Vocabulary:
         pieces in the order in which they are given.
 
     Raises:
-      InputError: a special token is missing, a token stands twice, or an added token cannot be told from pieces and
-        white space.
+      InputError: a special token is missing, a token occurs twice, [UNK] is not a piece, or an added token is empty,
+        begins or ends with white space, or holds NUL or a word that begins with "##".
     """
 
     pieces: tuple[str, ...]
@@ -140,7 +142,9 @@ def lines_of(data: bytes, source: str) -> tuple[str, ...]:
 
 
 def read_lines(path: str) -> tuple[str, ...]:
-    """The tokens in a local vocab.txt."""
+    """The tokens in a vocab.txt, which may be on a store."""
+    if objects.is_remote(path):
+        return lines_of(objects.read_bytes(path), path)
     try:
         with open(path, "rb") as file:
             return lines_of(file.read(), str(path))

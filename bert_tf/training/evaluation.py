@@ -40,6 +40,10 @@ class Selection:
             raise InputError(f"tuning.metric={self.metric}: expected one of {', '.join(metrics)}.")
         return metrics[self.metric] if self.less_is_better else -metrics[self.metric]
 
+    def is_perfect(self, metrics: dict[str, float]) -> bool:
+        """Whether no evaluation can be better: an error or a loss of 0, or a score of 1."""
+        return self.cost(metrics) <= (0.0 if self.less_is_better else -1.0)
+
 
 def means(objective: Objective, names: Sequence[str], sums: np.ndarray) -> dict[str, float]:
     """[names, 2] of (sum, weight) -> {name: mean}, with "loss", the sum of all losses, in front.

@@ -9,6 +9,7 @@ from typing import NoReturn
 import keras
 import numpy as np
 
+from bert_tf.core import skipped_batches
 from bert_tf.core.config import TrainConfig
 from bert_tf.core.errors import InputError, Preempted
 from bert_tf.objectives.objective import Objective
@@ -102,9 +103,7 @@ class Trainer:
             What was saved before stays.
           Preempted: SIGTERM came, and where the run is was saved; or another worker is gone.
         """
-        state = self._checkpoints.restore()
-        if self._checkpoints.best_step == 0 and not self._selection.counts_start:
-            self._checkpoints.forget_best()  # an older version kept it
+        state = self._restored()
         with self._engine.explained("the start"):
             self._check_same_step(state.step)
         with StopRequest() as self._stop:
@@ -117,6 +116,33 @@ class Trainer:
                 raise
             self._checkpoints.wait()
         return now.evaluation
+
+    def check_growth(self, before: int) -> None:
+        """Refuses more steps for a run that early stopping ended. All workers call it, before one writes the config.
+
+        Args:
+          before: train.steps of the run so far.
+
+        Raises:
+          InputError: the run ended early.
+        """
+        with self._engine.explained("the start"):
+            self._wait_for_all()
+        if self._train.steps <= before:
+            return
+        state, best = self._restored(), self._checkpoints.best_step
+        if state.step and not state.owes_evaluation and self._is_last(state.step):
+            raise InputError(
+                f"--workdir {self._workdir}: expected a run that can go on to step {self._train.steps}. Received one "
+                f"that tuning.early_stopping={self._selection.patience} ended at step {state.step}, because no "
+                f"{self._selection.metric} was better than that of step {best}. Take another --workdir."
+            )
+
+    def _restored(self) -> State:
+        state = self._checkpoints.restore()
+        if self._checkpoints.best_step == 0 and not self._selection.counts_start:
+            self._checkpoints.forget_best()  # an older version kept it
+        return state
 
     def restore_best(self) -> int | None:
         """Gives the model the weights of the best evaluation and returns its step; None if there was none."""
@@ -146,6 +172,8 @@ class Trainer:
         if state.step and self._is_chief:
             print(f"resuming at step {state.step} of {self._train.steps}", flush=True)
         self._monitor = None
+        if self._is_chief:
+            skipped_batches.note(self._workdir, state.step, state.skipped)
         if self._is_chief and (state.owes_evaluation or not self._is_last(state.step)):
             self._monitor = Monitor(
                 self._workdir,
@@ -172,7 +200,7 @@ class Trainer:
             if fault is not None:
                 return fault
             if now.step % config.log_every == 0 or now.step == config.steps:
-                self._log_window(now)
+                self._log_window(now, batches)
             is_evaluated = now.step % config.evaluate_every == 0 or now.step == config.steps
             if is_evaluated:
                 self._evaluate(now, batches)
@@ -296,14 +324,14 @@ class Trainer:
             yield min(ends) - step
             step = min(ends)
 
-    def _log_window(self, now: _Position) -> None:
+    def _log_window(self, now: _Position, batches: Batches) -> None:
         history = np.concatenate(now.window)
         # A gradient that overflowed in float16 was left out of the weights, and is left out here.
         history = np.where(np.isfinite(history[..., :1]), history, 0.0)
         found = means(self._objective, self._engine.metrics, history.sum(axis=0, dtype=np.float64))
         if self._train.precision != "mixed_float16":
             del found["loss_scale"]
-        self._log("train", now.step, {**found, **self._rate.take()})
+        self._log("train", now.step, {**found, **batches.progress(now.batch), **self._rate.take()})
         now.window.clear()
 
     def _log(self, split: str, step: int, metrics: dict[str, float]) -> None:

@@ -21,15 +21,28 @@ _TERMS = _rng.integers(0, 2**63, _HASHES, np.uint64)
 
 def shingles(text: str) -> np.ndarray:
     """A 64-bit hash of each run of five words, case and punctuation aside; uint64, sorted, each once."""
+    words = _word_hashes(text)
+    return np.unique(_runs(words, min(_SHINGLE, len(words))))
+
+
+def ngram_hashes(text: str, words: int) -> np.ndarray:
+    """A 64-bit hash of each run of so many words, case and punctuation aside; uint64, empty for a shorter text."""
+    return _runs(_word_hashes(text), words)
+
+
+def _word_hashes(text: str) -> np.ndarray:
     words = _WORD.findall(text.casefold())
-    if not words:
+    return _mixed(np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], np.uint64))
+
+
+def _runs(hashes: np.ndarray, width: int) -> np.ndarray:
+    """A hash of each run of `width` hashes."""
+    if not 0 < width <= len(hashes):
         return np.zeros(0, np.uint64)
-    hashes = _mixed(np.array([zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words], np.uint64))
-    width = min(_SHINGLE, len(hashes))
     total = np.zeros(len(hashes) - width + 1, np.uint64)
     for offset in range(width):
         total = total * _MULTIPLIER + hashes[offset : offset + len(total)]
-    return np.unique(_mixed(total))
+    return _mixed(total)
 
 
 def signature(text: str) -> np.ndarray:

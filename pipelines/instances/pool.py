@@ -3,16 +3,19 @@
 import collections
 import dataclasses
 import hashlib
+import operator
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from bert_tf.core import records
 from bert_tf.core.errors import require
+from bert_tf.core.provenance import Origin, RowDocuments
 from bert_tf.text.tokenizer import TextTokenizer, tokenizer_kind
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import UNK, Vocabulary
 from pipelines.instances import masking, packing, sentence_pairs
+from pipelines.instances.row_documents import rows_by_document
 from pipelines.instances.sentence_pairs import Pairs
 from pipelines.instances.token_pool import TokenPool
 from pipelines.reading import sentences as sentence_splitting
@@ -95,34 +98,52 @@ class InstanceConfig:
 
 def make_records(
     name: str,
-    keyed_texts: Iterable[tuple[bytes, str]],
+    documents: Iterable[tuple[bytes, str, Origin]],
     tokenizer: TextTokenizer,
     config: InstanceConfig,
     counts: collections.Counter,
-) -> Iterator[list[bytes]]:
-    """Turns the documents of one pool into serialized records in their final order, a few thousand at a time.
+) -> tuple[Iterator[list[bytes]], RowDocuments]:
+    """Turns the documents of one pool into serialized records.
 
     Args:
       name: the shard's name, part of every seed.
-      keyed_texts: (order key, document) in any order; the key is a hash of (seed, pass, document id).
+      documents: (order key, text, origin) in any order; the key is a hash of (seed, pass, document id).
       tokenizer: text to ids.
       config: sizes, probabilities and the seed.
       counts: is added to, for the summary.
+
+    Returns:
+      The records in their final order, a few thousand at a time; and the documents that each of them was made from.
     """
-    pool = _tokenize(keyed_texts, tokenizer, config.sentences, counts)
+    pool, origins = _tokenize(documents, tokenizer, config.sentences, counts)
     shard_seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
 
     def rng(stage: int) -> np.random.Generator:
         return np.random.default_rng([config.seed, stage, shard_seed])
 
-    vocabulary, layout = tokenizer.vocabulary, config.layout
-    tokens, pairs = _segments(pool, vocabulary, config, rng(1))
+    tokens, pairs = _segments(pool, tokenizer.vocabulary, config, rng(1))
     counts["documents_without_instance"] += len(pool.identities) - _documents_used(pool, pairs, config)
     # Full sentences leave no token out.
     counts["tokens_unused"] += len(pool.tokens) - pairs.tokens_used(config.pairs) if config.pairs != "none" else 0
     pairs = pairs.take(rng(2).permutation(len(pairs)))
     rows = _rows(pairs, config, rng(4))
-    masks, is_continuation = rng(3), ~np.asarray(tokenizer.begins_word)
+    begins = pool.sentences[pool.documents[:-1]]
+    if config.pairs == "none":
+        begins = begins + np.arange(len(begins))  # moved by the separators in front
+    made_of = RowDocuments(pool.identities, origins, *rows_by_document(pairs, rows, begins))
+    return _encoded(tokens, pairs, rows, tokenizer, config, rng(3), counts), made_of
+
+
+def _encoded(
+    tokens: np.ndarray,
+    pairs: Pairs,
+    rows: packing.Packing,
+    tokenizer: TextTokenizer,
+    config: InstanceConfig,
+    masks: np.random.Generator,
+    counts: collections.Counter,
+) -> Iterator[list[bytes]]:
+    vocabulary, layout, is_continuation = tokenizer.vocabulary, config.layout, ~np.asarray(tokenizer.begins_word)
     for start in range(0, len(rows), _ROWS_PER_CALL):
         some = rows.take(np.arange(start, min(start + _ROWS_PER_CALL, len(rows))))
         features = assemble(
@@ -207,16 +228,17 @@ def _count_rows(lengths: np.ndarray, max_seq_length: int, counts: collections.Co
 
 
 def _tokenize(
-    keyed_texts: Iterable[tuple[bytes, str]], tokenizer: TextTokenizer, method: str, counts: collections.Counter
-) -> TokenPool:
-    """Splits into sentences and tokenizes many at a time; keeps documents that hold a token.
+    documents: Iterable[tuple[bytes, str, Origin]], tokenizer: TextTokenizer, method: str, counts: collections.Counter
+) -> tuple[TokenPool, list[Origin]]:
+    """Splits into sentences and tokenizes many at a time; keeps documents that hold a token, and their origins.
 
     Texts go as soon as their tokens are there: a pool is never in memory twice.
     """
     # Sorting by key is the shuffle; backwards, since a list gives up its last elements cheaply.
-    remaining = sorted(keyed_texts, reverse=True)
+    remaining = sorted(documents, key=operator.itemgetter(0), reverse=True)
     tokens, lengths, sizes = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)], []
     identities: list[bytes] = []
+    origins: list[Origin] = []
     sentences: list[str] = []
 
     def flush():
@@ -226,9 +248,10 @@ def _tokenize(
         sentences.clear()
 
     while remaining:
-        _, text = remaining.pop()
+        _, text, origin = remaining.pop()
         parts = sentence_splitting.split_sentences(text, method)
         identities.append(document_id(text))
+        origins.append(origin)
         sizes.append(len(parts))
         sentences += parts
         if len(sentences) >= _SENTENCES_PER_CALL:
@@ -245,7 +268,7 @@ def _tokenize(
     counts["tokens"] += int(length.sum())
     all_tokens = np.concatenate(tokens)
     counts["tokens_unknown"] += int((all_tokens == tokenizer.vocabulary[UNK]).sum())
-    return TokenPool(
+    pool = TokenPool(
         tokens=all_tokens,
         sentences=np.concatenate([[0], np.cumsum(length)]),
         documents=np.concatenate([[0], np.cumsum(per_document)]),
@@ -253,6 +276,7 @@ def _tokenize(
         begins_word=np.asarray(tokenizer.begins_word)[all_tokens].tobytes(),
         continues=bytes(len(length)),
     )
+    return pool, [origins[index] for index in kept.tolist()]
 
 
 def assemble(

@@ -8,7 +8,6 @@ import math
 import time
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.ml.inference.base import RunInference
 
 from bert_tf.core import records
@@ -19,7 +18,7 @@ from pipelines.prediction.examples import ExampleFields
 from pipelines.prediction.progress import AnswerProgress
 from pipelines.prediction.saved_model import SavedModelHandler
 from pipelines.prediction.steps import AnswerConfig, ReadShard, ToBlocks, ToShards, WriteShard, counted
-from pipelines.reading.accounts import Reading
+from pipelines.reading.accounts import Reading, check
 from pipelines.reading.inputs import InputFile, match_files
 from pipelines.reading.readers import Format
 from pipelines.reading.reading import ReadDocuments, check_fractions
@@ -89,11 +88,19 @@ def predict(
     manifest = json.loads(json.dumps(manifest))  # as it is read back
     complete, kept = output_folder.reusable(output, manifest, overwrite, _FLAG)
     if complete:
+        # This command may allow fewer losses than the one that made the answers.
+        check(
+            Reading.from_dict(complete["reading"]),
+            max_lost_fraction=max_lost_fraction,
+            max_bad_fraction=max_bad_fraction,
+            where=f" {output} was made with a higher limit and stays as it is.",
+        )
+        print(f"{output} is complete and was made with the same parameters: nothing to do.", flush=True)
         return complete
     output_folder.begin(output, manifest, kept, _FLAG)
     if kept:
         print(f"Resuming: {len(kept)} shards are finished and intact.", flush=True)
-    exchange = FileSystems.join(output, records.EXCHANGE)
+    exchange = files.join(output, records.EXCHANGE)
     try:
         with AnswerProgress(output, kept=kept, per_shard=config.examples_per_shard), running(options) as root:
             documents, reading = root | "ReadExamples" >> ReadDocuments(
@@ -101,9 +108,8 @@ def predict(
                 file_format,
                 max_bad_fraction=max_bad_fraction,
                 max_lost_fraction=max_lost_fraction,
-                dead_letter=FileSystems.join(output, records.DEAD_LETTER),
+                dead_letter=files.join(output, records.DEAD_LETTER),
                 fields=fields,
-                placed=True,
             )
             # Beam's local runner would hold all text in memory; a service shuffles it.
             blocks = documents | "ToBlocks" >> beam.ParDo(
@@ -129,7 +135,7 @@ def predict(
         output_folder.remove_exchange(output)
         # Answers are dear: only a job that has none yet is cleared, so that the same command can use them.
         is_wrong = isinstance(error, InputError) and not isinstance(error, StorageError)
-        if is_wrong and not files.names(FileSystems.join(output, records.PROGRESS)):
+        if is_wrong and not files.names(files.join(output, records.PROGRESS)):
             output_folder.clear(output, {records.DEAD_LETTER})
         raise
     output_folder.remove_work_files(output)
@@ -193,7 +199,7 @@ class Finish(beam.DoFn):
 
     def _list_failures(self, failed: list[dict]) -> None:
         """Writes them behind the records that could not be read."""
-        path = FileSystems.join(self._output, records.DEAD_LETTER)
+        path = files.join(self._output, records.DEAD_LETTER)
         before = [line for line in (files.read_bytes(path) or b"").splitlines() if b'"unit": "document' not in line]
         lines = [json.dumps(place, ensure_ascii=False).encode() for place in failed]
         if failed:

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import record_files, records
 from bert_tf.core.errors import InputError
@@ -77,7 +76,7 @@ def show(record: dict[str, np.ndarray], vocabulary: Vocabulary, layout: RecordLa
 
 def read_shard(folder: str, info: dict, compression: str) -> Iterator[bytes]:
     """The serialized records of a shard."""
-    data = files.read_bytes(FileSystems.join(folder, info["name"]))
+    data = files.read_bytes(files.join(folder, info["name"]))
     if data is None:
         raise InputError(f"{folder}: expected the shard {info['name']}. Received no such file.")
     try:
@@ -89,12 +88,12 @@ def read_shard(folder: str, info: dict, compression: str) -> Iterator[bytes]:
 def open_folder(folder: str) -> tuple[dict, Vocabulary]:
     """The dataset.json and the vocabulary of a finished folder."""
     for name in (records.MANIFEST, records.VOCABULARY):
-        if not FileSystems.exists(FileSystems.join(folder, name)):
+        if not files.exists(files.join(folder, name)):
             raise InputError(f"{folder}: expected a folder of finished shards. Received one without {name}.")
     manifest = output_folder.read_json(folder, records.MANIFEST)
     if "layout" not in manifest:
         raise InputError(f"{folder}: expected shards of format 3 or later. Received format {manifest.get('format')}.")
-    path = FileSystems.join(folder, records.VOCABULARY)
+    path = files.join(folder, records.VOCABULARY)
     vocabulary = Vocabulary.parse(files.read_bytes(path) or b"", path, added_tokens(manifest["vocabulary"]))
     made_with = manifest["vocabulary"]["sha256"]
     if vocabulary.sha256 != made_with:

@@ -7,17 +7,22 @@ import os
 import sys
 import time
 import unicodedata
+from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import records
 from bert_tf.core.errors import InputError, StorageError
+from bert_tf.core.stores import objects
+from bert_tf.core.stores.cache import local_folder
 from bert_tf.text.tokenizer import tokenizer_kind
 from bert_tf.text.vocabulary import Vocabulary
+from pipelines.filtering.contamination import Excluded
+from pipelines.filtering.deciders import Decider
 from pipelines.instances.pool import InstanceConfig
 from pipelines.jobs.job import JobConfig, settle_shards
-from pipelines.jobs.pretraining_steps import FinishDataset, MakeShards, PrepareDocuments
+from pipelines.jobs.pretraining_steps import FilterDocuments, FinishDataset, MakeShards, PrepareDocuments
+from pipelines.reading.accounts import Reading, check
 from pipelines.reading.inputs import InputFile, match_files
 from pipelines.reading.reading import ReadDocuments, check_fractions
 from pipelines.running import files
@@ -26,6 +31,8 @@ from pipelines.running.pipeline import running
 from pipelines.writing import output_folder
 from pipelines.writing.progress import Progress
 
+_VERSIONED = ("apache-beam", "numpy", "pyarrow", "tensorflow-text")  # what the bytes of the output may depend on
+
 
 def create_pretraining_data(
     *,
@@ -33,6 +40,8 @@ def create_pretraining_data(
     vocab: str,
     output_dir: str,
     config: JobConfig,
+    exclude: Excluded | None = None,
+    filters: Sequence[Decider] = (),
     max_bad_fraction: float = 0.01,
     max_lost_fraction: float = 0.0,
     overwrite: bool = False,
@@ -48,6 +57,8 @@ def create_pretraining_data(
       vocab: path of vocab.txt, or of a local folder with the tokenizer of a model, added tokens included.
       output_dir: folder for the shards.
       config: what to make.
+      exclude: n-grams of evaluation texts, whose documents are dropped.
+      filters: what else decides which documents stay.
       max_bad_fraction: more bad records than this share of all fail the job; they are listed in dead_letter.jsonl.
       max_lost_fraction: files that break off or give no document fail the job if they hold more of all bytes.
       overwrite: replace a folder that was made with other parameters.
@@ -68,12 +79,24 @@ def create_pretraining_data(
     if warning:
         print(warning, file=sys.stderr, flush=True)
     manifest = _description(config, vocabulary, input_patterns, inputs)
+    manifest["filtering"] = {
+        "exclude": exclude and exclude.description(),
+        "filters": [dataclasses.asdict(one) for one in filters],
+    }
     complete, kept = output_folder.reusable(output_dir, manifest, overwrite)
     if complete:
+        # This command may allow fewer losses than the one that made the shards.
+        check(
+            Reading.from_dict(complete["reading"]),
+            max_lost_fraction=max_lost_fraction,
+            max_bad_fraction=max_bad_fraction,
+            where=f" {output_dir} was made with a higher limit and stays as it is.",
+        )
+        print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
         return complete
     output_folder.begin(output_dir, manifest, kept)
-    vocabulary_path = FileSystems.join(output_dir, records.VOCABULARY)
-    brought_vocabulary = FileSystems.exists(vocabulary_path)
+    vocabulary_path = files.join(output_dir, records.VOCABULARY)
+    brought_vocabulary = files.exists(vocabulary_path)
     files.write_bytes(vocabulary_path, vocabulary.serialize())
 
     total = len(config.shard_names())
@@ -90,19 +113,27 @@ def create_pretraining_data(
                 config.file_format,
                 max_bad_fraction=max_bad_fraction,
                 max_lost_fraction=max_lost_fraction,
-                dead_letter=FileSystems.join(output_dir, records.DEAD_LETTER),
+                dead_letter=files.join(output_dir, records.DEAD_LETTER),
             )
             prepared = documents | "PrepareDocuments" >> beam.ParDo(PrepareDocuments(config.documents)).with_outputs(
                 "counts", main="documents"
             )
-            made = prepared.documents | "MakeShards" >> MakeShards(
+            counts, kept_documents = prepared.counts, prepared.documents
+            if exclude or filters:
+                step = FilterDocuments((exclude.write(output_dir), exclude.ngram) if exclude else None, filters)
+                filtered = kept_documents | "FilterDocuments" >> beam.ParDo(step).with_outputs(
+                    "counts", main="documents"
+                )
+                counts = (counts, filtered.counts) | "AllCounts" >> beam.Flatten()
+                kept_documents = filtered.documents
+            made = kept_documents | "MakeShards" >> MakeShards(
                 output_dir,
                 vocabulary,
                 config,
                 kept=kept,
                 text_bytes=text_bytes,
                 # Beam's local runner would hold all text in memory; a service shuffles it.
-                exchange=FileSystems.join(output_dir, records.EXCHANGE) if is_local(options) else None,
+                exchange=files.join(output_dir, records.EXCHANGE) if is_local(options) else None,
             )
             _ = (
                 made
@@ -111,7 +142,7 @@ def create_pretraining_data(
                 >> beam.ParDo(
                     FinishDataset(output_dir, config, manifest, started),
                     beam.pvalue.AsSingleton(reading),
-                    beam.pvalue.AsList(prepared.counts),
+                    beam.pvalue.AsList(counts),
                 )
             )
     except Exception as error:
@@ -120,7 +151,7 @@ def create_pretraining_data(
         if isinstance(error, InputError) and not isinstance(error, StorageError):
             output_folder.clear(output_dir, {records.DEAD_LETTER})
             if not brought_vocabulary:
-                FileSystems.delete([vocabulary_path])
+                files.delete([vocabulary_path])
         raise
     output_folder.remove_work_files(output_dir)
     return output_folder.read_json(output_dir, records.MANIFEST)
@@ -128,6 +159,8 @@ def create_pretraining_data(
 
 def _read_vocabulary(path: str, instances: InstanceConfig) -> tuple[Vocabulary, str]:
     """The vocabulary of a file, or of a model's folder, whose settings must be those of the flags; and its rules."""
+    if objects.is_remote(path) and objects.below(path):
+        path = local_folder(path)
     if not os.path.isdir(path):
         data = files.read_bytes(path)
         if data is None:
@@ -148,8 +181,9 @@ def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list
     """dataset.json before the job: everything but its results."""
     listing = repr([(file.path, file.bytes, file.modified) for file in files])
     return {
-        # Incremented when the same parameters make other bytes. 6: sentences of all scripts, pairs that lose no token.
-        "format": 6,
+        # Incremented when the same parameters make other files. 6: sentences of all scripts, pairs that lose no token.
+        # 7: provenance files beside the shards, whose own bytes are those of 6.
+        "format": 7,
         "parameters": dataclasses.asdict(config),
         "input": {
             "patterns": input_patterns,
@@ -164,7 +198,7 @@ def _description(config: JobConfig, vocabulary: Vocabulary, input_patterns: list
         },
         "layout": dataclasses.asdict(config.instances.layout),
         "versions": {
-            **{name: importlib.metadata.version(name) for name in ("apache-beam", "numpy", "tensorflow-text")},
+            **{name: importlib.metadata.version(name) for name in _VERSIONED},
             # Form C of the newest characters depends on Python's Unicode tables.
             "unicode": unicodedata.unidata_version,
         },

@@ -8,30 +8,35 @@ import collections
 import gc
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from bert_tf.core.errors import InputError
+from bert_tf.core.provenance import Origin
 from bert_tf.text.tokenizer import tokenizer_kind
 from bert_tf.text.vocabulary import Vocabulary
+from pipelines.filtering import contamination, deciders
 from pipelines.filtering.cleaning import DocumentConfig, prepare
+from pipelines.filtering.deciders import Decider
 from pipelines.filtering.duplicates import FindDuplicates, duplicates_by_document, without_duplicates
 from pipelines.instances.pool import make_records
 from pipelines.jobs.job import JobConfig, WantedPools
 from pipelines.reading.accounts import Reading
 from pipelines.reading.documents import document_id
+from pipelines.reading.outcomes import Document
 from pipelines.running.bundles import at_bundle_end
 from pipelines.running.tensorflow import load_tensorflow
 from pipelines.running.worker_errors import sent_to_launcher
-from pipelines.writing import output_folder, shards
-from pipelines.writing.exchange import Block, Duplicates, PoolInput, ToBlocks, read_blocks
+from pipelines.writing import output_folder, provenance, shards
+from pipelines.writing.exchange import Block, Duplicates, PoolInput, ToBlocks, origin_order, read_blocks
 from pipelines.writing.quality import shares, warnings
+from pipelines.writing.report import DROPPED_BY_FILTER
 
 
 class PrepareDocuments(beam.DoFn):
-    """Lists of documents -> lists of cleaned and filtered documents; "counts": {reason: number of dropped ones}."""
+    """Lists of Document -> lists of cleaned and filtered ones; "counts": {reason: number of dropped ones}."""
 
     def __init__(self, config: DocumentConfig):
         self._config = config
@@ -39,17 +44,54 @@ class PrepareDocuments(beam.DoFn):
     def start_bundle(self):
         self._counts: collections.Counter = collections.Counter()
 
-    def process(self, texts: list[str]) -> Iterator[list[str]]:
-        prepared = (prepare(text, self._config, self._counts) for text in texts)
-        yield [text for text in prepared if text is not None]
+    def process(self, documents: list[Document]) -> Iterator[list[Document]]:
+        prepared = ((document, prepare(document.text, self._config, self._counts)) for document in documents)
+        yield [document._replace(text=text) for document, text in prepared if text is not None]
 
     def finish_bundle(self):
         # Elements and not Beam's metrics, which count a bundle again if a runner retries it.
         yield beam.pvalue.TaggedOutput("counts", at_bundle_end(dict(self._counts)))
 
 
+class FilterDocuments(beam.DoFn):
+    """Lists of Document -> lists of those that stay; "counts": {reason: number of dropped ones}.
+
+    Args:
+      excluded: file of the n-grams that `Excluded.write` wrote, and their number of words; None for none.
+      deciders: in their order; a document that one of them drops is not shown to those behind it.
+    """
+
+    def __init__(self, excluded: tuple[str, int] | None, deciders: Sequence[Decider]):
+        self._excluded, self._deciders = excluded, deciders
+
+    @sent_to_launcher()
+    def setup(self):
+        self._hashes = contamination.load(self._excluded[0]) if self._excluded else None
+        self._decide = [deciders.load(decider) for decider in self._deciders]
+
+    def start_bundle(self):
+        self._counts: collections.Counter = collections.Counter()
+
+    def process(self, documents: list[Document]) -> Iterator[list[Document]]:
+        with sent_to_launcher():
+            if self._excluded:
+                ngram = self._excluded[1]
+                clean = [one for one in documents if not contamination.is_contaminated(one.text, ngram, self._hashes)]
+                self._counts["dropped_contaminated"] += len(documents) - len(clean)
+                documents = clean
+            for number, decide in enumerate(self._decide, start=1):
+                stays = decide([document.text for document in documents]) if documents else []
+                kept = [document for document, is_kept in zip(documents, stays, strict=True) if is_kept]
+                self._counts[f"{DROPPED_BY_FILTER}{number}"] += len(documents) - len(kept)
+                documents = kept
+        yield documents
+
+    def finish_bundle(self):
+        yield beam.pvalue.TaggedOutput("counts", at_bundle_end(dict(self._counts)))
+
+
 class MakeShards(beam.PTransform):
-    """Lists of documents -> the entry of each shard in dataset.json, including the shards to keep."""
+    """Lists of Document -> the entry of each shard in dataset.json, including the shards to keep."""
 
     def __init__(
         self,
@@ -72,6 +114,7 @@ class MakeShards(beam.PTransform):
         blocks = documents | "ToBlocks" >> beam.ParDo(ToBlocks(pools.of_text, self._exchange))
         duplicates = (
             documents
+            | "Texts" >> beam.Map(lambda some: [document.text for document in some])
             | "FindDuplicates" >> FindDuplicates(config.documents, pools.of_id, self._text_bytes)
             | "AsDuplicates" >> beam.MapTuple(lambda name, data: (name, Duplicates(data)))
         )
@@ -110,10 +153,12 @@ class MakeShard(beam.DoFn):
 
     def _make(self, name: str, blocks: Iterable[Block | None]) -> dict:
         counts: collections.Counter = collections.Counter()
-        found = read_blocks(block for block in blocks if block is not None)
-        documents = pool_documents(found, self._config.documents, counts)
-        batches = make_records(name, documents, self._tokenizer, self._config.instances, counts)
+        config = self._config.documents
+        found = read_blocks((block for block in blocks if block is not None), copies=not config.deduplicate)
+        documents = pool_documents(found, config, counts)
+        batches, made_of = make_records(name, documents, self._tokenizer, self._config.instances, counts)
         written = shards.write_shard(self._output_dir, name, batches, self._config.compression)
+        written["provenance"] = provenance.write(self._output_dir, name, made_of)
         for counter, value in counts.items():
             Metrics.counter("pretraining_data", counter).inc(value)
         info = {**written, "counts": dict(counts)}
@@ -123,12 +168,13 @@ class MakeShard(beam.DoFn):
 
 def pool_documents(
     found: PoolInput, config: DocumentConfig, counts: collections.Counter
-) -> Iterator[tuple[bytes, str]]:
-    """Yields (order key, document) without duplicates. Empties `found`, to free its memory step by step."""
+) -> Iterator[tuple[bytes, str, Origin]]:
+    """Yields (order key, text, origin) without duplicates. Empties `found`, to free its memory step by step."""
     duplicates = duplicates_by_document(found.duplicates)
     while found.documents:
         key, text = found.documents.popitem()
         times = 1 + found.again[key]
+        origins = sorted(found.origins.pop(key), key=origin_order)
         if config.deduplicate:
             counts["dropped_duplicates"] += times - 1
             times = 1
@@ -141,9 +187,10 @@ def pool_documents(
             if not text or len(text) < config.min_characters:
                 counts["dropped_short" if text else "dropped_empty"] += times
                 continue
-        yield key, text
+        yield key, text, origins[0]
         for number in range(1, times):
-            yield hashlib.blake2b(key, salt=number.to_bytes(8), digest_size=16).digest(), text
+            copy = hashlib.blake2b(key, salt=number.to_bytes(8), digest_size=16).digest()
+            yield copy, text, origins[number]
 
 
 class FinishDataset(beam.DoFn):

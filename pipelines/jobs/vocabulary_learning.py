@@ -6,9 +6,8 @@ import json
 import sys
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
-from bert_tf.core.errors import require
+from bert_tf.core.errors import StorageError, require
 from bert_tf.core.records import DEAD_LETTER
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary
@@ -109,12 +108,12 @@ def build_vocab(
                     beam.pvalue.AsList(counted.too_long),
                     config,
                     output,
-                    FileSystems.join(folder, _REPORT),
+                    files.join(folder, _REPORT),
                 )
             )
-        report = VocabularyReport(**json.loads(files.read_bytes(FileSystems.join(folder, _REPORT)) or b""))
+        report = VocabularyReport(**json.loads(files.read_bytes(files.join(folder, _REPORT)) or b""))
     finally:
-        with contextlib.suppress(*files.ERRORS):
+        with contextlib.suppress(*files.ERRORS, StorageError):
             output_folder.remove_folder(folder)
     print(report.summary(), flush=True)
     for warning in report.warnings(

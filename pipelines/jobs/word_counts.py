@@ -1,7 +1,7 @@
-"""Documents -> how often each word comes, in memory that does not grow with the number of different words.
+"""Documents -> the frequency of each word, in memory that does not grow with the number of different words.
 
-A worker counts until it holds half a million different words. Then the counts go to buckets, by a hash of the word, as
-documents go to their pools (pipelines/writing/exchange.py). A bucket is added up by one worker and written to a file.
+A worker counts until it holds half a million different words. It then sends its counts to buckets, which a hash of the
+word selects (see pipelines/writing/exchange.py). One worker adds up each bucket and writes it to a file.
 """
 
 import collections
@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import apache_beam as beam
 import numpy as np
-import zstandard
-from apache_beam.io.filesystems import FileSystems
+from backports import zstd
 
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from pipelines.filtering.cleaning import clean
+from pipelines.reading.outcomes import Document
+from pipelines.running import files
 from pipelines.running.bundles import at_bundle_end
 from pipelines.running.tensorflow import load_tensorflow
 from pipelines.running.worker_errors import sent_to_launcher
@@ -55,9 +56,7 @@ class WordCounts:
         return cls(data[end:], np.frombuffer(data[_HEADER.size : end], "<i8"))
 
     def compressed(self) -> bytes:
-        return zstandard.compress(
-            _HEADER.pack(len(self.counts)) + self.counts.astype("<i8").tobytes() + self.text, _LEVEL
-        )
+        return zstd.compress(_HEADER.pack(len(self.counts)) + self.counts.astype("<i8").tobytes() + self.text, _LEVEL)
 
     def words(self) -> list[bytes]:
         return self.text.split(b"\n")[:-1]
@@ -81,7 +80,7 @@ def bucket_count(text_bytes: float) -> int:
 
 
 class CountWords(beam.DoFn):
-    """Lists of documents (str) -> (bucket, block of WordCounts); "too_long": the numbers of too long words.
+    """Lists of Document -> (bucket, block of WordCounts); "too_long": the numbers of too long words.
 
     Args:
       tokenizer: how the tokenizer that the vocabulary is for will see the text.
@@ -114,9 +113,9 @@ class CountWords(beam.DoFn):
         self._counts: collections.Counter = collections.Counter()
         self._too_long: collections.Counter = collections.Counter(words=0, characters=0)
 
-    def process(self, texts: list[str]) -> Iterator[tuple[str, bytes | Place]]:
+    def process(self, documents: list[Document]) -> Iterator[tuple[str, bytes | Place]]:
         # Cleaned as for shards, so that both see the same words.
-        words, too_long = self._split([clean(text) for text in texts])
+        words, too_long = self._split([clean(document.text) for document in documents])
         self._counts.update(words.numpy().tolist())
         self._too_long.update(words=len(too_long), characters=int(too_long.numpy().sum()))
         if len(self._counts) > _WORDS_AT_ONCE:
@@ -137,8 +136,8 @@ class CountWords(beam.DoFn):
             yield from blocks
             return
         with sent_to_launcher():
-            # Every attempt has a file name of its own: files of an earlier attempt are never read.
-            yield from write_blocks(FileSystems.join(self._folder, uuid.uuid4().hex), blocks)
+            # Each attempt writes to a new file name, so files of a failed attempt are never read.
+            yield from write_blocks(files.join(self._folder, uuid.uuid4().hex), blocks)
 
 
 class MergeCounts(beam.DoFn):
@@ -155,7 +154,7 @@ class MergeCounts(beam.DoFn):
                 found = WordCounts.read(block)
                 for word, count in zip(found.words(), found.counts.tolist(), strict=True):
                     total[word] += count
-            path = FileSystems.join(self._folder, uuid.uuid4().hex)
+            path = files.join(self._folder, uuid.uuid4().hex)
             [(_, place)] = write_blocks(path, [(bucket, WordCounts.of(total).compressed())])
         yield place
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 
 from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core.errors import InputError
 from pipelines.running import files
@@ -65,7 +64,7 @@ def describe(path: str, columns: Mapping[str, str | None]) -> Description:
     """
     expected = f"--model {path}: expected a version that bert_tf.export wrote, such as models/labels/1."
     try:
-        data = files.read_bytes(FileSystems.join(path, *_DESCRIPTION))
+        data = files.read_bytes(files.join(path, *_DESCRIPTION))
         found = files_below(path)
     except BeamIOError as error:
         raise InputError(f"{expected} Received: {files.reason_of(error)}.") from None
@@ -73,7 +72,7 @@ def describe(path: str, columns: Mapping[str, str | None]) -> Description:
         newest = max(
             (name.partition("/")[0] for name in found if name.partition("/")[0].isdigit()), key=int, default=""
         )
-        hint = f"a folder of versions; the newest is {FileSystems.join(path, newest)}" if newest else "none"
+        hint = f"a folder of versions; the newest is {files.join(path, newest)}" if newest else "none"
         raise InputError(f"{expected} Received: {hint}.")
     try:
         told = json.loads(data)
@@ -121,7 +120,7 @@ def _role(name: str) -> str:
 
 def files_below(path: str) -> dict[str, int]:
     """{name below the folder, with / between its parts: bytes}."""
-    found = FileSystems.match([FileSystems.join(path, "**")])[0].metadata_list
+    found = files.match(files.join(path, "**"))
     prefix = path.rstrip("/") + "/"
     return {file.path.removeprefix(prefix): file.size_in_bytes for file in found if file.path.startswith(prefix)}
 
@@ -130,7 +129,7 @@ def _checksum(path: str, found: Mapping[str, int]) -> str:
     digest = hashlib.sha256()
     for name in sorted(found):
         if name.startswith(("assets/", "variables/")) or name == _GRAPH:
-            digest.update(f"{name} {files.sha256_of(FileSystems.join(path, *name.split('/')))}\n".encode())
+            digest.update(f"{name} {files.sha256_of(files.join(path, *name.split('/')))}\n".encode())
     return digest.hexdigest()
 
 

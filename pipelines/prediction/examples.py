@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pipelines.prediction.description import Signature
 from pipelines.reading.formats.fields import NoDocument
+from pipelines.reading.outcomes import Document
 
 
 class Example(NamedTuple):
@@ -46,13 +47,17 @@ class ExampleFields:
         return tuple(dict.fromkeys([*columns, *self.keep]))
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
     def expected(self) -> str:
         return "no JSON object"
 
-    def is_in(self, record: Mapping[str, Any]) -> bool:
-        return True  # `document` says what is missing
+    def check_object(self, record: Mapping[str, Any]) -> None:
+        """`document` says what is missing."""
 
-    def document(self, record: Mapping[str, Any]) -> str:
+    def document(self, record: Mapping[str, Any]) -> Document:
         problem = ""
         for number, signature in enumerate(self.signatures):
             try:
@@ -64,7 +69,7 @@ class ExampleFields:
                 problem = problem or str(error)
                 continue
             kept = {name: _plain(record.get(name)) for name in self.keep}
-            return json.dumps([number, inputs, kept], ensure_ascii=False)
+            return Document(json.dumps([number, inputs, kept], ensure_ascii=False))
         raise NoDocument(problem)
 
     def of_text(self, text: str) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.ml.inference.base import ModelHandler
 
 from bert_tf.core.errors import InputError, reason_of
@@ -198,5 +197,5 @@ def _on_this_machine(path: str) -> Iterator[str]:
             target = os.path.join(copy, *name.split("/"))
             os.makedirs(os.path.dirname(target), exist_ok=True)
             with open(target, "wb") as file:
-                file.write(files.read_bytes(FileSystems.join(path, *name.split("/"))) or b"")
+                file.write(files.read_bytes(files.join(path, *name.split("/"))) or b"")
         yield copy

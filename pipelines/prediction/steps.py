@@ -1,4 +1,4 @@
-"""The Beam steps of bulk prediction: placed documents -> shards of answers in the order of the input.
+"""The Beam steps of bulk prediction: lists of Document -> shards of answers in the order of the input.
 
 Each list of documents goes to a block: on Beam's local runner to a file beside the output, elsewhere through the
 runner's shuffle. When all parts are counted, every document has a number, and a shard holds the next so many of them.
@@ -13,17 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-import zstandard
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
+from backports import zstd
 
 from pipelines.prediction.answers import encoded, schema_of
 from pipelines.prediction.description import Description, shard_count, shard_name
 from pipelines.prediction.examples import example_of
 from pipelines.prediction.saved_model import Answered, Asked
 from pipelines.reading.accounts import Reading
-from pipelines.reading.outcomes import BadRecord
-from pipelines.reading.reading import PlacedDocuments
+from pipelines.reading.outcomes import BadRecord, Document
 from pipelines.running import files
 from pipelines.running.bundles import at_bundle_end
 from pipelines.running.worker_errors import sent_to_launcher
@@ -69,7 +67,7 @@ class Slice(NamedTuple):
 
 
 class ToBlocks(beam.DoFn):
-    """PlacedDocuments -> (their place and number, Block); "counts": (part, documents).
+    """Lists of Document -> (their place and number, Block); "counts": (part, documents).
 
     Args:
       folder: where the blocks go; None if they cross the shuffle themselves.
@@ -82,13 +80,13 @@ class ToBlocks(beam.DoFn):
         self._blocks: list[tuple[tuple, bytes]] = []
         self._size = 0
 
-    def process(self, placed: PlacedDocuments) -> Iterator[Any]:
-        placed = PlacedDocuments(*placed)
-        data = json.dumps(placed.documents, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        key = (placed.path, placed.start, placed.first, len(placed.documents))
-        self._blocks.append((key, zstandard.compress(data, _LEVEL)))
+    def process(self, documents: list[Document]) -> Iterator[Any]:
+        texts = [document.text for document in documents]
+        data = json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        first = documents[0]
+        self._blocks.append(((first.file, first.part, first.number, len(documents)), zstd.compress(data, _LEVEL)))
         self._size += len(data)
-        yield beam.pvalue.TaggedOutput("counts", ((placed.path, placed.start), len(placed.documents)))
+        yield beam.pvalue.TaggedOutput("counts", ((first.file, first.part), len(documents)))
         if self._size > _BYTES_AT_ONCE:
             yield from self._flush()
 
@@ -103,7 +101,7 @@ class ToBlocks(beam.DoFn):
             yield from blocks
             return
         # Every attempt has a file name of its own: files of an earlier attempt are never read.
-        path = FileSystems.join(self._folder, uuid.uuid4().hex)
+        path = files.join(self._folder, uuid.uuid4().hex)
         with sent_to_launcher():
             places = write_blocks(path, blocks)
             files.write_json(f"{path}{NOTE}", {"documents": sum(key[3] for key, _ in blocks), "bytes": size})
@@ -128,7 +126,7 @@ class ToShards(beam.DoFn):
         (path, start, first, count), block = element
         if self._offsets is None:
             self._offsets, self._total = {}, 0
-            for part, documents in sorted((tuple(part), documents) for part, documents in counts.items()):
+            for part, documents in sorted(((path, start), documents) for (path, start), documents in counts.items()):
                 self._offsets[part] = self._total
                 self._total += documents
         size = self._config.examples_per_shard
@@ -173,7 +171,7 @@ class WriteShard(beam.DoFn):
                 rows.append((example.inputs if config.keep_inputs else {}) | example.kept | answer)
         data = encoded(rows, config.form, schema_of(signatures, config.keep, config.keep_inputs))
         with sent_to_launcher():
-            files.write_bytes(FileSystems.join(self._output, name), data)
+            files.write_bytes(files.join(self._output, name), data)
             info = {
                 "name": name,
                 "examples": len(rows),

@@ -83,14 +83,36 @@ class Reading(NamedTuple):
     def as_dict(self) -> dict:
         """For dataset.json."""
         return {
+            "documents": self.documents,
             "bytes": self.bytes,
             "bytes_read": self.bytes_read,
+            "bad_records": self.bad,
             "bytes_in_bad_records": self.bad_bytes,
+            "first_bad_record": None if self.first_bad is None else BadRecord._make(self.first_bad)._asdict(),
             "bytes_lost": self.lost_bytes,
+            "bytes_counted_as_lost": self.weight,
             "empty_files": self.empty_files,
             "lost_files": self.lost_files,
             "lost_files_listed": [LostFile._make(file)._asdict() for file in self.listed],
         }
+
+    @classmethod
+    def from_dict(cls, found: dict) -> "Reading":
+        """What `as_dict` gave, as far as `check` and `lines_of` need it; older files have fewer counts."""
+        first_bad = found.get("first_bad_record")
+        return cls(
+            documents=found.get("documents", 0),
+            bytes=found["bytes"],
+            bytes_read=found["bytes_read"],
+            bad=found.get("bad_records", 0),
+            bad_bytes=found["bytes_in_bad_records"],
+            first_bad=None if first_bad is None else BadRecord(**first_bad),
+            lost_files=found["lost_files"],
+            lost_bytes=found["bytes_lost"],
+            weight=found.get("bytes_counted_as_lost", found["bytes_lost"]),
+            empty_files=found["empty_files"],
+            listed=tuple(LostFile(**file) for file in found["lost_files_listed"]),
+        )
 
 
 def of_file(path: str, account: Account) -> Reading:

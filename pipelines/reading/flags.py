@@ -6,15 +6,25 @@ flags.disclaim_key_flags()  # what is defined here is listed by --help of the co
 _INPUT_HELP = "Path, glob (*, **, ?, [...]), tfds:NAME[/CONFIG][:SPLIT] or tfds:FOLDER[:SPLIT]. May be repeated."
 
 
+class _DocumentPerFile(flags.BooleanFlag):
+    """The old name of --document_per=file; of the two flags the last one counts."""
+
+    def parse(self, argument):
+        super().parse(argument)
+        if self.value:
+            flags.FLAGS.document_per = "file"
+
+
 class ReadingFlags:
     """--input and what tells how to read it, defined when an object is made.
 
     Args:
       text_field: default of --text_field; None for a command that knows a better one.
       document_per: default of --document_per.
+      labels: whether the command reads sources and licences.
     """
 
-    def __init__(self, *, text_field: str | None = "text", document_per: str = "block"):
+    def __init__(self, *, text_field: str | None = "text", document_per: str = "block", labels: bool = True):
         self._input = flags.DEFINE_multi_string("input", None, _INPUT_HELP, required=True)
         self._text_field = flags.DEFINE_string(
             "text_field",
@@ -23,13 +33,19 @@ class ReadingFlags:
             if text_field
             else "Column of the text in JSON, Parquet and TFDS; by default that of the fine-tuning.",
         )
+        self._labels = {}
+        if labels:
+            self._labels["source_field"] = flags.DEFINE_string(
+                "source_field", "", "Field with a document's source in JSON, Parquet and TFDS, for provenance files."
+            )
+            self._labels["licence_field"] = flags.DEFINE_string("licence_field", "", "Likewise, with its licence.")
         self._document_per = flags.DEFINE_enum(
             "document_per",
             document_per,
             ["block", "line", "file"],
             "A document of plain text: the lines up to a blank one, a line, or a file.",
         )
-        self._document_per_file = flags.DEFINE_bool("document_per_file", False, "The same as --document_per=file.")
+        flags.DEFINE_flag(_DocumentPerFile("document_per_file", False, "The same as --document_per=file."))
         self._encoding = flags.DEFINE_string(
             "encoding", "utf-8", "Of text without a byte order mark, such as latin-1 or gb18030."
         )
@@ -62,22 +78,14 @@ class ReadingFlags:
         """The Format.
 
         Raises:
-          InputError: a wrong value, or two that contradict each other.
+          InputError: a wrong value.
         """
-        from bert_tf.core.errors import require
         from pipelines.reading.readers import Format
 
-        per = self._document_per.value
-        if self._document_per_file.value:
-            require(
-                per != "line" or not self._document_per.present,
-                "--document_per_file and --document_per=line exclude each other",
-                "both",
-            )
-            per = "file"
         return Format(
             text_field=self._text_field.value or "text",
-            document_per=per,
+            **{name: flag.value for name, flag in self._labels.items()},
+            document_per=self._document_per.value,
             encoding=self._encoding.value,
             max_document_bytes=self._max_document_bytes.value,
         )

@@ -3,14 +3,16 @@
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from apache_beam.io.filesystem import FileMetadata
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core import tfds_name
-from bert_tf.core.errors import InputError, reason_of
+from bert_tf.core.errors import InputError, StorageError, reason_of
+from bert_tf.core.stores import objects
+from pipelines.running import files as storage
 
 PART_BYTES = 64 << 20
 _GLOB = re.compile(r"[*?[]")
@@ -117,11 +119,9 @@ def _warn(value: str, text: str) -> None:
 
 def _matched(pattern: str) -> list[FileMetadata]:
     try:
-        system = FileSystems.get_filesystem(pattern)
-        # Names may hold the characters of globs and commas.
-        if (_GLOB.search(pattern) or "," in pattern) and system.exists(pattern):
-            return [system.metadata(pattern)]
-        return FileSystems.match([pattern])[0].metadata_list
+        return storage.match(pattern)
+    except StorageError as error:
+        raise InputError(f"--input {error}") from None
     except Exception as error:  # each file system raises its own kind
         raise InputError(f"--input {pattern}: expected a readable glob. Received: {error}.") from None
 
@@ -136,13 +136,28 @@ def _is_hidden(path: str, pattern: str) -> bool:
     return any(part[:1] in {".", "_"} - asked for part in path[folder:].split("/"))
 
 
+def builder_of(folder: str):
+    """TFDS' builder of a dataset's folder, which may be on a store: TensorFlow, which TFDS reads with, knows few."""
+    import tensorflow_datasets as tfds
+
+    if not objects.is_remote(folder):
+        return tfds.builder_from_directory(folder)
+    with tempfile.TemporaryDirectory() as copy:
+        for name in objects.below(folder, shallow=True):
+            if ".tfrecord" not in name:
+                objects.copy(objects.join(folder, name), os.path.join(copy, name))
+        return tfds.builder_from_directory(copy)
+
+
 def _dataset_files(pattern: str) -> list[InputFile]:
     import tensorflow_datasets as tfds
 
     name, split = tfds_name.parse(pattern, default_split="train", where="--input ")
     try:
-        is_folder = FileSystems.exists(FileSystems.join(name, "dataset_info.json"))
-        builder = tfds.builder_from_directory(name) if is_folder else tfds.builder(name)
+        is_folder = storage.exists(storage.join(name, "dataset_info.json"))
+        builder = builder_of(name) if is_folder else tfds.builder(name)
+    except StorageError as error:
+        raise InputError(f"--input {pattern}: {error}") from None
     except Exception as error:  # TFDS raises its own kinds, and those of what it loads
         raise InputError(
             f"--input {pattern}: expected a dataset that TFDS knows, or the folder of one. "
@@ -155,14 +170,13 @@ def _dataset_files(pattern: str) -> list[InputFile]:
         raise InputError(f"--input {pattern}: expected TFRecord files. Received {builder.info.file_format.value}.")
     info = builder.info.splits[split]
     files = []
-    paths = [os.fspath(path) for path in info.filepaths]
+    # The description of a dataset on a store was read from a copy.
+    folder = name if objects.is_remote(name) else os.fspath(builder.data_dir)
+    paths = [storage.join(folder, os.path.basename(path)) for path in info.filepaths]
     lengths = info.shard_lengths if len(info.shard_lengths) == len(paths) else [None] * len(paths)
     for path, records in zip(paths, lengths, strict=True):
         found = _matched(path)
         if not found:
             raise InputError(f"--input {pattern}: expected all files of the dataset. Received one without {path}.")
-        files += [
-            InputFile(path, file.size_in_bytes, file.last_updated_in_seconds, os.fspath(builder.data_dir), records)
-            for file in found
-        ]
+        files += [InputFile(path, file.size_in_bytes, file.last_updated_in_seconds, folder, records) for file in found]
     return files

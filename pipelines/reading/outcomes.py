@@ -1,7 +1,34 @@
-"""Results of reading beside documents: bad records, losses and bytes read. Their bytes add up to the size of a file."""
+"""Results of reading: documents, bad records, losses and bytes read. Their bytes add up to the size of a file."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from bert_tf.core.provenance import Origin
+
+
+class Document(NamedTuple):
+    """A document and where it stands.
+
+    Attributes:
+      text: of the document, or what Fields make of a record.
+      offset, unit, source, licence, file: see bert_tf/core/provenance.py.
+      part: the first byte of the part of the file.
+      number: how many documents of the part come before this one.
+    """
+
+    text: str
+    offset: int = 0
+    unit: str = "byte"
+    source: str | None = None
+    licence: str | None = None
+    file: str = ""
+    part: int = 0
+    number: int = 0
+
+    @property
+    def origin(self) -> Origin:
+        """What the provenance files say of it."""
+        return Origin(self.file, self.unit, self.offset, self.source, self.licence)
 
 
 class BadRecord(NamedTuple):
@@ -69,5 +96,5 @@ class Span(NamedTuple):
 
     start: int
     end: int
-    documents: Sequence[str] = ()
+    documents: Sequence[Document] = ()
     problem: Problem | None = None

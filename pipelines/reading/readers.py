@@ -1,4 +1,4 @@
-"""Files -> documents. Everything is opened through Beam's FileSystems, so gs:// and s3:// read like a local path.
+"""Files -> documents. Everything is opened through running/files.py, so gs:// and s3:// read like a local path.
 
 A record without a document becomes a BadRecord, and bytes that no record bounds a Loss; both name the file, the place
 and the reason, and the job continues. A file that the storage cannot deliver raises a StorageError, which ends the job.
@@ -20,7 +20,7 @@ from pipelines.reading.formats.lines import Lines
 from pipelines.reading.formats.tfds_records import dataset_records
 from pipelines.reading.formats.wikiextractor import wiki_documents
 from pipelines.reading.inputs import Part
-from pipelines.reading.outcomes import BadRecord, BytesRead, Loss, Problem, Span
+from pipelines.reading.outcomes import BadRecord, BytesRead, Document, Loss, Problem, Span
 from pipelines.running import files
 
 MAX_DOCUMENT_BYTES = 10_000_000
@@ -38,12 +38,15 @@ class Format:
 
     Attributes:
       text_field: of JSON objects, Parquet tables and TFDS datasets.
+      source_field, licence_field: likewise, with a document's source and licence, for provenance; "" = none.
       document_per: in plain text: "block" = the lines up to a blank one, "line" or "file".
       encoding: of text without a byte order mark; Parquet and TFDS hold UTF-8.
       max_document_bytes: larger documents are losses.
     """
 
     text_field: str = "text"
+    source_field: str = ""
+    licence_field: str = ""
     document_per: str = "block"
     encoding: str = "utf-8"
     max_document_bytes: int = MAX_DOCUMENT_BYTES
@@ -58,22 +61,27 @@ class Format:
                 f"--encoding must be one of Python's text encodings, such as latin-1. Received: {self.encoding}."
             ) from None
 
+    @property
+    def fields(self) -> Fields:
+        """The fields of a record that hold a text."""
+        return TextField(self.text_field, self.source_field, self.licence_field)
+
 
 DEFAULT_FORMAT = Format()
 
 
 def read_documents(part: Part, file_format: Format = DEFAULT_FORMAT) -> Iterator[str | BadRecord | Loss]:
-    """Yields what read_part does, one document at a time and without the number of bytes."""
+    """Yields what read_part does, the text of one document at a time and without the number of bytes."""
     for found in read_part(part, file_format):
         if isinstance(found, list):
-            yield from found
+            yield from (document.text for document in found)
         elif not isinstance(found, BytesRead):
             yield found
 
 
 def read_part(
     part: Part, file_format: Format = DEFAULT_FORMAT, fields: Fields | None = None
-) -> Iterator[list[str] | BadRecord | Loss | BytesRead]:
+) -> Iterator[list[Document] | BadRecord | Loss | BytesRead]:
     """Yields the documents of a part of a file, a BadRecord or Loss for what gives none, and the number of bytes read.
 
     A Parquet file, a record file of a TFDS dataset and a file of JSON objects hold one document a row, in a field.
@@ -85,7 +93,7 @@ def read_part(
     Args:
       part: of a file.
       file_format: what the files hold.
-      fields: what records become; None for the document in file_format.text_field.
+      fields: what records become; None for file_format.fields.
 
     The bytes of all parts of a file, read, in bad records and in losses, add up to its size.
     """
@@ -94,7 +102,7 @@ def read_part(
             raw: io.BufferedReader = io.BufferedReader(opened, streams.BUFFER_BYTES)  # type: ignore[arg-type]
             size = raw.seek(0, io.SEEK_END)
             raw.seek(0)
-            yield from _accounted(part, raw, size, file_format, fields or TextField(file_format.text_field))
+            yield from _accounted(part, raw, size, file_format, fields or file_format.fields)
     except (OSError, BeamIOError) as error:
         reason = files.reason_of(error)
         raise StorageError(f"{part.path}: expected a file that can be read. Received: {reason}.") from None
@@ -102,7 +110,7 @@ def read_part(
 
 def _accounted(part: Part, raw: io.BufferedReader, size: int, file_format: Format, fields: Fields):
     """What read_part yields: spans of a stream as bytes of the file."""
-    read = 0
+    read = documents = 0
     source = _Source(raw)
     try:
         for span in _spans(part, source, size, file_format, fields):
@@ -112,7 +120,11 @@ def _accounted(part: Part, raw: io.BufferedReader, size: int, file_format: Forma
                 continue
             read += number
             if span.documents:
-                yield span.documents if isinstance(span.documents, list) else list(span.documents)
+                yield [
+                    document._replace(file=part.path, part=part.start, number=number)
+                    for number, document in enumerate(span.documents, start=documents)
+                ]
+                documents += len(span.documents)
         reason = source.trailing()
     except _READ_ERRORS as error:
         if streams.storage_failed(error):
@@ -237,4 +249,4 @@ def _of_texts(spans: Iterator[Span], fields: Fields, part: Part) -> Iterator[Spa
             raise _NotRead(str(error)) from None
         return
     for span in spans:
-        yield span._replace(documents=[fields.of_text(text) for text in span.documents])
+        yield span._replace(documents=[one._replace(text=fields.of_text(one.text)) for one in span.documents])

@@ -3,16 +3,14 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.core.errors import require
 from pipelines.reading.accounts import Account, Reading, add_up, check, lines_of, of_all, of_file
 from pipelines.reading.formats.fields import Fields
 from pipelines.reading.inputs import InputFile, Part
-from pipelines.reading.outcomes import BadRecord, BytesRead, Loss
+from pipelines.reading.outcomes import BadRecord, BytesRead, Document, Loss
 from pipelines.reading.readers import Format, read_part
 from pipelines.running import files
 from pipelines.running.worker_errors import sent_to_launcher
@@ -22,7 +20,7 @@ _LISTED = 10_000  # bad records and losses, at most; all are counted
 
 
 class ReadDocuments(beam.PTransform):
-    """Files -> lists of documents (str), and what was read of all files; see read_part.
+    """Files -> lists of Document, each of one part in its order, and what was read of all files; see read_part.
 
     Lists, since a runner has a cost for each element, and documents are small.
 
@@ -34,8 +32,7 @@ class ReadDocuments(beam.PTransform):
       max_lost_fraction: the job fails if files that break off or give no document hold a larger share of all bytes.
       dead_letter: JSON lines file for the bad records and losses, the first ten thousand of them; None for no file.
       report: JSON file for what was read; None for no file.
-      fields: what records become; None for the document in the format's text_field.
-      placed: the lists come as PlacedDocuments.
+      fields: what records become; None for file_format.fields.
 
     Returns:
       (lists of documents, one Reading, once the limits are kept).
@@ -51,14 +48,12 @@ class ReadDocuments(beam.PTransform):
         dead_letter: str | None = None,
         report: str | None = None,
         fields: Fields | None = None,
-        placed: bool = False,
     ):
         super().__init__()
         check_fractions(max_bad_fraction, max_lost_fraction)
         self._inputs, self._format = inputs, file_format
         self._limits = {"max_bad_fraction": max_bad_fraction, "max_lost_fraction": max_lost_fraction}
-        self._dead_letter, self._report = dead_letter, report
-        self._fields, self._placed = fields, placed
+        self._dead_letter, self._report, self._fields = dead_letter, report, fields
 
     def expand(self, root):
         found = (
@@ -68,9 +63,7 @@ class ReadDocuments(beam.PTransform):
             # connected after the first shuffle.
             | "SpreadParts" >> beam.Reshuffle()
             | "ReadPart"
-            >> beam.ParDo(_ReadPart(self._format, self._fields, self._placed)).with_outputs(
-                "problems", "accounts", main="documents"
-            )
+            >> beam.ParDo(_ReadPart(self._format, self._fields)).with_outputs("problems", "accounts", main="documents")
         )
         listed = root | "Files" >> beam.Create([(file.path, Account(bytes=file.bytes)) for file in self._inputs])
         reading = (
@@ -89,21 +82,6 @@ class ReadDocuments(beam.PTransform):
         return found.documents, checked
 
 
-class PlacedDocuments(NamedTuple):
-    """Documents of a part of a file, in their order.
-
-    Attributes:
-      path, start: of the part.
-      first: how many documents of the part come before these.
-      documents: one behind the other.
-    """
-
-    path: str
-    start: int
-    first: int
-    documents: list[str]
-
-
 def check_fractions(max_bad_fraction: float, max_lost_fraction: float) -> None:
     """Raises InputError for shares that are none."""
     require(0 <= max_bad_fraction <= 1, "--max_bad_fraction must lie in [0, 1]", max_bad_fraction)
@@ -118,38 +96,35 @@ def reported(path: str) -> Iterator[None]:
         for name, value in lines_of(json.loads(files.read_bytes(path) or b"")):
             print(f"{name:<24}{value}")
     finally:
-        if FileSystems.exists(path):
-            FileSystems.delete([path])
+        if files.exists(path):
+            files.delete([path])
 
 
 class _ReadPart(beam.DoFn):
-    def __init__(self, file_format: Format, fields: Fields | None, placed: bool):
-        self._format, self._fields, self._placed = file_format, fields, placed
+    def __init__(self, file_format: Format, fields: Fields | None):
+        self._format, self._fields = file_format, fields
 
     def process(self, part: Part):
         part = Part(*part)
-        texts: list[str] = []
-        size = documents = 0
+        documents: list[Document] = []
+        size = count = 0
         account = Account()
         with sent_to_launcher():
             for found in read_part(part, self._format, self._fields):
                 if isinstance(found, list):
-                    texts += found
-                    documents += len(found)
-                    size += sum(map(len, found))
+                    documents += found
+                    count += len(found)
+                    size += sum(len(document.text) for document in found)
                     if size > _CHARACTERS_AT_ONCE:
-                        yield self._list(part, documents, texts)
-                        texts, size = [], 0
+                        yield documents
+                        documents, size = [], 0
                     continue
                 account = add_up([account, _account_of(found)])
                 if not isinstance(found, BytesRead):
                     yield beam.pvalue.TaggedOutput("problems", found)
-        if texts:
-            yield self._list(part, documents, texts)
-        yield beam.pvalue.TaggedOutput("accounts", (part.path, account._replace(documents=documents)))
-
-    def _list(self, part: Part, read: int, texts: list[str]) -> "list[str] | PlacedDocuments":
-        return PlacedDocuments(part.path, part.start, read - len(texts), texts) if self._placed else texts
+        if documents:
+            yield documents
+        yield beam.pvalue.TaggedOutput("accounts", (part.path, account._replace(documents=count)))
 
 
 def _account_of(found: BadRecord | Loss | BytesRead) -> Account:
@@ -199,8 +174,8 @@ def _check(
         ]
         files.write_bytes(dead_letter, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
         where = f" {len(listed):,} of {count:,} are listed in {dead_letter}."
-    elif dead_letter and FileSystems.exists(dead_letter):
-        FileSystems.delete([dead_letter])  # of an earlier job
+    elif dead_letter and files.exists(dead_letter):
+        files.delete([dead_letter])  # of an earlier job
     reading = Reading(*reading)
     check(reading, **limits, where=where)
     if report:

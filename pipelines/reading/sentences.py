@@ -1,4 +1,4 @@
-"""Text -> sentences, by Unicode's marks for all scripts. Plain functions, no Beam."""
+"""Splits text into sentences at the sentence marks of all scripts in Unicode. Plain functions, without Beam."""
 
 import re
 
@@ -8,7 +8,7 @@ METHODS = ("auto", "lines")
 
 # These marks also stand inside a sentence: it ends only before white space, and not before a small letter.
 _SPACED = ".!?…‼⁇⁈⁉․﹒"
-# All other marks end a sentence whatever follows. Tibetan's shad ends a clause; Unicode knows no other end in Tibetan.
+# All other marks always end a sentence. The Tibetan shad ends a clause, and Unicode has no mark for Tibetan sentences.
 _OTHERS = rf"{ENDING}\u0f0d-\u0f11"
 
 
@@ -25,7 +25,7 @@ def _candidates(others: str, *, small_letters: bool) -> re.Pattern:
     following = r"(?!\s)" if small_letters else r"(?![a-z\s])"
     if not others:
         return re.compile(rf"[.!?](?<![.!?][.!?])[\"')\].!?]{{0,200}}\s+{following}")
-    # French puts a space before the quotation mark that closes; German may close with » “ or «.
+    # French has a space before a closing quotation mark; German may close with » “ or «.
     spaced = (
         rf"(?<=[{_SPACED}])(?<![{_SPACED}][{_SPACED}])[\"'{CLOSING}“«‹{_SPACED}]{{0,200}}(?:\s[»›”]+(?=\s))?"
         rf"\s+{following}"
@@ -38,7 +38,7 @@ def _candidates(others: str, *, small_letters: bool) -> re.Pattern:
     return re.compile(f"[{_SPACED}{others}](?:{spaced}|{elsewhere})")
 
 
-# For lines that have capitals and for those that do not. Each set of marks takes much longer than the one before.
+# For lines with capitals and for lines without. Searching for each set of marks is much slower than for the one before.
 _OF_ASCII, _OF_USUAL_SCRIPTS, _OF_ALL_SCRIPTS = (
     tuple(_candidates(others, small_letters=small).finditer for small in (False, True))
     for others in ("", _OTHERS, _OTHERS + ENDING_BEYOND)
@@ -47,7 +47,7 @@ _BEYOND = re.compile("[\U00010a00-\U0001dfff]").search  # where the scripts of E
 _CLOSES = re.compile(f"[{CLOSING}]").match
 _OPENS = re.compile(rf"[\"'¿¡»{OPENING}]").match
 _OPENING = re.compile(rf"[\"'¿¡»\s{OPENING}]*")
-# No sentence ends behind these, or only by chance: English, then other languages, as far as they are no English words.
+# A sentence rarely ends after these: English, then other languages, without those that are also English words.
 _ABBREVIATIONS = frozenset(
     """mr mrs ms dr prof rev hon gen col maj capt cmdr lt sgt gov sen rep pres st mt ft fr sr jr messrs mme mlle
     e.g i.e cf viz vs v al ca approx resp fig figs eq eqs sec secs no nos vol vols ch chap pp p ed eds tab ref refs
@@ -56,11 +56,11 @@ _ABBREVIATIONS = frozenset(
     bijv blz dhr mevr o.a d.w.z m.b.t t.ex bl.a dvs sra srta dra uds ud pág págs núm aprox ej ee
     dott sig sigg pag np tzn tzw ul prof św např tzv chr ул просп стр рис см тыс млн млрд проф""".split()  # noqa: SIM905 - reads like a list
 )
-# Where small letters begin sentences, these are more likely inside of one.
+# In lines without capitals, a full stop after these is more likely inside a sentence.
 _ABBREVIATIONS_OF_SMALL_LETTERS = frozenset(
     ("etc", "incl", "excl", "inc", "ltd", "co", "corp", "max", "min", "a.m", "p.m")
 )
-# Four letters that end no abbreviation, a full stop, a capital: most sentences end so, and this is the fastest look.
+# Four letters that no abbreviation ends with, a full stop, a capital: the fastest test, for most sentence ends.
 _LONG_ENDS = "|".join(sorted({word[-4:] for word in _ABBREVIATIONS if len(word) >= 4}))
 _ENDS_FOR_SURE = re.compile(rf"(?!{_LONG_ENDS})[a-z]{{4}}\. +[A-Z]").match
 # A sentence that follows an abbreviation of capitals ("in the U.S. The ...") begins with one of these.
@@ -72,10 +72,10 @@ _BEHIND_ORDINALS = frozenset(
     jahrhundert jahrhunderts jahrtausend jahrtausends""".split()  # noqa: SIM905 - reads like a list
 )
 _NUMBER = re.compile(r"\d+|[IVX]+").fullmatch
-# Before and behind one letter of an abbreviation with spaces: z. B., d. h., v. Chr., p. ej.
+# Before and after a letter of an abbreviation with spaces: z. B., d. h., v. Chr., p. ej.
 _AFTER_LETTER = re.compile(r"(?:^|.*\s)\w\.$").match
 _SPACED_ABBREVIATION = re.compile(r"(?:\w|Chr|ex|ej)\.").match
-_LONGEST_WORD = 1000  # characters that are looked at, so that a long line does not take for ever
+_LONGEST_WORD = 1000  # characters that are examined, so that the time for a long line stays bounded
 
 
 def split_sentences(text: str, method: str = "auto") -> list[str]:

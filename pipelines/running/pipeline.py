@@ -13,6 +13,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipelines.running.job_servers import raised_by_job_server
 from pipelines.running.worker_errors import raised_in_launcher
 
 
@@ -21,10 +22,15 @@ def running(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     """A pipeline to fill, which runs when the block ends.
 
     Raises:
-      InputError, StorageError: of a worker, with the sentence that the worker gave.
+      InputError, StorageError: of a worker, with the sentence that the worker gave; or of an engine that failed.
       KeyboardInterrupt: SIGINT came; a runner may report it as an error of a worker.
     """
-    with _interruptible(), raised_in_launcher(), beam.Pipeline(runner=_runner(options), options=options) as root:
+    with (
+        _interruptible(),
+        raised_by_job_server(options),
+        raised_in_launcher(),
+        beam.Pipeline(runner=_runner(options), options=options) as root,
+    ):
         yield root
 
 

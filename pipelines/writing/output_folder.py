@@ -6,21 +6,21 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from apache_beam.io.filesystems import FileSystems
-
-from bert_tf.core import records
-from bert_tf.core.errors import InputError
+from bert_tf.core import card, records
+from bert_tf.core.errors import InputError, StorageError
 from bert_tf.text.vocabulary import added_tokens, digest
 from pipelines.running import files
 
 SHARD = r"(?:pretrain-(?:train|validation)\.tfrecord-\d{5}-of-\d{5}|predictions-\d{5,}-of-\d{5,}\.(?:jsonl|parquet))"
+_PROVENANCE = r"provenance-(train|validation)-\d{5}-of-\d{5}\.parquet"
 _WORK_FOLDERS = (records.EXCHANGE, records.PROGRESS)
 _READERS = 8
-_SAME = ("format", "parameters", "vocabulary", "model", "input")  # what a folder must have been made with
+# What a folder must have been made with, as far as a job has it.
+_SAME = ("format", "parameters", "filtering", "vocabulary", "model", "input")
 _WITH = ("versions",)  # and what shards that come together must have been made with
-_TEMPORARY = re.compile(rf"({SHARD}|[\w.]+)\.[0-9a-f]{{32}}\.tmp")
+_TEMPORARY = re.compile(rf"({SHARD}|{_PROVENANCE}|[\w.]+)\.[0-9a-f]{{32}}\.tmp")
 _OURS = re.compile(
-    rf"{SHARD}|{_TEMPORARY.pattern}|features\.json|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
+    rf"{SHARD}|{_PROVENANCE}|{_TEMPORARY.pattern}|features\.json|{re.escape(card.NAME)}|dataset_info\.json|{records.COMPLETED}|{records.MANIFEST}|{records.JOB}"
     rf"|{records.PROGRESS}|{records.EXCHANGE}|{re.escape(records.DEAD_LETTER)}"
 )
 
@@ -44,7 +44,7 @@ def reusable(
     present = [
         name
         for name in (records.COMPLETED, records.JOB, records.MANIFEST)
-        if FileSystems.exists(FileSystems.join(output_dir, name))
+        if files.exists(files.join(output_dir, name))
     ]
     if not present:
         _refuse_others(output_dir, manifest, flag)
@@ -58,10 +58,10 @@ def reusable(
     if is_running:
         _refuse_differences(output_dir, there, manifest, _WITH, flag)
         return None, _whole(output_dir, _noted(output_dir))
-    if files.sizes(output_dir).items() >= {(info["name"], info["bytes"]) for info in there["shards"]}:
+    made = {(part["name"], part["bytes"]) for info in there["shards"] for part in _parts(info)}
+    if files.sizes(output_dir).items() >= made:
         if records.COMPLETED in present:
             remove_work_files(output_dir)  # of a job that was killed just before its end
-            print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
             return there, []
     else:
         print(f"{output_dir} lacks files that its dataset.json lists: they are made again.", flush=True)
@@ -76,7 +76,7 @@ def _refuse_others(output_dir: str, manifest: dict, flag: str) -> None:
         # A job that was killed at its first write leaves only a temporary file.
         if name not in (records.VOCABULARY, records.DEAD_LETTER) and not _TEMPORARY.fullmatch(name)
     ]
-    vocabulary = files.read_bytes(FileSystems.join(output_dir, records.VOCABULARY))
+    vocabulary = files.read_bytes(files.join(output_dir, records.VOCABULARY))
     # The vocabulary itself may have been put there beforehand; another one is not overwritten.
     made_with = manifest.get("vocabulary")
     if vocabulary and (not made_with or digest(vocabulary, added_tokens(made_with)) != made_with["sha256"]):
@@ -103,17 +103,15 @@ def begin(output_dir: str, manifest: dict, kept: Sequence[dict], flag: str = "--
     In this order, so that the same command can resume a job that is killed while it removes files.
     """
     with _writing(output_dir, flag):
-        if not FileSystems.exists(output_dir):
-            FileSystems.mkdirs(output_dir)
+        files.make_folder(output_dir)
         if not kept:
             # Another job's notes must not be read with this one's job.json.
-            remove_folder(FileSystems.join(output_dir, records.PROGRESS))
-    files.write_json(FileSystems.join(output_dir, records.JOB), manifest)
-    clear(output_dir, {records.JOB, *(info["name"] for info in kept)})
+            remove_folder(files.join(output_dir, records.PROGRESS))
+    files.write_json(files.join(output_dir, records.JOB), manifest)
+    clear(output_dir, {records.JOB, *(part["name"] for info in kept for part in _parts(info))})
     with _writing(output_dir):
         for name in _WORK_FOLDERS:
-            if not FileSystems.exists(FileSystems.join(output_dir, name)):
-                FileSystems.mkdirs(FileSystems.join(output_dir, name))
+            files.make_folder(files.join(output_dir, name))
     for info in kept:
         mark_finished(output_dir, info)
 
@@ -122,26 +120,26 @@ def clear(output_dir: str, stay: Collection[str] = ()) -> None:
     """Removes what a job wrote, except the names in `stay`: COMPLETED first, job.json last."""
     last = {records.COMPLETED: 0, records.JOB: 2}
     with _writing(output_dir):
-        remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
+        remove_folder(files.join(output_dir, records.EXCHANGE))
         noted = {f"{name}.json" for name in stay if re.fullmatch(SHARD, name)}
-        remove_folder(FileSystems.join(output_dir, records.PROGRESS), noted)
+        remove_folder(files.join(output_dir, records.PROGRESS), noted)
         made = {name for name in files.names(output_dir) if _OURS.fullmatch(name)} - {*stay, *_WORK_FOLDERS}
         for name in sorted(made, key=lambda name: (last.get(name, 1), name)):
-            FileSystems.delete([FileSystems.join(output_dir, name)])
+            files.delete([files.join(output_dir, name)])
 
 
 def remove_exchange(output_dir: str) -> None:
     """Removes the exchanged documents if possible: a full disk is the likeliest reason for a failed job."""
-    with contextlib.suppress(*files.ERRORS):
-        remove_folder(FileSystems.join(output_dir, records.EXCHANGE))
+    with contextlib.suppress(*files.ERRORS, StorageError):
+        remove_folder(files.join(output_dir, records.EXCHANGE))
 
 
 def remove_work_files(output_dir: str) -> None:
     """Removes the files that only a running job needs, job.json last."""
     for name in _WORK_FOLDERS:
-        remove_folder(FileSystems.join(output_dir, name))
-    if FileSystems.exists(FileSystems.join(output_dir, records.JOB)):
-        FileSystems.delete([FileSystems.join(output_dir, records.JOB)])
+        remove_folder(files.join(output_dir, name))
+    if files.exists(files.join(output_dir, records.JOB)):
+        files.delete([files.join(output_dir, records.JOB)])
 
 
 @contextlib.contextmanager
@@ -154,35 +152,41 @@ def _writing(output_dir: str, flag: str = "--output_dir") -> Iterator[None]:
 
 def remove_folder(folder: str, stay: Collection[str] = ()) -> None:
     """Removes a folder of files, or the files whose names are not in `stay`."""
-    paths = [FileSystems.join(folder, name) for name in files.names(folder) if name not in stay]
+    paths = [files.join(folder, name) for name in files.names(folder) if name not in stay]
     if paths:
-        FileSystems.delete(paths)
-    if not stay and FileSystems.exists(folder):  # object stores have no empty folders
-        FileSystems.delete([folder])
+        files.delete(paths)
+    if not stay and files.exists(folder):  # object stores have no empty folders
+        files.delete([folder])
 
 
 def mark_finished(output_dir: str, info: dict) -> None:
     """Writes a shard's entry for dataset.json to a note, once the shard has its final name."""
-    path = FileSystems.join(output_dir, records.PROGRESS, f"{info['name']}.json")
+    path = files.join(output_dir, records.PROGRESS, f"{info['name']}.json")
     files.write_json(path, info)
 
 
 def _noted(output_dir: str) -> list[dict]:
     """The notes of `mark_finished`."""
-    folder = FileSystems.join(output_dir, records.PROGRESS)
+    folder = files.join(output_dir, records.PROGRESS)
     noted = [name for name in files.names(folder) if name.endswith(".json")]
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda name: read_json(folder, name), noted))
 
 
 def _whole(output_dir: str, infos: Sequence[dict]) -> list[dict]:
-    """The entries of those shards whose SHA-256 is as recorded."""
+    """The entries of those shards whose SHA-256 is as recorded, and that of their provenance."""
     with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
         return [info for info in pool.map(lambda info: _if_whole(output_dir, info), infos) if info]
 
 
 def _if_whole(output_dir: str, info: dict) -> dict | None:
-    return info if files.sha256_of(FileSystems.join(output_dir, info["name"])) == info["sha256"] else None
+    paths = ((files.join(output_dir, part["name"]), part["sha256"]) for part in _parts(info))
+    return info if all(files.sha256_of(path) == digest for path, digest in paths) else None
+
+
+def _parts(info: dict) -> list[dict]:
+    """The files of a shard: itself and, for pretraining, its provenance."""
+    return [info, *([info["provenance"]] if "provenance" in info else [])]
 
 
 def _differences(there, now, path: str = "") -> str:
@@ -202,7 +206,7 @@ def _differences(there, now, path: str = "") -> str:
 
 def read_json(output_dir: str, name: str) -> dict:
     """A JSON file of the folder."""
-    path = FileSystems.join(output_dir, name)
+    path = files.join(output_dir, name)
     try:
         return json.loads(files.read_bytes(path) or b"")
     except ValueError:

@@ -5,8 +5,6 @@ import sys
 import threading
 import time
 
-from apache_beam.io.filesystems import FileSystems
-
 from bert_tf.core import records
 from pipelines.running import files
 from pipelines.writing import exchange, output_folder
@@ -53,7 +51,7 @@ class Progress:
 
     def _look(self) -> tuple[int, int, int]:
         """Documents and bytes that were sent to pools, and finished shards."""
-        folder = FileSystems.join(self._output_dir, records.EXCHANGE)
+        folder = files.join(self._output_dir, records.EXCHANGE)
         for name in files.names(folder):
             if name.endswith(exchange.NOTE) and name not in self._notes:
                 self._notes[name] = output_folder.read_json(folder, name)

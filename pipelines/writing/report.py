@@ -4,12 +4,14 @@ from pipelines.reading.accounts import lines_of
 from pipelines.writing import quality
 
 # Counter -> its label in the summary, which omits counters that are 0.
+DROPPED_BY_FILTER = "dropped_filter_"  # and the number of a --filter, from 1
 _DROPPED = {
     "bad_records": "unreadable records",
     "dropped_empty": "documents without text",
     "dropped_short": "too short documents",
     "dropped_duplicates": "duplicates",
     "dropped_near_duplicates": "near duplicates",
+    "dropped_contaminated": "with an n-gram of --exclude",
     "dropped_lorem_ipsum": 'with "lorem ipsum"',
     "dropped_braces": "with braces",
     "dropped_few_sentences": "of few sentences",
@@ -25,15 +27,23 @@ _DROPPED = {
 _LABEL_1 = {"next_sentence": "random next sentence", "sentence_order": "swapped"}
 
 
+def dropped_labels(manifest: dict) -> dict[str, str]:
+    """{counter: what it counts} of all that may have been dropped."""
+    filters = manifest.get("filtering", {}).get("filters", [])
+    return _DROPPED | {
+        f"{DROPPED_BY_FILTER}{number}": f"by --filter {one['text']}" for number, one in enumerate(filters, start=1)
+    }
+
+
 def summary(manifest: dict) -> str:
     """A table of the input, the drops and the output, and the quality report."""
-    counts, ratios = manifest["counts"], manifest["shares"]
+    counts, ratios, labels = manifest["counts"], manifest["shares"], dropped_labels(manifest)
     megabytes, seconds = manifest["input"]["bytes"] / 1e6, manifest["seconds"]
     rows = [
         ("input", f"{megabytes:,.1f} MB in {manifest['input']['files']:,} files"),
         *lines_of(manifest["reading"]),
         ("documents", f"{counts['documents_read']:,}"),
-        *((f"  dropped: {reason}", f"{counts[name]:,}") for name, reason in _DROPPED.items() if counts.get(name)),
+        *((f"  dropped: {reason}", f"{counts[name]:,}") for name, reason in labels.items() if counts.get(name)),
         ("documents, all passes", f"{counts['passes_over_documents']:,}"),
         ("sentences", f"{counts['sentences']:,}"),
         ("tokens", f"{counts['tokens']:,}"),

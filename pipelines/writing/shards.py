@@ -2,14 +2,16 @@
 
 import gzip
 import hashlib
+import pathlib
+import tempfile
 from collections.abc import Iterable
 from typing import BinaryIO
 
 import numpy as np
-from apache_beam.io.filesystems import FileSystems
 
-from bert_tf.core import record_files, records
+from bert_tf.core import card, record_files, records
 from pipelines.running import files
+from pipelines.writing import data_card
 
 COMPRESSIONS = ("none", "gzip")
 _GZIP_LEVEL = 6
@@ -18,7 +20,7 @@ _GZIP_LEVEL = 6
 def write_shard(output_dir: str, name: str, batches: Iterable[list[bytes]], compression: str = "none") -> dict:
     """Writes batches of serialized records to a shard and returns the shard's entry in dataset.json."""
     examples = 0
-    with files.replacing(FileSystems.join(output_dir, name)) as raw:
+    with files.replacing(files.join(output_dir, name)) as raw:
         file = _Hashed(raw)
         # mtime: the time of writing would change the bytes on every run. GzipFile calls only `write` of its file.
         zipped = gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) if compression == "gzip" else None  # type: ignore
@@ -54,10 +56,22 @@ def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: l
             for name, (shape, dtype) in layout.features.items()
         }
     )
-    template = tfds.core.ShardedFileTemplate(dataset_name="pretrain", data_dir=output_dir, filetype_suffix="tfrecord")
+    # TensorFlow, which TFDS writes with, knows few stores: it writes here, and files.py takes what it wrote there.
+    with tempfile.TemporaryDirectory() as folder:
+        _write_tfds_metadata(pathlib.Path(folder), features, shards)
+        for path in sorted(pathlib.Path(folder).glob("*.json")):
+            files.write_bytes(files.join(output_dir, path.name), path.read_bytes())
+
+
+def _write_tfds_metadata(folder: pathlib.Path, features, shards: list[dict]) -> None:
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(dataset_name="pretrain", data_dir=folder, filetype_suffix="tfrecord")
     splits = []
     for split in ("train", "validation"):
         of_split = [shard for shard in shards if shard["name"].startswith(f"pretrain-{split}.")]
+        for shard in of_split:
+            (folder / shard["name"]).touch()  # TFDS learns the names of the splits from files
         if of_split:
             splits.append(
                 tfds.core.SplitInfo(
@@ -68,11 +82,13 @@ def write_tfds_metadata(output_dir: str, layout: records.RecordLayout, shards: l
                 )
             )
     tfds.folder_dataset.write_metadata(
-        data_dir=output_dir, features=features, split_infos=splits, version="1.0.0", check_data=False
+        data_dir=str(folder), features=features, split_infos=splits, version="1.0.0", check_data=False
     )
 
 
 def write_manifest(output_dir: str, manifest: dict) -> None:
-    """Writes dataset.json, then COMPLETED: where COMPLETED exists, all other files exist."""
-    files.write_json(FileSystems.join(output_dir, records.MANIFEST), manifest)
-    files.write_bytes(FileSystems.join(output_dir, records.COMPLETED), b"")
+    """Writes dataset.json, the card and COMPLETED: where COMPLETED exists, all other files exist."""
+    files.write_json(files.join(output_dir, records.MANIFEST), manifest)
+    text = data_card.text_of(manifest).encode("utf-8", "replace")
+    files.write_bytes(files.join(output_dir, card.NAME), text)
+    files.write_bytes(files.join(output_dir, records.COMPLETED), b"")

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import sysconfig
 import zipfile
 
 import pytest
+
+from tests.test_imports import imported_names
 
 ROOT = pathlib.Path(__file__).parents[2]
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_{}(sys.argv[1]))"
@@ -63,6 +66,24 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     }
     there = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert there == here
+
+
+def test_a_beam_worker_installs_what_pipelines_import_and_nothing_for_models(wheel):
+    [metadata] = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("METADATA")]
+    lines = zipfile.ZipFile(wheel).read(metadata).decode().splitlines()
+    wanted = {
+        re.match(r"Requires-Dist: ([\w-]+)", line)[1].lower()
+        for line in lines
+        if line.startswith("Requires-Dist: ") and "extra ==" not in line
+    }
+    assert not wanted & {"tensorflow-serving-api", "matplotlib", "scikit-learn", "scipy", "nltk", "werkzeug"}
+    sources = [path for name in ("pipelines", "bert_tf/core", "bert_tf/text") for path in (ROOT / name).rglob("*.py")]
+    sources = [path for path in sources if path.parent.name != "stores"]  # their clients are extras
+    imported = {name.split(".")[0] for path in sources for name in imported_names(path)}
+    outside = imported - sys.stdlib_module_names - {"bert_tf", "pipelines"}
+    installed_by = {"absl": "absl-py", "backports": "backports-zstd", "google_crc32c": "google-crc32c"}
+    packages = {installed_by.get(name, name.replace("_", "-")) for name in outside}
+    assert packages <= wanted, packages - wanted
 
 
 @pytest.mark.slow

@@ -19,10 +19,10 @@ class Given(keras.Model):
         return {name.removeprefix("given_"): x for name, x in inputs.items() if name.startswith("given_")}
 
 
-def sums(objective, outputs: dict, **features):
+def sums(objective, outputs: dict, *, training: bool = False, **features):
     """The objective's sums for outputs of a model."""
     batch = {f"given_{name}": np.asarray(x, np.float32) for name, x in outputs.items()} | features
-    found, given = sums_of(Given(), objective, batch)
+    found, given = sums_of(Given(), objective, batch, training=training)
     assert set(given) == set(outputs)
     assert set(found) == set(objective.metrics) >= set(objective.losses)
     assert objective.derived(dict.fromkeys(found, 1.0)) == {}
@@ -84,10 +84,14 @@ def test_positive_weights_count_where_a_label_is_given():
     """Formula of PyTorch's BCEWithLogitsLoss with pos_weight; the divisor stays the number of rows."""
     logits, values = np.array([[2.0, -1.0], [0.5, 3.0]]), np.array([[1, 0], [0, 1]], np.float32)
     objective = SeveralLabels("multi_label_loss").weighing_positives([5.0, 0.5])
-    found = sums(objective, {"logits": logits}, label_values=values, label_weights=np.ones(2, np.float32))
+    rows = {"label_values": values, "label_weights": np.ones(2, np.float32)}
+    found = sums(objective, {"logits": logits}, training=True, **rows)
     p, weight = 1 / (1 + np.exp(-logits)), np.array([5.0, 0.5])
     each = -weight * values * np.log(p) - (1 - values) * np.log(1 - p)
     assert found["multi_label_loss"] == (pytest.approx(each.mean(axis=1).sum(), rel=1e-6), 2.0)
+    # Evaluations have the loss without weights.
+    plain = sums(SeveralLabels("multi_label_loss"), {"logits": logits}, **rows)
+    assert sums(objective, {"logits": logits}, **rows) == plain != found
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
@@ -95,12 +99,14 @@ def test_focal_losses_by_hand(gamma):
     """(1 - p)^gamma (-log p), p of what is right; the divisor is the data's."""
     labels, weights = np.array([0, 2, 1], np.int32), np.array([1.0, 0.5, 0.0], np.float32)
     one = Supervised("loss").focal(gamma)
-    found = sums(one, {"logits": LOGITS}, label_ids=labels, label_weights=weights)
+    rows = {"label_ids": labels, "label_weights": weights}
+    found = sums(one, {"logits": LOGITS}, training=True, **rows)
+    assert sums(one, {"logits": LOGITS}, **rows) == sums(Supervised("loss"), {"logits": LOGITS}, **rows) != found
     p = np.exp(log_softmax(LOGITS))[np.arange(3), labels]
     assert found["loss"] == (pytest.approx(((1 - p) ** gamma * -np.log(p) * weights).sum(), rel=1e-5), 1.5)
     logits, values = np.array([[2.0, -1.0], [0.5, 3.0]]), np.array([[1, 0], [0, 1]], np.float32)
     several = SeveralLabels("loss").focal(gamma)
-    found = sums(several, {"logits": logits}, label_values=values, label_weights=np.ones(2, np.float32))
+    found = sums(several, {"logits": logits}, training=True, label_values=values, label_weights=np.ones(2, np.float32))
     p = 1 / (1 + np.exp(-logits))
     p = np.where(values > 0, p, 1 - p)
     assert found["loss"] == (pytest.approx(((1 - p) ** gamma * -np.log(p)).mean(axis=1).sum(), rel=1e-5), 2.0)

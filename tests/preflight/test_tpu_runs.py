@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from bert_tf.core.config import PretrainDataConfig, TuningConfig
 from bert_tf.core.errors import InputError
 from bert_tf.core.records import RecordLayout
-from bert_tf.preflight import step_inputs
+from bert_tf.preflight import compiling, step_inputs
 from bert_tf.tasks.task import TASKS, task_named
 from bert_tf.training.data.shard_folder import ShardFolder
 from tests.support.tiny_step import TINY
@@ -83,6 +84,22 @@ def test_windows_are_as_many_as_an_example_may_have(classifier):
     assert made.features["input_word_ids"][0] == (3, 16) and made.features["label_ids"][0] == ()
     assert made.objective.focal_gamma == 2.0
     assert all(math.isfinite(loss) for loss in losses_of(made).values())
+
+
+def test_weights_of_positives_and_focus_are_in_the_program_that_is_compiled(classifier):
+    import jax
+
+    config_class = task_named("multi_label").config_class
+    data = dataclasses.replace(config_class().data, max_seq_length=8, labels=("x", "y"))
+
+    def program(**tuning) -> str:
+        made = step_inputs.of_config(config_class(data=data, init_from=classifier, tuning=TuningConfig(**tuning)))
+        return compiling.lowered_step(made, jax.devices()[:1], 2).as_text()
+
+    plain, weighted = program(), program(positive_weights=("y=1234.5",))
+    # The weight, or what the loss has of it, the weight less 1.
+    assert re.search(r"1\.23[34]500e\+03", weighted) and not re.search(r"1\.23[34]500e\+03", plain)
+    assert plain != program(focal_gamma=2.0)
 
 
 def test_smoothed_labels_are_a_feature_of_the_step(classifier):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -35,6 +36,12 @@ def test_an_untrained_head_is_never_the_best_model(folder, tmp_path, capsys):
     warning = f"warning: no evaluation was better than that of the untrained head, accuracy {values[0]:.4g} at step 0."
     assert warning in out
     assert best_step(tmp_path / "run") == 10
+    # An untrained head that has a perfect score leaves nothing to learn.
+    path = tmp_path / "run/metrics.jsonl"
+    path.write_text(re.sub(r'"accuracy": [0-9.]+', '"accuracy": 1.0', path.read_text()))
+    finetuning.run(config, str(tmp_path / "run"))
+    out = capsys.readouterr().out
+    assert "the best evaluation: accuracy 1" in out and "warning: no evaluation was better" not in out
     # A workdir of an older version, which kept the untrained head.
     path = tmp_path / "run/checkpoints/best.safetensors"
     with safe_open(path, framework="numpy") as file:

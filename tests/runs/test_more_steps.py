@@ -66,7 +66,8 @@ def test_more_epochs_follow_the_longer_schedule_and_say_so(folder, tmp_path, cap
     assert json.loads((tmp_path / "run/config.json").read_text())["epochs"] == 3.0
 
 
-def test_a_run_that_ended_early_says_why_it_does_not_go_on(folder, tmp_path, capsys):
+def test_a_run_that_ended_early_is_refused_and_left_as_it_is(folder, tmp_path, capsys):
+    """It said that it goes on, ended at once, and had the new number of steps in its config.json."""
     tuning = TuningConfig(early_stopping=1, metric="loss")
     sleepy = OptimizerConfig(learning_rate=1e-12, warmup_steps=0)
     config = config_of(folder, tuning=tuning, optimizer=sleepy, train={"steps": 60, "evaluate_every": 5})
@@ -74,8 +75,13 @@ def test_a_run_that_ended_early_says_why_it_does_not_go_on(folder, tmp_path, cap
     end = validation(tmp_path / "run")[-1]["step"]
     assert end < 60
     capsys.readouterr()
-    finetuning.run(longer(config, steps=80), str(tmp_path / "run"))
-    assert f"the run ends here, at step {end} of 80" in capsys.readouterr().out
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=f"Received one that tuning.early_stopping=1 ended at step {end}, because no"):
+        finetuning.run(longer(config, steps=80), str(tmp_path / "run"))
+    assert "the run goes on" not in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    finetuning.run(config, str(tmp_path / "run"))  # the same command makes the same model again
+    assert f"the run ends here, at step {end} of 60" in capsys.readouterr().out
 
 
 def test_a_trial_goes_on_and_its_old_scores_are_not_taken_for_new_ones(folder, tmp_path, capsys):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from bert_tf.core.config import OptimizerConfig, TrainConfig
+from bert_tf.core.errors import InputError
 from bert_tf.interop import huggingface
 from bert_tf.models.bert.config import BertConfig
 from bert_tf.models.model import make_model
@@ -109,6 +110,21 @@ def fine_tuned(folder, workdir, ending="conll") -> dict[str, float]:
         init_from=str(folder / "start"),
     )
     return finetuning.run(config, str(workdir))
+
+
+@pytest.mark.parametrize("is_finished", [False, True])
+def test_a_workdir_without_tags_of_further_parts_says_what_to_do(folder, tmp_path, is_finished):
+    """Version 0.1 had only the tags of the data, and the advice was to give what the run began with."""
+    labels = ["B-DATE", "B-LOC", "B-PER", "O"]
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": labels}))
+    if is_finished:
+        (tmp_path / "model").mkdir()
+    advice = f"Use its model {tmp_path}/model, or start a new run" if is_finished else "0.1. Start a new run"
+    with pytest.raises(InputError, match=f"so it cannot resume this run of version .*{advice} in another --workdir.$"):
+        fine_tuned(folder, tmp_path)
+    (tmp_path / "labels.json").write_text(json.dumps({"labels": [*labels, "B-ORG"]}))
+    with pytest.raises(InputError, match="Take another --workdir, or give what the run began with to resume.$"):
+        fine_tuned(folder, tmp_path)
 
 
 @pytest.fixture(scope="module")

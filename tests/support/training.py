@@ -99,10 +99,12 @@ class OneStep:
             variable.assign(value)
 
 
-def sums_of(model, objective, batch, compiled=contextlib.nullcontext) -> tuple[dict[str, tuple[float, float]], dict]:
-    """The objective's sums and the model's outputs, without dropout."""
+def sums_of(
+    model, objective, batch, compiled=contextlib.nullcontext, *, training: bool = False
+) -> tuple[dict[str, tuple[float, float]], dict]:
+    """The objective's sums and the model's outputs, without dropout unless in training."""
     with compiled():
-        sums, outputs = objective.sums(model, batch, None, training=False)
+        sums, outputs = objective.sums(model, batch, None, training=training)
     return {name: tuple(float(x) for x in pair) for name, pair in sums.items()}, outputs
 
 

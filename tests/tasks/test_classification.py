@@ -54,11 +54,11 @@ def test_long_texts_are_truncated_and_counted(vocabulary):
     many = [{"place": "x", "text": text} for text in ("cat " * 10_000, "cat " * 6, "cat " * 7)]
     rows = TaskGraph(task, Tokenizer(vocabulary)).rows(many, labelled=False)
     assert rows.arrays["input_word_ids"].shape == (3, 8) and rows.size == 3
-    assert rows.notes == {"truncated to 8 tokens": 2}
+    assert (rows.truncation.truncated, rows.notes) == (2, {})  # one count, and not a second one in the notes
     pairs = TaskGraph(Classification(labels=["a", "b"], data=PAIRS), Tokenizer(vocabulary))
     # [CLS] and two [SEP] leave five tokens for both texts.
     many = [{"place": "x", "text": "cat " * n, "second_text": "dog"} for n in (4, 5)]
-    assert pairs.rows(many, labelled=False).notes == {"truncated to 8 tokens": 1}
+    assert pairs.rows(many, labelled=False).truncation.truncated == 1
 
 
 def test_thousands_of_texts_are_framed_in_chunks_and_answered_in_order(vocabulary):

@@ -64,7 +64,7 @@ def test_windows_beyond_the_most_are_not_read_and_counted(vocabulary):
     rows, found = rows_of(task, vocabulary, asked)
     assert rows == ["< a b c d >", "< d e f g >", "< a b >"]
     assert found.truncation == Truncation(2, 1, 12, 3)
-    assert found.notes == {"in several windows of 6 tokens": 1, "truncated to 2 windows of 6 tokens": 1}
+    assert found.notes == {"in several windows of 6 tokens": 1}
     answers = TaskGraph(task, Tokenizer(vocabulary)).answers(asked, found, {"logits": np.zeros((3, 2), np.float32)})
     assert [answer.get("truncated_tokens") for answer in answers] == [3, None]
 

@@ -312,6 +312,31 @@ def test_texts_with_entities_are_scored():
     assert task().confusion(truth, [answer]).tolist() == [[2, 0, 0], [0, 1, 0], [0, 1, 0]]
 
 
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "B-X I-X E-X O S-X",
+        "B-X I-X L-X O U-X",
+        "B-X M-X E-X O W-X",
+        "B-X I-X I-X O B-X",
+        "I-X I-X I-X O I-X",
+    ],
+)
+def test_entities_of_texts_are_tagged_in_the_scheme_of_the_labels(tags):
+    """They were scored as IOB2, so a perfect answer in BIOES had an accuracy of 2/5."""
+    tags, labels = tags.split(), sorted(set(tags.split()))
+    truth = {"place": "x", "text": "a bc e a b", "entities": [("X", 0, 6), ("X", 9, 10)]}
+    learns, _ = learned(truth, labels)
+    assert [tag for piece, tag in learns if piece != "##c"] == tags
+    task(labels=labels).check_labels([truth])
+    answer = {"text": "a bc e a b", "bytes": [[0, 1], [2, 4], [5, 6], [7, 8], [9, 10]], "tags": tags}
+    answer["entities"] = [{"type": "X", "start": 0, "end": 6}, {"type": "X", "start": 9, "end": 10}]
+    scores = task(labels=labels).scores([truth], [answer])
+    assert (scores["f1"], scores["accuracy"], scores["words"]) == (1.0, 1.0, 5)
+    with pytest.raises(InputError, match="x: expected an entity of X. Received: 'Y'."):
+        task(labels=labels).check_labels([{**truth, "entities": [("Y", 0, 1)]}])
+
+
 def test_tags_that_name_no_entities_have_accuracy():
     tagger = task(labels=["DT", "NN"])
     assert (tagger.metric, task().metric) == ("accuracy", "f1")

@@ -29,7 +29,7 @@ def get_config():
         data=PretrainDataConfig(train={shards!r}, max_seq_length=64, max_predictions_per_seq=10, readers=2),
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=5),
         train=TrainConfig(
-            steps={steps}, global_batch_size=16, steps_per_loop=5, log_every=1, evaluate_every=1000,
+            steps={steps}, global_batch_size=16, steps_per_loop=5, log_every={log_every}, evaluate_every=1000,
             checkpoint_every=10, evaluate_examples=40, xla={xla!r},
         ),
     )
@@ -39,12 +39,23 @@ def get_config():
 class Job:
     """A pretraining run as a user starts it, in one or more processes."""
 
-    def __init__(self, folder: pathlib.Path, shards, *, workers: int = 1, steps: int = 20, dropout: float = 0.0):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        shards,
+        *,
+        workers: int = 1,
+        steps: int = 20,
+        dropout: float = 0.0,
+        log_every: int = 1,
+    ):
         self.workdir, self._config, self._workers = folder / "run", folder / "config.py", workers
         folder.mkdir(parents=True, exist_ok=True)
         # Those that are started again and again do not compile anew each time.
         xla = "off" if dropout else "auto"
-        self._config.write_text(_CONFIG.format(shards=str(shards), steps=steps, dropout=dropout, xla=xla))
+        self._config.write_text(
+            _CONFIG.format(shards=str(shards), steps=steps, dropout=dropout, xla=xla, log_every=log_every)
+        )
         self._starts = 0
 
     def start(self, *overrides: str) -> list[subprocess.Popen]:
@@ -137,9 +148,20 @@ def test_twenty_steps_are_the_same(alone, shards, tmp_path, workers, overrides):
     assert job.lines[-1]["loss"] == pytest.approx(alone.lines[-1]["loss"], rel=1e-4)
 
 
-def test_a_run_goes_on_from_its_mirror_when_the_disk_is_lost(shards, tmp_path):
-    whole = Job(tmp_path / "whole", shards, steps=40, dropout=0.1).finish()
-    job, mirror = Job(tmp_path / "lost", shards, steps=40, dropout=0.1), tmp_path / "mirror"
+@pytest.fixture(scope="module")
+def whole(shards, tmp_path_factory) -> Job:
+    """Never stopped."""
+    return Job(tmp_path_factory.mktemp("whole"), shards, steps=60, dropout=0.1).finish()
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(shards, tmp_path_factory) -> Job:
+    """Two workers, never stopped."""
+    return Job(tmp_path_factory.mktemp("whole_of_two"), shards, workers=2, steps=60, dropout=0.1).finish()
+
+
+def test_a_run_goes_on_from_its_mirror_when_the_disk_is_lost(whole, shards, tmp_path):
+    job, mirror = Job(tmp_path / "lost", shards, steps=60, dropout=0.1), tmp_path / "mirror"
     override = f"train.mirror={mirror}"
     process = job.start(override)[0]
     while not list(mirror.glob("checkpoints/step-*.safetensors")):
@@ -163,11 +185,9 @@ def assert_same_bits(job: Job, whole: Job):
         np.testing.assert_array_equal(job.weights[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.sweep)])
-def test_killed_continues_with_the_same_bits(shards, tmp_path, kills):
-    whole = Job(tmp_path / "whole", shards, steps=60, dropout=0.1).finish("train.strategy=single")
+@pytest.mark.parametrize("kills", [1, pytest.param(5, marks=pytest.mark.sweep)])
+def test_killed_continues_with_the_same_bits(whole, shards, tmp_path, kills):
     job = Job(tmp_path / "killed", shards, steps=60, dropout=0.1)
-    job._config.write_text(whole._config.read_text().replace("steps_per_loop", 'strategy="single", steps_per_loop'))
     for step in sorted(random.Random(time.time_ns()).sample(range(3, 58), kills)):
         assert job.stop_at(step, signal.SIGKILL) == [-signal.SIGKILL]
     job.finish()
@@ -175,8 +195,7 @@ def test_killed_continues_with_the_same_bits(shards, tmp_path, kills):
     assert_same_bits(job, whole)
 
 
-def test_either_of_two_workers_killed(shards, tmp_path):
-    whole = Job(tmp_path / "whole", shards, workers=2, steps=60, dropout=0.1).finish()
+def test_either_of_two_workers_killed(whole_of_two, shards, tmp_path):
     job = Job(tmp_path / "killed", shards, workers=2, steps=60, dropout=0.1)
     for step, victim in ((17, 1), (34, 0)):
         codes = job.stop_at(step, signal.SIGKILL, victim)
@@ -184,7 +203,7 @@ def test_either_of_two_workers_killed(shards, tmp_path):
         assert codes[1 - victim] == 75
         assert "another worker is gone" in job.said(1 - victim)
     job.finish()
-    assert_same_bits(job, whole)
+    assert_same_bits(job, whole_of_two)
 
 
 def test_sigterm_before_the_first_step_is_no_error(shards, tmp_path):
@@ -196,10 +215,8 @@ def test_sigterm_before_the_first_step_is_no_error(shards, tmp_path):
     assert process.wait(60) == 75
 
 
-def test_sigterm_saves_where_it_is(shards, tmp_path):
-    whole = Job(tmp_path / "whole", shards, workers=2, steps=40, dropout=0.1).finish("train.log_every=4")
-    job = Job(tmp_path / "stopped", shards, workers=2, steps=40, dropout=0.1)
-    job._config.write_text(job._config.read_text().replace("log_every=1", "log_every=4"))
+def test_sigterm_saves_where_it_is(whole_of_two, shards, tmp_path):
+    job = Job(tmp_path / "stopped", shards, workers=2, steps=60, dropout=0.1, log_every=4)
     # To the worker that is not the one that writes.
     assert job.stop_at(12, signal.SIGTERM, victim=1) == [75, 75]
     said = job.said(1)
@@ -207,8 +224,8 @@ def test_sigterm_saves_where_it_is(shards, tmp_path):
     step = int(said.split("SIGTERM: step ")[1].split()[0])
     assert (job.workdir / "checkpoints" / f"step-{step:010d}.safetensors").exists()
     job.finish()
-    assert f"resuming at step {step} of 40" in job.said()
-    train = [[line["loss"] for line in j.lines if line["split"] == "train"] for j in (job, whole)]
-    assert train[0] == train[1]
-    for name, value in whole.weights.items():
+    assert f"resuming at step {step} of 60" in job.said()
+    train = [line for line in job.lines if line["split"] == "train"]
+    assert [line["step"] for line in train] == list(range(4, 61, 4))
+    for name, value in whole_of_two.weights.items():
         np.testing.assert_array_equal(job.weights[name], value, err_msg=name)

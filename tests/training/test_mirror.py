@@ -1,14 +1,15 @@
-"""A workdir's copy on another file system; ram:// is TensorFlow's own, without folders' permissions or a disk."""
+"""A workdir's copy in another folder; tests/stores walks through the same on servers of S3 and Google."""
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import pytest
-import tensorflow as tf
 
 from bert_tf.core.config import PretrainConfig, TrainConfig
 from bert_tf.core.errors import InputError, StorageError
+from bert_tf.core.stores import objects
 from bert_tf.models.bert.config import preset
 from bert_tf.training.workdir.mirror import Mirror
 
@@ -26,12 +27,12 @@ def workdir(tmp_path):
 
 
 @pytest.fixture
-def url(request):
-    return f"ram://{request.node.name}/run"
+def url(tmp_path):
+    return str(tmp_path / "copy" / "run")
 
 
 def names_in(url: str) -> set[str]:
-    return {f"{folder[len(url) :]}/{n}".strip("/") for folder, _, names in tf.io.gfile.walk(url) for n in names}
+    return {str(path.relative_to(url)) for path in pathlib.Path(url).rglob("*") if path.is_file()}
 
 
 def test_there_and_back(workdir, url, tmp_path):
@@ -92,9 +93,7 @@ def test_a_copy_of_another_run_is_refused_and_nothing_is_fetched(workdir, url, t
     Mirror(str(workdir), url).push()
     other = dataclasses.replace(CONFIG, train=TrainConfig(steps=7))
     for folder in (workdir, tmp_path / "new"):
-        with pytest.raises(
-            InputError, match="train.mirror=ram://.*another config lives there, differing in train.steps"
-        ):
+        with pytest.raises(InputError, match="train.mirror=.*another config lives there, differing in train.steps"):
             Mirror(str(folder), url).fetch(other)
     assert not (tmp_path / "new").exists()
 
@@ -109,13 +108,13 @@ def test_what_is_unfinished_or_gone_meanwhile_is_left_out(workdir, url, monkeypa
     (workdir / ".model.x.tmp").mkdir()
     (workdir / ".model.x.tmp" / "model.safetensors").write_bytes(b"half")
     (workdir / "gone.txt").write_text("soon")
-    copy = tf.io.gfile.copy
+    copy = objects.copy
 
     def removing(source, *arguments, **more):
         (workdir / "gone.txt").unlink(missing_ok=True)
         return copy(source, *arguments, **more)
 
-    monkeypatch.setattr(tf.io.gfile, "copy", removing)
+    monkeypatch.setattr(objects, "copy", removing)
     Mirror(str(workdir), url).push()
     assert names_in(url) == {"config.json", "checkpoints/step-1.safetensors"}
 
@@ -124,7 +123,7 @@ def test_an_unchanged_file_is_copied_once(workdir, url, monkeypatch):
     mirror = Mirror(str(workdir), url)
     mirror.push()
     copied = []
-    monkeypatch.setattr(tf.io.gfile, "copy", lambda *arguments, **_: copied.append(arguments))
+    monkeypatch.setattr(objects, "copy", lambda *arguments, **_: copied.append(arguments))
     mirror.push()
     assert not copied
 
@@ -139,7 +138,7 @@ def test_what_cannot_be_written_is_told_and_does_not_stop_a_run(workdir, tmp_pat
 
 
 def test_a_scheme_that_nobody_knows_is_told(tmp_path):
-    with pytest.raises(InputError, match="train.mirror=nowhere://run: expected a folder that can be made"):
+    with pytest.raises(InputError, match="nowhere://run.*: expected a local path, s3://BUCKET/KEY or gs://BUCKET/KEY"):
         Mirror(str(tmp_path / "new"), "nowhere://run").fetch(CONFIG)
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from bert_tf.core import record_files, records
 from bert_tf.core.config import PretrainConfig, PretrainDataConfig
+from bert_tf.core.data_order import Order
 from bert_tf.core.errors import InputError
 from bert_tf.models.bert.config import preset
 from bert_tf.objectives.masked_lm import MaskedLM
@@ -31,7 +32,7 @@ def folder(shards) -> ShardFolder:
 
 
 def batches(folder, start, count, size=100, seed=3):
-    dataset = shard_input.training_batches(folder, start, global_batch_size=size, seed=seed)
+    dataset = shard_input.training_batches([folder], start, global_batch_size=size, seed=seed)
     return [{k: v.numpy() for k, v in b.items()} for b in itertools.islice(iter(dataset), count)]
 
 
@@ -58,12 +59,12 @@ def test_every_epoch_holds_every_example_once_in_a_new_order(folder):
 def test_validation_is_filled_up_with_rows_of_weight_zero(folder):
     count = sum(shard["examples"] for shard in folder.split("validation"))
     size = count - 3
-    found = list(shard_input.validation_batches(folder, "data.train", global_batch_size=size, examples=None))
+    found = list(shard_input.validation_batches([folder], "data.train", global_batch_size=size, examples=None))
     assert len(found) == 2
     weights = np.concatenate([batch["next_sentence_weights"].numpy() for batch in found])[:, 0]
     assert weights.tolist() == [1.0] * count + [0.0] * (2 * size - count)
     assert not found[1]["masked_lm_weights"].numpy()[3:].any()
-    limited = shard_input.validation_batches(folder, "data.train", global_batch_size=4, examples=6)
+    limited = shard_input.validation_batches([folder], "data.train", global_batch_size=4, examples=6)
     assert sum(float(batch["next_sentence_weights"].numpy().sum()) for batch in limited) == 6
 
 
@@ -128,7 +129,7 @@ def test_shards_without_validation_are_named(shards, tmp_path):
     (copy / "dataset.json").write_text(json.dumps(manifest))
     folder = ShardFolder.open(str(copy), "data.validation")
     with pytest.raises(InputError, match="data.validation=.*expected validation examples. Received none."):
-        shard_input.validation_batches(folder, "data.validation", global_batch_size=4, examples=None)
+        shard_input.validation_batches([folder], "data.validation", global_batch_size=4, examples=None)
 
 
 def test_examples_in_memory_are_a_function_of_seed_and_step():
@@ -163,7 +164,9 @@ def test_packed_rows_train_the_same_model(corpus, corpus_vocab, small_config, tm
     sizes = {"vocab_size": 1000, "max_position_embeddings": 64}
     objective = MaskedLM(folder.layout)
     model = objective.make_model(dataclasses.replace(small_config, **sizes), "float32")
-    batches = functools.partial(shard_input.validation_batches, folder, "data.train", global_batch_size=8, examples=20)
+    batches = functools.partial(
+        shard_input.validation_batches, [folder], "data.train", global_batch_size=8, examples=20
+    )
     parts = ("masked_lm", "next_sentence") if pairs == "next_sentence" else ("masked_lm",)
     assert objective.losses == tuple(f"{part}_loss" for part in parts)
     # Blank rows fill the last batch up: the loss is that of the others.
@@ -174,14 +177,14 @@ def test_packed_rows_train_the_same_model(corpus, corpus_vocab, small_config, tm
         totals = np.sum([sums[f"{part}_loss"] for sums in found], axis=0)
         assert totals[1] == pytest.approx(whole[part])
         assert np.isfinite(totals).all()
-    batch = next(iter(shard_input.training_batches(folder, 0, global_batch_size=8, seed=1)))
+    batch = next(iter(shard_input.training_batches([folder], 0, global_batch_size=8, seed=1)))
     assert set(objective.features()) == set(batch)
     for name, (shape, dtype) in objective.features().items():
         assert (tuple(batch[name].shape), batch[name].dtype) == ((8, *shape), dtype), name
     gradients, _ = OneStep(model, objective).gradients(batch)
     assert all(np.isfinite(gradient.numpy()).all() for gradient in gradients)
     assert float(tf.linalg.global_norm(gradients)) > 0
-    rows = shard_input.training_batches(folder, 0, global_batch_size=200, seed=1)
+    rows = shard_input.training_batches([folder], 0, global_batch_size=200, seed=1)
     assert next(iter(rows))["sequence_ids"].numpy().max() > 1
 
 
@@ -191,7 +194,7 @@ def parts_of(folder, start, count, *, readers, workers, **settings):
         itertools.islice(
             iter(
                 shard_input.training_batches(
-                    folder, start, Worker(index, workers), global_batch_size=24, seed=3, readers=readers, **settings
+                    [folder], start, Worker(index, workers), global_batch_size=24, seed=3, readers=readers, **settings
                 )
             ),
             count,
@@ -220,7 +223,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(folder):
 def test_readers_share_an_epoch_without_overlap(folder):
     total = sum(shard["examples"] for shard in folder.split("train"))
     stretch = total // 3
-    order = shard_input.Order(folder, global_batch_size=3, seed=5, readers=3)
+    order = Order(folder.path, folder.split("train"), seed=5, readers=3)
     seen = set()
     for reader in range(3):
         left = stretch
@@ -236,23 +239,24 @@ def test_readers_share_an_epoch_without_overlap(folder):
 
 
 def test_a_restart_opens_one_shard(folder):
-    order = shard_input.Order(folder, global_batch_size=8, seed=5)
+    mixture = shard_input.mixture_of([folder], global_batch_size=8, seed=5)
+    (order,) = mixture.orders
     for batch in (0, 17, 100, 1000):
-        visit = next(order.visits(0, batch))
+        visit = next(order.visits(0, 8 * batch))
         assert visit.first + visit.rows == order.shards[visit.shard]["examples"]
-        assert order.paths_of(batch, 1, range(1))[0] == order.path(visit)
+        assert mixture.paths_of(batch, 1, range(1))[0][0] == order.path(visit)
 
 
 def test_readers_that_do_not_divide_are_refused(folder):
     with pytest.raises(InputError, match="data.readers=3: expected a multiple of the number of workers, 2"):
         shard_input.readers_of(Worker(0, 2), 3)
     with pytest.raises(InputError, match="train.global_batch_size=8: expected a multiple of data.readers=3"):
-        shard_input.Order(folder, global_batch_size=8, seed=1, readers=3)
+        shard_input.mixture_of([folder], global_batch_size=8, seed=1, readers=3)
 
 
 def test_workers_share_the_validation_split(folder):
     def batches(worker):
-        return list(shard_input.validation_batches(folder, "data.train", worker, global_batch_size=8, examples=None))
+        return list(shard_input.validation_batches([folder], "data.train", worker, global_batch_size=8, examples=None))
 
     for whole, *parts in zip(batches(Worker()), *(batches(Worker(i, 2)) for i in range(2)), strict=True):
         for name in whole:
@@ -272,7 +276,7 @@ def test_masks_are_drawn_in_training(corpus, corpus_vocab, tmp_path):
             for name in other:
                 np.testing.assert_array_equal(one[name], other[name])
     validation = functools.partial(
-        shard_input.validation_batches, folder, "data.train", global_batch_size=8, examples=8, masking=masking
+        shard_input.validation_batches, [folder], "data.train", global_batch_size=8, examples=8, masking=masking
     )
     first, second = (next(iter(validation())) for _ in range(2))
     np.testing.assert_array_equal(first["masked_lm_positions"], second["masked_lm_positions"])

@@ -1,17 +1,15 @@
 """Model directory -> versioned SavedModel that takes strings and needs no Python."""
 
-import errno
 import importlib.metadata
 import json
 import os
-import re
 
 import keras
 import tensorflow as tf
 
 from bert_tf.core import whole_file
 from bert_tf.core.errors import InputError
-from bert_tf.serving.export import gate, tflite, warm_up
+from bert_tf.serving.export import gate, publishing, tflite, warm_up
 from bert_tf.serving.export.fusion import fuse_for_serving
 from bert_tf.serving.export.signatures import Signature, signatures
 from bert_tf.serving.loading import Loaded, load
@@ -45,9 +43,10 @@ def export(
     named: list[str] = []
 
     def name_it(temporary: str) -> None:
-        named.append(_rename(temporary, output))
+        named.append(publishing.publish(temporary, output, first=DESCRIPTION))
 
-    with whole_file.new_folder(output, ".export.", name_it) as temporary:
+    parent = publishing.place_to_write(output)
+    with whole_file.new_folder(parent, ".export.", name_it, place=output) as temporary:
         trained = signatures(loaded.task, loaded.model, loaded.graph.tokenizer)
         requests = warm_up.requests(loaded.task, trained)
         expected = gate.answers_here(trained, requests)
@@ -145,24 +144,3 @@ def _compare_with_float32(model_directory: str, task: str | None, requests: list
         default=0.0,
     )
     print(f"largest difference from float32 in the warm-up requests' answers: {worst:.1e}", flush=True)
-
-
-def _rename(temporary: str, output: str) -> str:
-    while True:
-        path = os.path.join(output, str(max([0, *versions(output)]) + 1))
-        try:
-            os.rename(temporary, path)
-        except OSError as error:
-            # Another export was faster.
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            continue
-        return path
-
-
-def versions(output: str) -> dict[int, str]:
-    """{version: its folder's name} of those that are there, ascending."""
-    if not os.path.isdir(output):
-        return {}
-    found = [name for name in os.listdir(output) if re.fullmatch("[0-9]+", name)]
-    return {int(name): name for name in sorted(found, key=int) if os.path.isdir(os.path.join(output, name))}

@@ -8,7 +8,7 @@ from grpc import StatusCode
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from bert_tf.core.errors import InputError, reason_of
-from bert_tf.serving.export.saved_model import versions
+from bert_tf.serving.export.publishing import versions
 from bert_tf.serving.server.errors import RequestError
 from bert_tf.serving.server.version import Version
 

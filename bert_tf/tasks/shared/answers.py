@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from bert_tf.core.config import HeadConfig, TaskDataConfig
 from bert_tf.core.section import bounded
-from bert_tf.tasks.shared.graph_rows import framed
+from bert_tf.tasks.shared.long_texts import windows_of
 from bert_tf.tasks.task import Framed
 from bert_tf.text.tokenizer import TextTokenizer
 
@@ -47,7 +47,7 @@ def longest_question(data: AnswerDataConfig) -> int:
     return min(data.max_query_length, data.max_seq_length - _FRAME - 1)
 
 
-def frame_windows(
+def frame_questions(
     tokenizer: TextTokenizer,
     data: AnswerDataConfig,
     question: tf.Tensor,
@@ -71,36 +71,28 @@ def frame_windows(
     questions = tokenizer.tokenize(question)
     asked = tf.minimum(questions.row_lengths(), longest_question(data))
     ids, begins, ends = tokenizer.tokenize_with_offsets(context)
-    room = data.max_seq_length - _FRAME - asked
-    step = tf.minimum(tf.constant(data.doc_stride, tf.int64), room)
-    more = tf.maximum(ids.row_lengths() - room, 0)
-    counts = 1 + (more + step - 1) // step
-    if most_rows is not None:
-        counts = tf.minimum(counts, most_rows)
-    example = tf.repeat(tf.range(tf.size(counts)), counts)
-    number = tf.ragged.range(counts).flat_values
-    first = number * tf.gather(step, example)
-    last = tf.minimum(tf.gather(ids.row_lengths(), example), first + tf.gather(room, example))
-    rows, token, is_context = framed(
+    made = windows_of(
         tokenizer,
-        ids.values,
-        tf.gather(ids.row_starts(), example) + first,
-        last - first,
-        (questions.values, tf.gather(questions.row_starts(), example), tf.gather(asked, example)),
-        length=data.max_seq_length if fixed_length else None,
+        ids,
+        (questions, asked),
+        max_seq_length=data.max_seq_length,
+        stride=data.doc_stride,
+        most=most_rows,
+        fixed_length=fixed_length,
     )
+    place = made.token - tf.gather(ids.row_starts(), made.text)[:, None]  # in its context
     layout = {
-        "counts": counts,
-        "token": token,
-        "is_context": is_context,
-        "is_best": _best_windows(token - tf.gather(ids.row_starts(), example)[:, None], first, last, token, is_context),
+        "counts": made.counts,
+        "token": made.token,
+        "is_context": made.is_token,
+        "is_best": _best_windows(place, made.firsts, made.lasts, made.token, made.is_token),
         "begins": begins.values,
         "ends": ends.values,
         "question_tokens": questions.row_lengths(),
         "text_tokens": questions.row_lengths() + ids.row_lengths(),
-        "lost_tokens": questions.row_lengths() - asked + tf.maximum(more - (counts - 1) * step, 0),
+        "lost_tokens": questions.row_lengths() - asked + made.lost,
     }
-    return Framed(rows, layout)
+    return Framed(made.rows, layout)
 
 
 def _best_windows(place, first, last, token, is_context) -> tf.Tensor:

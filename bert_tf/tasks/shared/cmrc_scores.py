@@ -1,6 +1,6 @@
 """Exact match and F1 of Chinese answers as CMRC 2018's evaluation script defines them (Cui et al. 2019).
 
-A Chinese character is a unit, and so is an English word. F1 is of the longest run of units that both answers have.
+The units are Chinese characters and English words. F1 counts the longest common substring of units.
 """
 
 import difflib
@@ -9,14 +9,14 @@ import re
 
 from bert_tf.tasks.shared.squad_scores import Rules
 
-# The script's own list; other signs count as text.
+# The list of the script; it treats other punctuation as text.
 _PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 _CHINESE = re.compile("([\u4e00-\u9fa5])")
 
 
 @functools.cache
 def _split_words():
-    """NLTK's rules for English words; imported late, since it takes a second."""
+    """NLTK's rules for English words; imported on first use, since the import takes a second."""
     from nltk.tokenize import NLTKWordTokenizer
 
     return NLTKWordTokenizer().tokenize
@@ -27,7 +27,7 @@ def _bare(text: str) -> str:
 
 
 def units(text: str) -> list[str]:
-    """Lower case, without punctuation: Chinese characters, and the words of what stands between them.
+    """Chinese characters, and the words between them, in lower case and without punctuation.
 
     >>> units("《BERT》是Google的。")
     ['bert', '是', 'google', '的']
@@ -37,12 +37,12 @@ def units(text: str) -> list[str]:
 
 
 def exact_match(truth: str, found: str) -> float:
-    """1 if both are the same without punctuation, else 0."""
+    """1 if both are equal without case and punctuation, else 0."""
     return float(_bare(truth) == _bare(found))
 
 
 def f1(truth: str, found: str) -> float:
-    """Of the longest run of units that both share; where one answer is none, 1 if the other is none either."""
+    """F1 of the longest common substring of units. If an answer is empty: 1 if both are, else 0."""
     if not truth.strip() or not found.strip():
         return float(truth.strip() == found.strip())
     expected, given = units(truth), units(found)

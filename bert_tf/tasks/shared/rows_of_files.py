@@ -1,12 +1,15 @@
 """Files of examples -> rows of named values: JSON lines, CSV, TSV, and TensorFlow Datasets by name or folder."""
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 
 from bert_tf.core import tfds_name
 from bert_tf.core.errors import InputError, reason_of
+from bert_tf.core.stores import objects
+from bert_tf.core.stores.cache import local_folder
 
 
 def read_rows(path: str, config_field: str) -> list[tuple[str, dict]]:
@@ -67,7 +70,11 @@ def read_lines(path: str, config_field: str, readers: dict[str, Callable]) -> li
         *first, last = [*readers, f"{tfds_name.PREFIX}NAME"]
         raise InputError(f"{config_field}={path}: expected a file ending in {', '.join(first)} or {last}.")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with (
+            io.TextIOWrapper(objects.open_to_read(path), "utf-8-sig", newline="")
+            if objects.is_remote(path)
+            else open(path, encoding="utf-8-sig", newline="")
+        ) as file:
             return list(readers[ending](file, path))
     except OSError as error:
         raise InputError(f"{config_field}={path}: expected a file of examples. Received: {error.strerror}.") from None
@@ -164,8 +171,8 @@ def _tfds_rows(path: str, config_field: str) -> Iterator[tuple[str, dict]]:
     name, split = tfds_name.parse(path, default_split=default_split, where=f"{config_field}=")
     expected = f"{config_field}={path}: expected the name of a TensorFlow data set, or a folder with one,"
     try:
-        if os.path.isdir(name):
-            builder = tfds.builder_from_directory(name)
+        if objects.is_remote(name) or os.path.isdir(name):
+            builder = tfds.builder_from_directory(local_folder(name))
         else:
             builder = tfds.builder(name)
             builder.download_and_prepare()

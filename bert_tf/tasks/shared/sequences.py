@@ -10,7 +10,6 @@ from bert_tf.core.errors import InputError
 from bert_tf.tasks.shared.long_texts import frame_windows, grouped, pooled
 from bert_tf.tasks.shared.rows_of_files import read_examples, text_of
 from bert_tf.tasks.shared.sections import tail_share
-from bert_tf.tasks.shared.truncation import of_examples
 from bert_tf.tasks.task import Framed, Task
 
 WINDOWS = ("truncate", "head_tail", "windows")  # Task.long_texts of tasks that pool windows
@@ -94,11 +93,7 @@ class SequenceTask(TextTask):
     def notes(self, layout):
         if not self.has_windows:
             return super().notes(layout)
-        windows = f"windows of {self.data.max_seq_length} tokens"
-        return {
-            f"in several {windows}": int((layout["counts"] > 1).sum()),
-            f"truncated to {self.data.max_windows} {windows}": int((of_examples(layout) > 0).sum()),
-        }
+        return {f"in several windows of {self.data.max_seq_length} tokens": int((layout["counts"] > 1).sum())}
 
     def pooling(self) -> str | None:
         """How the objective pools windows; None where a text is one row."""

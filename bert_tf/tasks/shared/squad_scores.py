@@ -13,17 +13,17 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalized(text: str) -> str:
-    """Lower case, without ASCII punctuation, English articles and superfluous white space."""
+    """The text in lower case, without ASCII punctuation, English articles and repeated white space."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(truth: str, found: str) -> float:
-    """1 if both are the same once they are normalized, else 0."""
+    """1 if the normalized texts are equal, else 0."""
     return float(normalized(truth) == normalized(found))
 
 
 def f1(truth: str, found: str) -> float:
-    """Of the words that both share; where one side has none, 1 if the other has none either."""
+    """F1 of the words of the two answers. If an answer has no words: 1 if neither has any, else 0."""
     expected, given = normalized(truth).split(), normalized(found).split()
     if not expected or not given:
         return float(expected == given)
@@ -36,7 +36,7 @@ class Rules(NamedTuple):
 
     Attributes:
       exact_match, f1: (right answer, given answer) -> 0 to 1.
-      is_blank: whether an answer is none.
+      is_blank: whether a text is no answer.
     """
 
     exact_match: Callable[[str, str], float]
@@ -48,15 +48,16 @@ SQUAD = Rules(exact_match, f1, lambda text: not normalized(text))
 
 
 def scores(truth: Sequence[Sequence[str]], found: Sequence[str], rules: Rules = SQUAD) -> dict[str, float]:
-    """Means over questions of the best score against any of a question's answers, in 0 to 1.
+    """Exact match and F1, 0 to 1: means over questions of the best score against any of the question's right answers.
 
     Args:
-      truth: answers of each question; none where it cannot be answered, and then only "" is right.
-      found: one answer a question, "" for none.
+      truth: the right answers of each question; an empty list if it has none, and then only "" is right.
+      found: the given answer to each question, "" for no answer.
       rules: how answers are compared.
 
     Returns:
-      examples, exact_match, f1; and where some questions have no answer both for either kind of question.
+      examples, exact_match, f1. If some questions have no right answer, also both scores of the answerable and of the
+      unanswerable questions.
     """
     golds = [[answer for answer in answers if not rules.is_blank(answer)] or [""] for answers in truth]
     table = np.array(
@@ -85,8 +86,8 @@ def best_threshold(
 
     Args:
       truth: as in `scores`.
-      spans: the best answer of each question that is none of "".
-      no_answer_scores: by how much no answer scores better than it.
+      spans: the best non-empty answer to each question.
+      no_answer_scores: the score of "no answer" less the score of that answer.
       rules: how answers are compared.
     """
     golds = [[answer for answer in answers if not rules.is_blank(answer)] for answers in truth]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bert_tf.core.errors import InputError
+from bert_tf.tasks.tagging import schemes
 
 ENDINGS = (".conll", ".txt", ".conllu", ".conllup", ".iob", ".iob2", ".bio")
 AUTO = "auto"
@@ -113,10 +114,17 @@ def _is_word(line: _Line, tag: int, width: int, known: set[str]) -> bool:
     return line.cells[0] != "#" or width == 1 or (_has(line, tag) and line.cells[tag] in known)
 
 
-def _counts_up(body: Sequence[_Line]) -> bool:
-    """Whether a sentence begins with the words 1 and 2."""
-    numbers = [line.cells[0] for line in body if not any(p.fullmatch(line.cells[0]) for p in (_RANGE, _EMPTY))]
-    return numbers[:2] in (["1"], ["1", "2"])
+def _is_numbered(body: Sequence[_Line], width: int) -> bool:
+    """Whether the first column numbers the words of a sentence, 1, 2, 3 ...
+
+    Words may be numbers too. If tags of entities follow in a file of two columns, they are words.
+    """
+    words = [line.cells for line in body if not any(p.fullmatch(line.cells[0]) for p in (_RANGE, _EMPTY))]
+    numbers = [cells[0] for cells in words if _ID.fullmatch(cells[0])]
+    counts_up = numbers == [str(n + 1) for n in range(len(numbers))]
+    if not numbers or not counts_up or [cells[0] for cells in words[:2]] != numbers[:2]:
+        return False
+    return width > 2 or not schemes.names_entities(cells[-1] for cells in words)
 
 
 def _columns(
@@ -130,7 +138,7 @@ def _columns(
     # One word alone may be the number 1.
     several = [body for body in bodies if len(body) > 1] or bodies
     width = len(several[0][0].cells) if several else 0
-    numbered = sum(_counts_up(body) for body in several) > len(several) / 2
+    numbered = sum(_is_numbered(body, width) for body in several) > len(several) / 2
     has_ids = numbered and (len(several[0]) > 1 or width == len(_CONLLU)) and width > 1 + labelled
     if not names and has_ids and width == len(_CONLLU):
         names = _CONLLU

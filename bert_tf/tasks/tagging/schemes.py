@@ -20,21 +20,35 @@ Span = tuple[str, int, int]  # type, first, last + 1
 
 
 class Scheme(NamedTuple):
-    """name; prefixes that its tags have; `inside`, the prefix of what goes on."""
+    """Prefixes of the tags of an entity's first word, inner words and last word, and of an entity of one word."""
 
     name: str
-    prefixes: frozenset[str]
-    inside: str = "I"
+    first: str
+    inside: str
+    last: str
+    single: str
+
+    @property
+    def prefixes(self) -> frozenset[str]:
+        return frozenset(self[1:])
+
+    def tags(self, kind: str, count: int) -> list[str]:
+        """The tags of an entity of this type that has `count` words."""
+        if count == 1:
+            return [f"{self.single}-{kind}"]
+        return [f"{self.first}-{kind}", *[f"{self.inside}-{kind}"] * (count - 2), f"{self.last}-{kind}"]
 
 
-# IOB1, IOB2 and IO have the same prefixes. The first scheme that has all prefixes of the data is theirs.
+# IOB1, IOB2 and IO are all read as IOB: the first scheme that has all prefixes of the data is theirs.
+IOB = Scheme("IOB", "B", "I", "I", "B")
 SCHEMES = (
-    Scheme("IOB", frozenset("BI")),
-    Scheme("BIOES", frozenset("BIES")),
-    Scheme("BILOU", frozenset("BILU")),
-    Scheme("BMES", frozenset("BMES"), "M"),
-    Scheme("BMEWO", frozenset("BMEW"), "M"),
+    IOB,
+    Scheme("BIOES", "B", "I", "E", "S"),
+    Scheme("BILOU", "B", "I", "L", "U"),
+    Scheme("BMES", "B", "M", "E", "S"),
+    Scheme("BMEWO", "B", "M", "E", "W"),
 )
+_IO = Scheme("IO", "I", "I", "I", "I")
 _PREFIXES = frozenset().union(*(scheme.prefixes for scheme in SCHEMES))
 _BRACKETS = re.compile(r"\([^()*]+\*\)?")
 
@@ -58,7 +72,8 @@ def scheme_of(placed: Iterable[tuple[str, str]]) -> Scheme | None:
     """The scheme of (tag, place) in the order of the data; None for tags that name no entities.
 
     Raises:
-      InputError: tags of several schemes, IOE, brackets as in CoNLL-2012, or tags of entities beside others.
+      InputError: the tags mix several schemes, or mix entity tags with other tags; or they are IOE tags or
+        CoNLL-2012's brackets, which are not supported.
     """
     first: dict[str, str] = {}  # {tag: place}
     for tag, place in placed:
@@ -95,6 +110,17 @@ def scheme_of(placed: Iterable[tuple[str, str]]) -> Scheme | None:
 
 def _schemes_with(tag: str) -> list[Scheme]:
     return [scheme for scheme in SCHEMES if tag[0] in scheme.prefixes]
+
+
+def scheme_to_write(labels: Iterable[str]) -> Scheme:
+    """The scheme in which to tag entities, so that the tags are among these labels; IOB for labels that name none.
+
+    Raises:
+      InputError: labels of several schemes.
+    """
+    scheme = scheme_of((label, "data.labels") for label in labels) or IOB
+    prefixes = {found[0] for label in labels if (found := parts(label))}
+    return _IO if scheme is IOB and prefixes == {"I"} else scheme
 
 
 def inside(tag: str, labels: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from nervaluate import Evaluator
 
-from bert_tf.tasks.tagging.schemes import OUTSIDE, Span, spans_of_tags
+from bert_tf.tasks.tagging.schemes import OUTSIDE, Span, scheme_to_write, spans_of_tags
 from bert_tf.tasks.tagging.spans import (
     characters_of,
     characters_of_words,
@@ -48,14 +48,19 @@ def in_text(answer: dict) -> list[Span]:
     return [trimmed(answer["text"], (e["type"], e["start"], e["end"])) for e in answer["entities"]]
 
 
-def pairs_of_tags(examples: Sequence[dict], answers: Sequence[dict]) -> tuple[list[str], list[str]]:
-    """(true tags, answered tags) of all words; of texts, of all units but those of entities off the units' bounds."""
-    truth, found = [], []
+def pairs_of_tags(
+    examples: Sequence[dict], answers: Sequence[dict], labels: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """(true tags, answered tags) of all words; of texts, of all units but those of entities off the units' bounds.
+
+    Entities of texts are tagged in the scheme of `labels`, those of the model.
+    """
+    truth, found, scheme = [], [], scheme_to_write(labels)
     for example, answer in zip(examples, answers, strict=True):
         tags: Sequence[str | None] = example.get("tags") or []
         if "tags" not in example:
             units = characters_of(example["text"], answer["bytes"])
-            tags, _ = tags_of_units(example["text"], units, without_overlaps(example["entities"]))
+            tags, _ = tags_of_units(example["text"], units, without_overlaps(example["entities"]), scheme)
         for tag, answered in zip(tags, answer["tags"], strict=True):
             if tag is not None:
                 truth.append(tag)
@@ -63,13 +68,13 @@ def pairs_of_tags(examples: Sequence[dict], answers: Sequence[dict]) -> tuple[li
     return truth, found
 
 
-def with_words(example: dict) -> dict:
-    """A text as words with tags, split at white space and punctuation."""
+def with_words(example: dict, labels: Sequence[str]) -> dict:
+    """A text as words with tags in the scheme of `labels`, split at white space and punctuation."""
     if "tags" in example:
         return example
     text = example["text"]
     bounds = [match.span() for match in _PLAIN_WORD.finditer(text)]
-    tags, _ = tags_of_units(text, bounds, without_overlaps(example["entities"]))
+    tags, _ = tags_of_units(text, bounds, without_overlaps(example["entities"]), scheme_to_write(labels))
     return {"words": [text[begin:end] for begin, end in bounds], "tags": [tag or OUTSIDE for tag in tags]}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bert_tf.core.errors import InputError
-from bert_tf.tasks.tagging.schemes import OUTSIDE, Span
+from bert_tf.tasks.tagging.schemes import OUTSIDE, Scheme, Span
 
 COLUMNS = ("entities", "spans", "labels")  # where a file has no data.label_field
 _KEYS = (("start", "start_offset"), ("end", "end_offset"), ("label", "type", "entity_group"))
@@ -90,8 +90,10 @@ def characters_of(text: str, spans: Sequence[Sequence[int]]) -> list[tuple[int, 
     return [(bisect.bisect_right(starts, begin) - 1, bisect.bisect_right(starts, end) - 1) for begin, end in spans]
 
 
-def tags_of_units(text: str, units: Sequence[tuple[int, int]], spans: Sequence[Span]) -> tuple[list[str | None], int]:
-    """IOB2 tags of the units of a text, and how many entities do not begin and end with units.
+def tags_of_units(
+    text: str, units: Sequence[tuple[int, int]], spans: Sequence[Span], scheme: Scheme
+) -> tuple[list[str | None], int]:
+    """Tags of the units of a text, and how many entities do not begin and end with units.
 
     The units that such an entity touches get the tag None and are not learned.
 
@@ -99,6 +101,7 @@ def tags_of_units(text: str, units: Sequence[tuple[int, int]], spans: Sequence[S
       text: the text.
       units: characters of each unit, in order.
       spans: entities that do not overlap.
+      scheme: of the tags.
     """
     tags: list[str | None] = [OUTSIDE] * len(units)
     begins, ends, off = [begin for begin, _ in units], [end for _, end in units], 0
@@ -106,7 +109,7 @@ def tags_of_units(text: str, units: Sequence[tuple[int, int]], spans: Sequence[S
         kind, start, end = trimmed(text, span)
         first, last = bisect.bisect_right(ends, start), bisect.bisect_left(begins, end)
         if first < last and begins[first] == start and _same_end(text, end, ends[last - 1]):
-            tags[first:last] = [f"B-{kind}", *[f"I-{kind}"] * (last - first - 1)]
+            tags[first:last] = scheme.tags(kind, last - first)
         else:
             tags[first:last] = [None] * (last - first)
             off += 1

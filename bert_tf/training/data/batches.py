@@ -18,6 +18,7 @@ class Batches:
       sources: first batch and number of batches -> where they were read, in words.
       damage: the same -> what is wrong with the files that hold them, None if nothing is found.
       validation_damage: likewise, of the validation data.
+      progress: number of batches -> metrics of what was read until there, such as epochs.
     """
 
     training: Callable[[int, Worker], tf.data.Dataset]
@@ -25,3 +26,4 @@ class Batches:
     sources: Callable[[int, int], str]
     damage: Callable[[int, int], str | None] = lambda first, count: None
     validation_damage: Callable[[], str | None] = lambda: None
+    progress: Callable[[int], dict[str, float]] = lambda batches: {}

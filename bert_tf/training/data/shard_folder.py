@@ -1,19 +1,21 @@
 """A finished folder of shards, and whether it fits a run."""
 
+import concurrent.futures
 import dataclasses
 import gzip
-import hashlib
 import io
+import itertools
 import json
-import os
 import zlib
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from bert_tf.core import record_files, records
+from bert_tf.core import errors, record_files, records
 from bert_tf.core.config import PretrainConfig
-from bert_tf.core.errors import InputError, reason_of
+from bert_tf.core.errors import InputError, StorageError, reason_of
+from bert_tf.core.stores import objects
+from bert_tf.core.stores.cache import cache
 from bert_tf.models.family import family_of
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from bert_tf.text.vocabulary import Vocabulary, added_tokens
@@ -40,29 +42,32 @@ class ShardFolder:
         Raises:
           InputError: not a folder of shards, an unfinished one, or one whose vocabulary was changed.
         """
-        manifest_path = os.path.join(path, records.MANIFEST)
-        if not path or not tf.io.gfile.exists(manifest_path):
+        manifest_path = objects.join(path, records.MANIFEST)
+        there = objects.below(path, shallow=True) if path else {}
+        if records.MANIFEST not in there:
             raise InputError(
                 f"{field}={path}: expected a folder of shards made by pipelines.create_pretraining_data. "
                 f"Received a folder without {records.MANIFEST}."
             )
-        if not tf.io.gfile.exists(os.path.join(path, records.COMPLETED)):
+        if records.COMPLETED not in there:
             raise InputError(f"{field}={path}: expected finished shards. Received a folder without COMPLETED.")
-        vocabulary_path = os.path.join(path, records.VOCABULARY)
+        vocabulary_path = objects.join(path, records.VOCABULARY)
         try:
-            with tf.io.gfile.GFile(manifest_path, "rb") as file:
-                manifest = json.loads(file.read())
-            with tf.io.gfile.GFile(vocabulary_path, "rb") as file:
-                vocabulary = Vocabulary.parse(file.read(), vocabulary_path, added_tokens(manifest["vocabulary"]))
+            manifest = json.loads(objects.read_bytes(manifest_path))
+            for name in (records.VOCABULARY, *(shard["name"] for shard in manifest["shards"])):
+                if name not in there:
+                    raise InputError(
+                        f"{field}={path}: expected every file of the shards. Received a folder without {name}."
+                    )
+            data = objects.read_bytes(vocabulary_path)
+            vocabulary = Vocabulary.parse(data, vocabulary_path, added_tokens(manifest["vocabulary"]))
             for shard in manifest["shards"]:
-                size = tf.io.gfile.stat(os.path.join(path, shard["name"])).length
+                size = there[shard["name"]].bytes
                 if size != shard["bytes"]:
                     raise InputError(
                         f"{field}={path}: {shard['name']}: expected the {shard['bytes']} bytes that "
                         f"{records.MANIFEST} names. Received {size}."
                     )
-        except tf.errors.NotFoundError as error:
-            raise InputError(f"{field}={path}: expected every file of the shards. Received: {error.message}.") from None
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, InputError):
                 raise
@@ -95,13 +100,50 @@ class ShardFolder:
         """The shards of a split that hold examples."""
         return [s for s in self.shards if s["name"].startswith(f"pretrain-{name}.") and s["examples"]]
 
-    def digest(self, name: str) -> str:
-        """A hash of what a split's shards hold: others would continue another sequence of batches."""
-        return hashlib.sha256("".join(s["name"] + s["sha256"] for s in self.split(name)).encode()).hexdigest()
-
     def paths(self, name: str) -> list[str]:
         """The files of a split."""
-        return [os.path.join(self.path, shard["name"]) for shard in self.split(name)]
+        return [objects.join(self.path, shard["name"]) for shard in self.split(name)]
+
+    def local(self, path: str, ahead: str | None = None) -> str:
+        """The path of a shard on this machine, which is fetched if it is remote.
+
+        Args:
+          path: of the shard.
+          ahead: of the next one, which is fetched meanwhile.
+
+        Raises:
+          InputError: its content is not what dataset.json says. As `errors.encode` makes it, since TensorFlow, which
+            calls this, passes text on.
+        """
+        if not objects.is_remote(path):
+            return path
+        try:
+            coming = self._fetch(path)
+            found = coming.result()
+            if ahead is not None:
+                self._fetch(ahead)
+            return found
+        except InputError as error:
+            raise InputError(errors.encode(error)) from None
+
+    def pin(self, shards: int) -> None:
+        """Keeps at least so many of the shards that were fetched last on this machine."""
+        if objects.is_remote(self.path):
+            cache().pinned = max(cache().pinned, shards)
+
+    def _fetch(self, path: str) -> concurrent.futures.Future:
+        return cache().fetch(path, next(s["sha256"] for s in self.shards if path.endswith(f"/{s['name']}")))
+
+    def in_sequence(self, name: str) -> tf.data.Dataset:
+        """The serialized records of a split, in order."""
+        paths = self.paths(name)
+        if not objects.is_remote(self.path):
+            return self.records(paths)
+        found = tf.data.Dataset.from_generator(
+            lambda: (self.local(*pair) for pair in itertools.zip_longest(paths, paths[1:])),
+            output_signature=tf.TensorSpec([], tf.string),
+        )
+        return found.flat_map(self.records)
 
 
 def settled(config: PretrainConfig, folder: ShardFolder) -> PretrainConfig:
@@ -124,6 +166,25 @@ def settled(config: PretrainConfig, folder: ShardFolder) -> PretrainConfig:
     if model.vocab_size is None:
         model = dataclasses.replace(model, vocab_size=len(folder.vocabulary))
     return dataclasses.replace(config, data=data, model=model)
+
+
+def check_alike(folders: Sequence[ShardFolder], field: str) -> None:
+    """Refuses folders whose rows cannot stand in one batch: other shapes, vocabulary or normalization.
+
+    Raises:
+      InputError: naming the folder, the field of its dataset.json and both values.
+    """
+    first = folders[0]
+    for folder in folders[1:]:
+        check_vocabulary(folder, field, first.vocabulary, f"{field}={first.path}")
+        check_tokenizer(folder, field, first.settings, f"{field}={first.path}")
+        for name, expected in {**dataclasses.asdict(first.layout), "tokenizer": first.tokenizer}.items():
+            received = getattr(folder.layout, name, folder.tokenizer)
+            if received != expected:
+                raise InputError(
+                    f"{field}={folder.path}: expected shards with {name}={expected}, as {field}={first.path} has it. "
+                    f"Received shards with {received}."
+                )
 
 
 def layout_of(config: PretrainConfig, stored: records.RecordLayout) -> records.RecordLayout:
@@ -187,24 +248,33 @@ def find_damage(folder: ShardFolder, paths: Sequence[str]) -> str | None:
     return None
 
 
+def damage_in(folders: Sequence[ShardFolder], paths: Sequence[Sequence[str]]) -> str | None:
+    """Like find_damage, with the shards of each folder."""
+    return next(filter(None, map(find_damage, folders, paths)), None)
+
+
+def validation_damage(folders: Sequence[ShardFolder]) -> str | None:
+    """Like find_damage, of the validation splits."""
+    return damage_in(folders, [folder.paths("validation") for folder in folders])
+
+
 def _damage(folder: ShardFolder, path: str) -> str | None:
     serialized: list[bytes] = []
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            data = file.read()
+        data = objects.read_bytes(path)
         if folder.compression == "gzip":
             data = gzip.decompress(data)
         for record in record_files.read_records(io.BytesIO(data)):
             serialized.append(record)
     except (EOFError, OSError, zlib.error) as error:
         return f"record {len(serialized)}: {error}"
-    except tf.errors.OpError as error:
-        return error.message
+    except StorageError as error:
+        return str(error)
     for start in range(0, len(serialized), _RECORDS_AT_ONCE):
         found = _unparsed(serialized[start : start + _RECORDS_AT_ONCE], folder.layout)
         if found:
             return f"record {start + found[0]}: no example of this layout: {found[1]}"
-    expected = next(s["examples"] for s in folder.shards if os.path.join(folder.path, s["name"]) == path)
+    expected = next(s["examples"] for s in folder.shards if objects.join(folder.path, s["name"]) == path)
     if len(serialized) != expected:
         return f"{len(serialized)} records where {records.MANIFEST} names {expected}"
     return None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
+from bert_tf.core import errors
 from bert_tf.core.config import TrainConfig
 from bert_tf.core.errors import InputError, Preempted, reason_of
 from bert_tf.training.worker import Worker
@@ -29,7 +30,8 @@ def explained(place: str, damage: Callable[[], str | None], train: TrainConfig, 
       Preempted: another worker is gone.
     """
     try:
-        yield
+        with _decoded():
+            yield
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(_memory_sentence(error, train)) from None
     except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
@@ -54,6 +56,18 @@ def explained(place: str, damage: Callable[[], str | None], train: TrainConfig, 
             f"{place}: another worker is gone ({reason[:200]}). Start all workers again with the same command; they "
             "go on from the last checkpoint."
         ) from None
+
+
+@contextlib.contextmanager
+def _decoded() -> Iterator[None]:
+    """Raises an error of this project that TensorFlow passed on as text, as it was."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = errors.decode(error.message)
+        if found is None:
+            raise
+        raise found from None
 
 
 def _memory_sentence(error: tf.errors.OpError, train: TrainConfig) -> str:

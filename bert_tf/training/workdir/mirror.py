@@ -4,17 +4,16 @@ import os
 import tempfile
 from collections.abc import Iterable
 
-import tensorflow as tf
-
-from bert_tf.core import config_io, whole_file
-from bert_tf.core.errors import InputError, StorageError
+from bert_tf.core import config_io
+from bert_tf.core.errors import InputError, StorageError, reason_of
+from bert_tf.core.stores import objects
 
 _CONFIG, _CHECKPOINTS = "config.json", "checkpoints/step-"
 _UNFINISHED = (".tmp", ".broken")
 
 
 class Mirror:
-    """Copies a workdir to a folder of any file system that TensorFlow writes to, and back into an empty workdir.
+    """Copies a workdir to a folder on s3://, gs:// or a mounted file system, and back into an empty workdir.
 
     A file gets its name there when it is whole. Checkpoints go last, so that what the other files tell is never behind
     the newest checkpoint; what was told after it is told again by the run that goes on, as after any kill.
@@ -42,12 +41,11 @@ class Mirror:
             return
         self._check_place()
         try:
-            tf.io.gfile.makedirs(self._url)
             there = self._there()
             if _CONFIG in there:
                 with tempfile.TemporaryDirectory() as folder:
                     path = os.path.join(folder, _CONFIG)
-                    tf.io.gfile.copy(f"{self._url}/{_CONFIG}", path)
+                    objects.copy(f"{self._url}/{_CONFIG}", path)
                     config_io.check_same(config, path, f"train.mirror={self._url}")
             # A machine may come back with its old disk after another one went on.
             if os.path.exists(os.path.join(self._workdir, _CONFIG)) and _newest(there) <= _newest(self._here()):
@@ -56,13 +54,14 @@ class Mirror:
             for name in sorted(there, key=lambda name: (name == _CONFIG, name.startswith(_CHECKPOINTS), name)):
                 path = os.path.join(self._workdir, name)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                with whole_file.replacing_path(path) as temporary:
-                    tf.io.gfile.copy(f"{self._url}/{name}", temporary, overwrite=True)
+                objects.copy(f"{self._url}/{name}", path)
             self._copied = self._here()
-        except (tf.errors.OpError, OSError) as error:
+        except OSError as error:
             raise InputError(
-                f"train.mirror={self._url}: expected a folder that can be made and read. Received: {_reason(error)}."
+                f"train.mirror={self._url}: expected a folder that can be read. Received: {error.strerror}."
             ) from None
+        except StorageError as error:
+            raise InputError(f"train.mirror={self._url}: {error}") from None
         if there:
             print(f"{self._workdir}: filled with {len(there)} files of {self._url}", flush=True)
 
@@ -90,11 +89,11 @@ class Mirror:
             for name in self._there():
                 # A newer one goes only if this process put it there and rewound: another machine may have gone on.
                 if name.startswith(_CHECKPOINTS) and name not in here and (name < newest or name in self._copied):
-                    tf.io.gfile.remove(f"{self._url}/{name}")
+                    objects.delete([f"{self._url}/{name}"])
                     self._copied.pop(name, None)
-        except (tf.errors.OpError, OSError) as error:
+        except (StorageError, OSError) as error:
             raise StorageError(
-                f"train.mirror={self._url}: expected a folder that can be written. Received: {_reason(error)}. "
+                f"train.mirror={self._url}: expected a folder that can be written. Received: {reason_of(error)}. "
                 "The workdir is whole; the same command goes on."
             ) from None
 
@@ -107,15 +106,13 @@ class Mirror:
 
     def _copy(self, name: str) -> bool:
         """Whether the file was still there: the run replaces and removes files meanwhile."""
-        source, target = os.path.join(self._workdir, name), f"{self._url}/{name}"
-        tf.io.gfile.makedirs(os.path.dirname(target))
+        source = os.path.join(self._workdir, name)
         try:
-            tf.io.gfile.copy(source, f"{target}.tmp", overwrite=True)
-        except tf.errors.NotFoundError:
+            objects.copy(source, f"{self._url}/{name}")
+        except FileNotFoundError:
             if os.path.exists(source):
                 raise
             return False
-        tf.io.gfile.rename(f"{target}.tmp", target, overwrite=True)
         return True
 
     def _here(self) -> dict[str, tuple[int, int]]:
@@ -135,17 +132,9 @@ class Mirror:
         return found
 
     def _there(self) -> list[str]:
-        found = []
-        for folder, _, names in tf.io.gfile.walk(self._url):
-            inner = folder[len(self._url) :].strip("/")
-            found += [f"{inner}/{name}".lstrip("/") for name in names if not name.endswith(_UNFINISHED)]
-        return found
+        return [name for name in objects.below(self._url) if not name.endswith(_UNFINISHED)]
 
 
 def _newest(names: Iterable[str]) -> str:
     """The checkpoint of the latest step; "" for none."""
     return max((name for name in names if name.startswith(_CHECKPOINTS)), default="")
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "message", None) or getattr(error, "strerror", None) or error).rstrip(".")

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pipelines.reading.outcomes import Document
+
 TOO_LARGE = "a document of more than {:,} bytes (--max_document_bytes)"
 
 
@@ -19,41 +21,68 @@ class Fields(Protocol):
 
     Attributes:
       names: of the fields; Parquet and TFDS must have them all.
-      expected: what a JSON object without a document is called.
+      labels: names of further fields, which may be missing.
+      expected: what JSON without a document is called.
     """
 
-    names: tuple[str, ...]
-    expected: str
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
-    def is_in(self, record: Mapping[str, Any]) -> bool:
-        """Whether a JSON object may have the document."""
+    @property
+    def labels(self) -> tuple[str, ...]: ...
 
-    def document(self, record: Mapping[str, Any]) -> str:
-        """The document. Raises NoDocument."""
+    @property
+    def expected(self) -> str: ...
+
+    def check_object(self, record: Mapping[str, Any]) -> None:
+        """Raises NoDocument for a JSON object that cannot have the document."""
+
+    def document(self, record: Mapping[str, Any]) -> Document:
+        """The document, without its place. Raises NoDocument."""
 
     def of_text(self, text: str) -> str:
-        """The document that a plain text makes. Raises NoDocument if a text alone makes none."""
+        """The text of the document that a plain text makes. Raises NoDocument if a text alone makes none."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TextField:
-    """Fields: one field holds the document, as text or as a list of paragraphs."""
+    """Fields: one field holds the document, as text or as a list of paragraphs.
+
+    Args:
+      name: of the field.
+      source, licence: fields with the document's source and licence; "" for none.
+    """
 
     name: str
+    source: str = ""
+    licence: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.name,)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for name in (self.source, self.licence) if name not in ("", self.name)))
+
+    @property
     def expected(self) -> str:
         return f'no JSON object with a string "{self.name}"'
 
-    def is_in(self, record: Mapping[str, Any]) -> bool:
-        return isinstance(record.get(self.name), (str, list))
+    def check_object(self, record: Mapping[str, Any]) -> None:
+        value = record.get(self.name)
+        if not isinstance(value, (str, list)):
+            raise NoDocument(self.expected)
+        columns = [key for key, column in record.items() if isinstance(column, list) and len(column) == len(value)]
+        if isinstance(value, list) and len(value) > 1 and len(columns) == len(record) > 1:
+            raise NoDocument(
+                f"a table by columns ({', '.join(columns)[:80]}) instead of an object for each of its "
+                f"{len(value):,} rows"
+            )
 
-    def document(self, record: Mapping[str, Any]) -> str:
-        return document_of(record[self.name])
+    def document(self, record: Mapping[str, Any]) -> Document:
+        source, licence = label_of(record, self.source), label_of(record, self.licence)
+        return Document(document_of(record[self.name]), source=source, licence=licence)
 
     def of_text(self, text: str) -> str:
         return text
@@ -96,7 +125,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 _WITHOUT_NUMBERS = json.JSONDecoder(object_pairs_hook=_object, parse_int=lambda digits: 0)
 
 
-def json_document(data: bytes, fields: Fields, encoding: str = "UTF-8") -> str:
+def json_document(data: bytes, fields: Fields, encoding: str = "UTF-8") -> Document:
     """The document in a JSON object.
 
     Raises:
@@ -115,13 +144,24 @@ def json_document(data: bytes, fields: Fields, encoding: str = "UTF-8") -> str:
             found = _WITHOUT_NUMBERS.decode(text)
     except (ValueError, RecursionError):
         raise NoDocument(fields.expected) from None
-    if not isinstance(found, dict) or not fields.is_in(found):
+    if not isinstance(found, dict):
         raise NoDocument(fields.expected)
+    fields.check_object(found)
     if isinstance(found, _Repeated):
         for name in fields.names:
             if _times(text, name) > 1:
                 raise NoDocument(f'a JSON object with more than one "{name}"')
     return fields.document(found)
+
+
+def label_of(record: Mapping[str, Any], field: str) -> str | None:
+    """A source or licence: text as it is, other values as JSON, None where there is none."""
+    value = record.get(field) if field else None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if value is None or isinstance(value, str):
+        return value and value.encode("utf-8", "replace").decode()
+    return json.dumps(value, ensure_ascii=True, sort_keys=True, default=str)
 
 
 def is_object(data: bytes) -> bool:

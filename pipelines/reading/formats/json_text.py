@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument, is_object, json_document
 from pipelines.reading.formats.lines import Line, Lines
 from pipelines.reading.formats.plain_text import span
-from pipelines.reading.outcomes import Problem, Span
+from pipelines.reading.outcomes import Document, Problem, Span
 
 _AT_ONCE = 1 << 17
 _BETWEEN = re.compile(rb"[\s,]*")
@@ -54,7 +54,7 @@ def json_lines(lines: Lines, fields: Fields, encoding: str) -> Iterator[Span]:
         yield Span(start, lines.offset if end is None else end)
 
 
-def _line_text(lines: Lines, line: Line, fields: Fields, encoding: str) -> str | Problem:
+def _line_text(lines: Lines, line: Line, fields: Fields, encoding: str) -> Document | Problem:
     if not line.is_whole or len(line.data) > lines.max_bytes:
         return lines.too_large(line)
     try:
@@ -96,7 +96,7 @@ def json_values(file: io.BufferedReader, fields: Fields, max_bytes: int, encodin
         pieces.append(data[at:end])
         at = end
         if size > max_bytes:
-            found: str | Problem = Problem("record", number, TOO_LARGE.format(max_bytes), lost=True)
+            found: Document | Problem = Problem("record", number, TOO_LARGE.format(max_bytes), lost=True)
         else:
             try:
                 found = json_document(b"".join(pieces), fields, encoding)

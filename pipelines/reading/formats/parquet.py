@@ -62,11 +62,14 @@ def _without(fields: Fields, columns: list[str]) -> Problem | None:
 
 def _group_rows(table, number: int, rows: tuple[int, int], locate, fields: Fields, max_bytes: int) -> Iterator[Span]:
     first, count = rows
-    row, end, names = first, first + count, fields.names
+    row, end = first, first + count
     problem = None
     try:
-        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[number], columns=list(names)):
-            columns = [_as_bytes(batch.column(name)).to_pylist() for name in names]
+        labels = [name for name in fields.labels if table.schema_arrow.names.count(name) == 1]
+        names = [*fields.names, *labels]
+        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[number], columns=names):
+            columns = [_as_bytes(batch.column(name)).to_pylist() for name in fields.names]
+            columns += [batch.column(name).to_pylist() for name in labels]
             for values in zip(*columns, strict=True):
                 if row == end:
                     break
@@ -84,14 +87,14 @@ def _group_rows(table, number: int, rows: tuple[int, int], locate, fields: Field
 def _row(record: dict, row: int, locate, fields: Fields, max_bytes: int) -> Iterator[Span]:
     start, end = locate(row), locate(row + 1)
     try:
-        text = fields.document(record)
+        document = fields.document(record)
     except NoDocument as error:
         yield Span(start, end, problem=Problem("row", row + 1, str(error)))
         return
-    if len(text) * 4 > max_bytes and len(text.encode()) > max_bytes:
+    if len(document.text) * 4 > max_bytes and len(document.text.encode()) > max_bytes:
         yield Span(start, end, problem=Problem("row", row + 1, TOO_LARGE.format(max_bytes), lost=True))
     else:
-        yield Span(start, end, (text,))
+        yield Span(start, end, (document._replace(offset=row, unit="row"),))
 
 
 def _as_bytes(column: pyarrow.Array) -> pyarrow.Array:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pipelines.reading.formats.lines import Line, Lines
-from pipelines.reading.outcomes import Problem, Span
+from pipelines.reading.outcomes import Document, Problem, Span
 
 
 def blocks(lines: Lines) -> Iterator[Span]:
@@ -53,10 +53,11 @@ def _document(lines: Lines, block: list[Line], size: int, start: int, end: int) 
     yield from span(start, block[0].offset, end, found)
 
 
-def span(start: int, begins: int, end: int, found: str | Problem) -> Iterator[Span]:
+def span(start: int, begins: int, end: int, found: str | Document | Problem) -> Iterator[Span]:
     """A document, with what stands before it from `start` on; or a problem, and what stands before it by itself."""
-    if isinstance(found, str):
-        yield Span(start, end, (found,))
+    if not isinstance(found, Problem):
+        document = Document(found) if isinstance(found, str) else found
+        yield Span(start, end, (document._replace(offset=begins),))
         return
     if begins > start:
         yield Span(start, begins)

@@ -7,8 +7,8 @@ from typing import BinaryIO
 from bert_tf.core import record_files
 from bert_tf.core.errors import reason_of
 from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument
-from pipelines.reading.inputs import Part
-from pipelines.reading.outcomes import Problem, Span
+from pipelines.reading.inputs import Part, builder_of
+from pipelines.reading.outcomes import Document, Problem, Span
 
 _FRAME_BYTES = 16  # of a record, around its data
 
@@ -32,7 +32,7 @@ def dataset_records(part: Part, file: BinaryIO, size: int, fields: Fields, max_b
     try:
         for number, serialized in enumerate(record_files.read_records(file), start=1):
             end = start + _FRAME_BYTES + len(serialized)
-            found = _record(features, serialized, number, fields, max_bytes)
+            found = _record(features, serialized, number, start, fields, max_bytes)
             yield Span(start, end, problem=found) if isinstance(found, Problem) else Span(start, end, (found,))
             start = end
     except EOFError as error:
@@ -43,22 +43,20 @@ def dataset_records(part: Part, file: BinaryIO, size: int, fields: Fields, max_b
         yield Span(start, start, problem=Problem("record", number + 1, reason, lost=True, cut=True))
 
 
-def _record(features, serialized: bytes, number: int, fields: Fields, max_bytes: int) -> str | Problem:
+def _record(features, serialized: bytes, number: int, start: int, fields: Fields, max_bytes: int) -> Document | Problem:
     try:
         record = features.deserialize_example_np(serialized)
     except Exception as error:  # TFDS raises what its features and protobuf raise
         return Problem("record", number, f"no example of this dataset: {reason_of(error)}")
     try:
-        text = fields.document(record)
+        document = fields.document(record)
     except NoDocument as error:
         return Problem("record", number, str(error))
-    if len(text.encode()) > max_bytes:
+    if len(document.text.encode()) > max_bytes:
         return Problem("record", number, TOO_LARGE.format(max_bytes), lost=True)
-    return text
+    return document._replace(offset=start)
 
 
 @functools.lru_cache(maxsize=1)
 def _features(folder: str):
-    import tensorflow_datasets as tfds
-
-    return tfds.builder_from_directory(folder).info.features
+    return builder_of(folder).info.features

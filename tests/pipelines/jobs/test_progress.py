@@ -1,5 +1,6 @@
 """The progress lines of a running job."""
 
+from pipelines.reading.outcomes import Document
 from pipelines.writing.exchange import ToBlocks
 from pipelines.writing.progress import Progress
 
@@ -15,7 +16,7 @@ def test_progress_comes_from_the_files_that_a_job_writes(tmp_path):
     (tmp_path / "exchange").mkdir()
     step = ToBlocks(lambda text: [("a", b"0" * 16), ("b", b"1" * 16)], str(tmp_path / "exchange"))
     step.start_bundle()
-    assert list(step.process(["one", "three"])) == [] and len(list(step.finish_bundle())) == 2
+    assert list(step.process([Document("one"), Document("three")])) == [] and len(list(step.finish_bundle())) == 2
     (tmp_path / "pretrain-train.tfrecord-00000-of-00002").write_bytes(b"")
     (tmp_path / "dataset.json").write_text("{}")
     progress = Progress(str(tmp_path), total=2, kept=0, text_bytes=8.0, passes=2.0)

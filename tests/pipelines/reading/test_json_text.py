@@ -66,6 +66,19 @@ def test_records_of_any_kind_are_the_same_in_every_layout(tmp_path, record, text
     assert read(write(tmp_path / "a.txt", f"{pretty}\n{pretty}\n{record}")) == ([text] * 3, [], [])
 
 
+def test_a_table_by_columns_is_refused(tmp_path):
+    """All of its documents became one."""
+    table = {"id": [7, 8], "text": ["one", "two"]}
+    for indent in (None, 2):
+        found = read(write(tmp_path / "a.json", json.dumps(table, indent=indent)))
+        assert found.documents == []
+        assert [bad.reason for bad in found.bad] == [
+            "a table by columns (id, text) instead of an object for each of its 2 rows"
+        ]
+    for document in ({"id": 7, "text": ["one", "two"]}, {"tags": ["a"], "text": ["one", "two"]}):
+        assert read(write(tmp_path / "a.json", json.dumps(document))).documents == ["one\ntwo"]
+
+
 def test_an_array_of_thousands_of_objects_on_one_line(tmp_path):
     records = [{"id": n, "text": f'Text {n} with [brackets] and "quotes" {{}}.'} for n in range(3000)]
     path = write(tmp_path / "a.json", json.dumps(records))

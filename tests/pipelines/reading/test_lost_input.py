@@ -14,9 +14,9 @@ from pipelines.jobs.job import JobConfig
 from pipelines.jobs.pretraining_data import create_pretraining_data
 from pipelines.jobs.vocabulary_learning import build_vocab
 from pipelines.reading import inputs
-from pipelines.reading.accounts import Account, check, of_all, of_file
+from pipelines.reading.accounts import Account, LostFile, Reading, check, of_all, of_file
 from pipelines.reading.inputs import InputFile, match_files
-from pipelines.reading.outcomes import Loss
+from pipelines.reading.outcomes import BadRecord, Loss
 from pipelines.reading.readers import Format
 from pipelines.reading.reading import ReadDocuments
 from pipelines.reading.streams import storage_failed
@@ -138,6 +138,27 @@ def test_the_summary_and_dataset_json_list_lost_files(folder, tmp_path, corpus_v
     assert f"{folder / name}: {size:,} of {size:,} bytes not read: {reason}" in summary(manifest)
     (line,) = (tmp_path / "out/dead_letter.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == reason
+    # The same command with a lower limit found a complete folder, and had nothing to do.
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(InputError, match="Received .*b.parquet, of which 0 documents were read .*out was made with"):
+        create_pretraining_data(**where, output_dir=str(tmp_path / "out"), config=config)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    again = create_pretraining_data(**where, output_dir=str(tmp_path / "out"), config=config, max_lost_fraction=0.9)
+    assert again == manifest
+
+
+def test_a_reading_comes_back_from_dataset_json():
+    bad = BadRecord("b.txt", "line", 3, "broken", 7)
+    lost = LostFile("a.txt", 100, 60, 2, "it ends")
+    # The file counts with all its bytes, since it ends early.
+    reading = Reading(9, 1000, 933, 2, 7, bad, lost_files=1, lost_bytes=60, weight=100, empty_files=1, listed=(lost,))
+    found = Reading.from_dict(json.loads(json.dumps(reading.as_dict())))
+    assert found == reading
+    with pytest.raises(InputError, match="allow the loss with --max_lost_fraction=0.1."):
+        check(found, max_lost_fraction=0.09, max_bad_fraction=1)
+    with pytest.raises(InputError, match="Received 2 beside 9 documents, the first at b.txt, line 3: broken"):
+        check(found, max_lost_fraction=0.1, max_bad_fraction=0.1)
+    check(found, max_lost_fraction=0.1, max_bad_fraction=0.2)
 
 
 def test_build_vocab_refuses_and_tells_losses_too(folder, tmp_path, command):

@@ -28,8 +28,8 @@ def read(path, cuts=(), dataset: str = "", **file_format) -> Found:
     for start, end in zip(starts, [*starts[1:], None], strict=True):
         for one in read_part(Part(str(path), start, end, dataset), Format(**file_format)):
             if isinstance(one, list):
-                assert all(isinstance(text, str) for text in one)
-                found.documents.extend(one)
+                assert all(isinstance(document.text, str) for document in one)
+                found.documents.extend(document.text for document in one)
                 continue
             assert one.bytes >= 0, one
             total += one.bytes

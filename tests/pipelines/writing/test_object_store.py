@@ -1,12 +1,12 @@
 """A job whose output is in an object store, where no folder ever exists."""
 
 import pytest
-from test_pretraining_data import CONFIG, make
 
 from bert_tf.core.errors import InputError
 from pipelines.jobs.job import JobConfig
 from pipelines.running import files
 from pipelines.writing import shards as shards_module
+from tests.pipelines.jobs.test_pretraining_data import CONFIG, make
 from tests.support import object_store  # noqa: F401 - Beam finds it by its class
 
 

@@ -6,14 +6,15 @@ import os
 import shutil
 
 import pytest
-from test_pretraining_data import CONFIG, make, shard_bytes
 
 from bert_tf.core.errors import InputError, StorageError
 from pipelines.jobs.job import JobConfig
+from pipelines.reading.outcomes import Document
 from pipelines.running import files
 from pipelines.running.worker_errors import raised_in_launcher
 from pipelines.writing import exchange, output_folder
 from pipelines.writing import shards as shards_module
+from tests.pipelines.jobs.test_pretraining_data import CONFIG, make, shard_bytes
 
 
 def test_complete_folder_is_left_alone_and_others_are_refused(shards, corpus, corpus_vocab, tmp_path, capsys):
@@ -81,7 +82,7 @@ def test_a_disk_that_cannot_be_written_costs_no_shard(shards, corpus, corpus_voc
 def test_killed_while_it_clears_a_job_still_goes_on(shards, corpus, corpus_vocab, tmp_path, monkeypatch, overwrite):
     config = dataclasses.replace(CONFIG, dupe_factor=2) if overwrite else CONFIG
     make(corpus, corpus_vocab, tmp_path / "fresh", config=config)
-    delete = output_folder.FileSystems.delete
+    delete = output_folder.files.delete
     for allowed in range(4):
         copy = shutil.copytree(shards, tmp_path / f"copy-{allowed}")
         if not overwrite:
@@ -97,7 +98,7 @@ def test_killed_while_it_clears_a_job_still_goes_on(shards, corpus, corpus_vocab
             delete(paths)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(output_folder.FileSystems, "delete", killed)
+            patch.setattr(output_folder.files, "delete", killed)
             make(corpus, corpus_vocab, copy, config=config, overwrite=overwrite)
         make(corpus, corpus_vocab, copy, config=config, overwrite=overwrite)
         assert shard_bytes(copy) == shard_bytes(tmp_path / "fresh")
@@ -214,7 +215,7 @@ def test_blocks_that_cannot_be_written_or_read_are_reported(tmp_path):
     (tmp_path / "file").write_text("where a folder should be")
     step = exchange.ToBlocks(lambda text: [("pool", b"0" * 16)], str(tmp_path / "file"))
     step.start_bundle()
-    list(step.process(["a document"]))
+    list(step.process([Document("a document")]))
     sentence = "file/.*: expected a place that can be written. Received: File exists"
     with pytest.raises(StorageError, match=sentence), raised_in_launcher():
         list(step.finish_bundle())

@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from test_pretraining_data import CONFIG, decoded, make, shard_bytes
 
 from bert_tf.core import records
 from bert_tf.core.errors import InputError
@@ -16,6 +15,7 @@ from pipelines.instances.pool import InstanceConfig
 from pipelines.jobs.inspection import describe
 from pipelines.jobs.job import JobConfig
 from pipelines.writing.report import summary
+from tests.pipelines.jobs.test_pretraining_data import CONFIG, decoded, make, shard_bytes
 
 
 def test_instances_are_well_formed(shards, corpus_vocab):
@@ -95,7 +95,7 @@ def test_shards_without_masks_or_compressed(corpus, corpus_vocab, tmp_path):
         next(
             iter(
                 shard_input.training_batches(
-                    shard_input.ShardFolder.open(str(tmp_path / name), "data.train"), 0, global_batch_size=8, seed=1
+                    [shard_input.ShardFolder.open(str(tmp_path / name), "data.train")], 0, global_batch_size=8, seed=1
                 )
             )
         )

@@ -103,8 +103,22 @@ def test_conllu_plus_and_numbered_words_of_other_widths(tmp_path):
     assert words_and_tags(read(tmp_path / "c.iob2", uner, tag_column=2)) == [(["Ada", "ran"], ["B-PER", "O"])]
     told = refusal(tmp_path / "d.iob2", uner + "x\tand\tO\t-\tx\n", tag_column=2)
     assert "d.iob2:5: expected the number of a word, as other lines have. Received: 'x'." in told
-    # Two columns of numbers and tags are words and tags.
-    assert read(tmp_path / "e.conll", "1 O\n2 O\n")[0]["words"] == ["1", "2"]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize(
+    "text", ["1 O\n2 O\n", "1 B-NUM\n2 I-NUM\n\n1 S-NUM\n2 O\n", "1 CD\n2 CD\n7 CD\n", "1 CD\n2 CD\n1 CD\n"]
+)
+def test_words_that_are_numbers_are_words(tmp_path, text, labelled):
+    """Without labels the tags became the words."""
+    expected = [[line.split()[0] for line in sentence.splitlines()] for sentence in text.strip().split("\n\n")]
+    assert [e["words"] for e in read(tmp_path / "a.conll", text, labelled=labelled)] == expected
+
+
+def test_numbered_words_without_tags(tmp_path):
+    text = "1\tEU\n2\trejects\n3\tO\n\n1\tOn\n2\t5\n"
+    found = read(tmp_path / "a.conll", text, labelled=False)
+    assert [e["words"] for e in found] == [["EU", "rejects", "O"], ["On", "5"]]
 
 
 def test_comments_are_no_words_and_hashes_are(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from bert_tf.core.errors import InputError
 from bert_tf.tasks.tagging import files, spans
 from bert_tf.tasks.tagging.files import TagDataConfig
+from bert_tf.tasks.tagging.schemes import IOB
 
 TEXT = "😀 Émile Zola, 9/7/1992."
 ZOLA, DATE = ("PER", 2, 12), ("DATE", 14, 22)
@@ -81,11 +82,11 @@ def test_bad_spans_are_one_clear_sentence(tmp_path, entities, sentence):
 def test_units_of_an_entity_are_tagged_and_off_bounds_counted():
     text = "Clinton's New\u00a0York-based NewYork\u200b!"
     units = [(0, 7), (7, 8), (8, 9), (10, 13), (14, 18), (18, 19), (19, 24), (25, 33), (33, 34)]
-    tags, off = spans.tags_of_units(text, units, [("PER", 0, 7), ("LOC", 10, 19), ("ORG", 25, 32)])
+    tags, off = spans.tags_of_units(text, units, [("PER", 0, 7), ("LOC", 10, 19), ("ORG", 25, 32)], IOB)
     # "York-" ends with a unit, and so does NewYork: the unit has the zero-width space behind it.
     assert tags == ["B-PER", "O", "O", "B-LOC", "I-LOC", "I-LOC", "O", "B-ORG", "O"] and off == 0
     # White space around it is nothing; half a unit is not learned.
-    tags, off = spans.tags_of_units(text, units, [("LOC", 9, 19), ("LOC", 28, 32)])
+    tags, off = spans.tags_of_units(text, units, [("LOC", 9, 19), ("LOC", 28, 32)], IOB)
     assert tags == ["O", "O", "O", "B-LOC", "I-LOC", "I-LOC", "O", None, "O"] and off == 1
 
 
