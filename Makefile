@@ -92,6 +92,7 @@ bench: env tpu-env
 	$(BIN)/python -m benchmarks.useful_tokens
 	$(BIN)/python -m benchmarks.train_step
 	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.bulk_prediction
 	$(BIN)/python -m benchmarks.parity --finetune
 	$(BIN)/python -m benchmarks.pretraining_curve
 	$(BIN)/python -m benchmarks.tpu_reference

@@ -156,11 +156,20 @@ _UPSTAIRS = {"bert_tf.models", "bert_tf.training", "bert_tf.tasks", "bert_tf.int
         ("import pipelines.build_vocab", _HEAVY),
         ("import pipelines.jobs.pretraining_data", {"tensorflow", "keras", *_UPSTAIRS}),
         ("import pipelines.instances.pool", _UPSTAIRS),
+        ("import pipelines.predict", _HEAVY),
+        ("import pipelines.jobs.bulk_prediction", {"tensorflow", "keras", *_UPSTAIRS}),
         ("import bert_tf.pretrain, bert_tf.finetune, bert_tf.serve, bert_tf.preflight.__main__", _HEAVY),
     ],
 )
 def test_importing_does_not_drag_along(statement, absent):
     assert not loaded_after(statement) & absent
+
+
+def test_workers_load_tensorflow_without_what_no_step_uses():
+    load = "from pipelines.running.tensorflow import load_tensorflow; load_tensorflow()"
+    found = loaded_after(f"{load}; import tensorflow_text; import sklearn")
+    assert {"tensorflow", "tensorflow_text", "sklearn"} <= found
+    assert not {"jax", "matplotlib"} & found
 
 
 @pytest.mark.parametrize("room", ["models", "objectives"])

@@ -53,6 +53,9 @@ class FillMask(TextTask):
     def inputs(self) -> dict[str, str]:
         return {"text": f"a text with {MASK}"}
 
+    def counts(self) -> dict[str, str]:
+        return {"tokens": "mask_count", "scores": "mask_count"}
+
     def row_shapes(self) -> dict[str, list]:
         return {**super().row_shapes(), "masked_lm_positions": [None]}
 

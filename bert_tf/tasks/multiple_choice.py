@@ -93,6 +93,13 @@ class MultipleChoice(Task):
         found = {"text": "a text", "choices": "[batch, choices] candidate continuations; '' is none"}
         return found | ({} if self.data.second_text_field is None else {"stem": "the text that every choice continues"})
 
+    def fields(self) -> dict[str, str]:
+        stem = self.data.second_text_field
+        return super().fields() | ({} if stem is None else {"stem": stem})
+
+    def counts(self) -> dict[str, str]:
+        return {"probabilities": "choices"}
+
     def columns(self, examples):
         """See Task; fewer choices than most have are filled up with ''."""
         most = max((len(example["choices"]) for example in examples), default=2)

@@ -99,6 +99,11 @@ class QuestionAnswering(Task):
     def inputs(self) -> dict[str, str]:
         return {"question": "a question", "context": "where its answer is sought"}
 
+    def counts(self) -> dict[str, str]:
+        return {
+            name: "n_best_count" for name in self.outputs() if name.startswith("n_best_") and name != "n_best_count"
+        }
+
     def columns(self, examples):
         return {
             "question": strings(example["text"] for example in examples),

@@ -171,6 +171,15 @@ class Task(abc.ABC):
 
     matrix_inputs: ClassVar[tuple[str, ...]] = ()
 
+    def fields(self) -> dict[str, str]:
+        """{input of a signature: the column that files have it in}, where the two differ; bulk prediction asks."""
+        named = ((name, getattr(self.data, f"{name}_field", None)) for name in self.inputs())
+        return {name: column for name, column in named if column is not None}
+
+    def counts(self) -> dict[str, str]:
+        """{output that is filled up behind its items: the output that counts them, or an input that has as many}."""
+        return {}
+
     def more_signatures(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
         """{name of a further signature of the SavedModel: (its inputs, its outputs), as in `inputs` and `outputs`}."""
         return {}

@@ -88,6 +88,14 @@ class TokenClassification(Task):
     def inputs(self) -> dict[str, str]:
         return {"text": "a text"}
 
+    def fields(self) -> dict[str, str]:
+        return super().fields() | {"words": self.data.text_field}
+
+    def counts(self) -> dict[str, str]:
+        """See Task; what is of entities has a name that begins so."""
+        outputs = {*self.outputs(), *self.more_signatures()["tag_words"][1]} - {"word_count", "entity_count"}
+        return {name: "entity_count" if name.startswith("entit") else "word_count" for name in sorted(outputs)}
+
     def more_signatures(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
         """See Task: the same for words that are given."""
         of_texts = ("words", "begins", "ends", "entities", "entity_begins", "entity_ends")

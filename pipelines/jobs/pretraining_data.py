@@ -114,7 +114,6 @@ def create_pretraining_data(
                 max_bad_fraction=max_bad_fraction,
                 max_lost_fraction=max_lost_fraction,
                 dead_letter=files.join(output_dir, records.DEAD_LETTER),
-                with_origins=True,
             )
             prepared = documents | "PrepareDocuments" >> beam.ParDo(PrepareDocuments(config.documents)).with_outputs(
                 "counts", main="documents"

@@ -27,6 +27,7 @@ from pipelines.reading.accounts import Reading
 from pipelines.reading.documents import document_id
 from pipelines.reading.outcomes import Document
 from pipelines.running.bundles import at_bundle_end
+from pipelines.running.tensorflow import load_tensorflow
 from pipelines.running.worker_errors import sent_to_launcher
 from pipelines.writing import output_folder, provenance, shards
 from pipelines.writing.exchange import Block, Duplicates, PoolInput, ToBlocks, origin_order, read_blocks
@@ -136,6 +137,7 @@ class MakeShard(beam.DoFn):
 
     def setup(self):
         # TensorFlow is loaded here and not at import: only workers that make shards pay for it.
+        load_tensorflow()
         instances = self._config.instances
         self._tokenizer = tokenizer_kind(instances.tokenizer).make(self._vocabulary, instances.tokenizer_config)
 

@@ -17,8 +17,10 @@ from backports import zstd
 
 from bert_tf.text.tokenizer_config import TokenizerConfig
 from pipelines.filtering.cleaning import clean
+from pipelines.reading.outcomes import Document
 from pipelines.running import files
 from pipelines.running.bundles import at_bundle_end
+from pipelines.running.tensorflow import load_tensorflow
 from pipelines.running.worker_errors import sent_to_launcher
 from pipelines.writing.exchange import Place, decompressed, write_blocks
 
@@ -78,7 +80,7 @@ def bucket_count(text_bytes: float) -> int:
 
 
 class CountWords(beam.DoFn):
-    """Lists of documents (str) -> (bucket, block of WordCounts); "too_long": the numbers of too long words.
+    """Lists of Document -> (bucket, block of WordCounts); "too_long": the numbers of too long words.
 
     Args:
       tokenizer: how the tokenizer that the vocabulary is for will see the text.
@@ -90,6 +92,7 @@ class CountWords(beam.DoFn):
         self._tokenizer, self._buckets, self._folder = tokenizer, buckets, folder
 
     def setup(self):
+        load_tensorflow()
         import tensorflow as tf
 
         from bert_tf.text.words import split_words
@@ -110,9 +113,9 @@ class CountWords(beam.DoFn):
         self._counts: collections.Counter = collections.Counter()
         self._too_long: collections.Counter = collections.Counter(words=0, characters=0)
 
-    def process(self, texts: list[str]) -> Iterator[tuple[str, bytes | Place]]:
+    def process(self, documents: list[Document]) -> Iterator[tuple[str, bytes | Place]]:
         # Cleaned as for shards, so that both see the same words.
-        words, too_long = self._split([clean(text) for text in texts])
+        words, too_long = self._split([clean(document.text) for document in documents])
         self._counts.update(words.numpy().tolist())
         self._too_long.update(words=len(too_long), characters=int(too_long.numpy().sum()))
         if len(self._counts) > _WORDS_AT_ONCE:

@@ -16,20 +16,32 @@ class _DocumentPerFile(flags.BooleanFlag):
 
 
 class ReadingFlags:
-    """--input and what tells how to read it, defined when an object is made."""
+    """--input and what tells how to read it, defined when an object is made.
 
-    def __init__(self):
+    Args:
+      text_field: default of --text_field; None for a command that knows a better one.
+      document_per: default of --document_per.
+      labels: whether the command reads sources and licences.
+    """
+
+    def __init__(self, *, text_field: str | None = "text", document_per: str = "block", labels: bool = True):
         self._input = flags.DEFINE_multi_string("input", None, _INPUT_HELP, required=True)
         self._text_field = flags.DEFINE_string(
-            "text_field", "text", "Field with the document in JSON, Parquet and TFDS: text, or a list of paragraphs."
+            "text_field",
+            text_field,
+            "Field with the document in JSON, Parquet and TFDS: text, or a list of paragraphs."
+            if text_field
+            else "Column of the text in JSON, Parquet and TFDS; by default that of the fine-tuning.",
         )
-        self._source_field = flags.DEFINE_string(
-            "source_field", "", "Field with a document's source in JSON, Parquet and TFDS, for the provenance files."
-        )
-        self._licence_field = flags.DEFINE_string("licence_field", "", "Likewise, with its licence.")
+        self._labels = {}
+        if labels:
+            self._labels["source_field"] = flags.DEFINE_string(
+                "source_field", "", "Field with a document's source in JSON, Parquet and TFDS, for provenance files."
+            )
+            self._labels["licence_field"] = flags.DEFINE_string("licence_field", "", "Likewise, with its licence.")
         self._document_per = flags.DEFINE_enum(
             "document_per",
-            "block",
+            document_per,
             ["block", "line", "file"],
             "A document of plain text: the lines up to a blank one, a line, or a file.",
         )
@@ -49,6 +61,11 @@ class ReadingFlags:
             "Largest share of bytes in files that break off or give no document, and in too large documents.",
         )
 
+    @property
+    def text_field(self) -> str | None:
+        """--text_field, None for its absence."""
+        return self._text_field.value
+
     def arguments(self) -> dict:
         """The arguments of a job that reads: input_patterns, max_bad_fraction and max_lost_fraction."""
         return {
@@ -66,9 +83,8 @@ class ReadingFlags:
         from pipelines.reading.readers import Format
 
         return Format(
-            text_field=self._text_field.value,
-            source_field=self._source_field.value,
-            licence_field=self._licence_field.value,
+            text_field=self._text_field.value or "text",
+            **{name: flag.value for name, flag in self._labels.items()},
             document_per=self._document_per.value,
             encoding=self._encoding.value,
             max_document_bytes=self._max_document_bytes.value,

@@ -7,7 +7,14 @@ from bert_tf.core.provenance import Origin
 
 
 class Document(NamedTuple):
-    """A document and where it stands; bert_tf/core/provenance.py describes the fields."""
+    """A document and where it stands.
+
+    Attributes:
+      text: of the document, or what Fields make of a record.
+      offset, unit, source, licence, file: see bert_tf/core/provenance.py.
+      part: the first byte of the part of the file.
+      number: how many documents of the part come before this one.
+    """
 
     text: str
     offset: int = 0
@@ -15,10 +22,12 @@ class Document(NamedTuple):
     source: str | None = None
     licence: str | None = None
     file: str = ""
+    part: int = 0
+    number: int = 0
 
     @property
     def origin(self) -> Origin:
-        """Without the text."""
+        """What the provenance files say of it."""
         return Origin(self.file, self.unit, self.offset, self.source, self.licence)
 
 

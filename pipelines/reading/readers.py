@@ -14,7 +14,7 @@ from apache_beam.io.filesystem import BeamIOError
 from bert_tf.core.errors import InputError, StorageError, reason_of, require
 from pipelines.reading import compression, streams
 from pipelines.reading.formats import parquet, plain_text
-from pipelines.reading.formats.fields import Fields
+from pipelines.reading.formats.fields import Fields, NoDocument, TextField
 from pipelines.reading.formats.json_text import has_object_a_line, json_lines, json_values
 from pipelines.reading.formats.lines import Lines
 from pipelines.reading.formats.tfds_records import dataset_records
@@ -63,8 +63,8 @@ class Format:
 
     @property
     def fields(self) -> Fields:
-        """The fields of a record."""
-        return Fields(self.text_field, self.source_field, self.licence_field)
+        """The fields of a record that hold a text."""
+        return TextField(self.text_field, self.source_field, self.licence_field)
 
 
 DEFAULT_FORMAT = Format()
@@ -80,7 +80,7 @@ def read_documents(part: Part, file_format: Format = DEFAULT_FORMAT) -> Iterator
 
 
 def read_part(
-    part: Part, file_format: Format = DEFAULT_FORMAT
+    part: Part, file_format: Format = DEFAULT_FORMAT, fields: Fields | None = None
 ) -> Iterator[list[Document] | BadRecord | Loss | BytesRead]:
     """Yields the documents of a part of a file, a BadRecord or Loss for what gives none, and the number of bytes read.
 
@@ -90,6 +90,11 @@ def read_part(
     A file that is compressed, in another encoding than UTF-8, or JSON of another layout than an object a line is read
     whole with its first part.
 
+    Args:
+      part: of a file.
+      file_format: what the files hold.
+      fields: what records become; None for file_format.fields.
+
     The bytes of all parts of a file, read, in bad records and in losses, add up to its size.
     """
     try:
@@ -97,25 +102,29 @@ def read_part(
             raw: io.BufferedReader = io.BufferedReader(opened, streams.BUFFER_BYTES)  # type: ignore[arg-type]
             size = raw.seek(0, io.SEEK_END)
             raw.seek(0)
-            yield from _accounted(part, raw, size, file_format)
+            yield from _accounted(part, raw, size, file_format, fields or file_format.fields)
     except (OSError, BeamIOError) as error:
         reason = files.reason_of(error)
         raise StorageError(f"{part.path}: expected a file that can be read. Received: {reason}.") from None
 
 
-def _accounted(part: Part, raw: io.BufferedReader, size: int, file_format: Format):
+def _accounted(part: Part, raw: io.BufferedReader, size: int, file_format: Format, fields: Fields):
     """What read_part yields: spans of a stream as bytes of the file."""
-    read = 0
+    read = documents = 0
     source = _Source(raw)
     try:
-        for span in _spans(part, source, size, file_format):
+        for span in _spans(part, source, size, file_format, fields):
             number = source.bytes_of(span)
             if span.problem is not None:
                 yield _reported(part.path, span.problem, number, size)
                 continue
             read += number
             if span.documents:
-                yield [document._replace(file=part.path) for document in span.documents]
+                yield [
+                    document._replace(file=part.path, part=part.start, number=number)
+                    for number, document in enumerate(span.documents, start=documents)
+                ]
+                documents += len(span.documents)
         reason = source.trailing()
     except _READ_ERRORS as error:
         if streams.storage_failed(error):
@@ -175,8 +184,8 @@ class _Source:
         return next((layer.trailing for layer in self._layers if isinstance(layer, compression.Decompressed)), None)
 
 
-def _spans(part: Part, source: _Source, size: int, file_format: Format) -> Iterator[Span]:
-    fields, max_bytes = file_format.fields, file_format.max_document_bytes
+def _spans(part: Part, source: _Source, size: int, file_format: Format, fields: Fields) -> Iterator[Span]:
+    max_bytes = file_format.max_document_bytes
     if part.dataset:
         yield from dataset_records(part, source.file, size, fields, max_bytes)
         return
@@ -202,7 +211,7 @@ def _spans(part: Part, source: _Source, size: int, file_format: Format) -> Itera
     if streams.has_carriage_returns_only(head):
         source.file = io.BufferedReader(streams.CarriageReturns(source.file), streams.BUFFER_BYTES)  # type: ignore[type-var]
         head = source.file.peek()
-    yield from _text_spans(part._replace(end=end), source.file, head, file_format, encoding)
+    yield from _text_spans(part._replace(end=end), source.file, head, file_format, fields, encoding)
 
 
 def _not_read(head: bytes, kind: compression.Compression | None) -> str | None:
@@ -214,16 +223,30 @@ def _not_read(head: bytes, kind: compression.Compression | None) -> str | None:
     return found and (f"{kind.name} with {found}" if kind else found)
 
 
-def _text_spans(part: Part, file, head: bytes, file_format: Format, encoding: str) -> Iterator[Span]:
-    fields, max_bytes = file_format.fields, file_format.max_document_bytes
+def _text_spans(part: Part, file, head: bytes, file_format: Format, fields: Fields, encoding: str) -> Iterator[Span]:
+    max_bytes = file_format.max_document_bytes
     lines = Lines(file, start=part.start, end=part.end, max_bytes=max_bytes, encoding=encoding)
     if _JSON_NAME.search(part.path) or _JSON_START.match(head):
         if has_object_a_line(head, is_whole=len(head) < streams.BUFFER_BYTES):
             return json_lines(lines, fields, encoding.upper())
         return iter(()) if part.start else json_values(file, fields, max_bytes, encoding.upper())
     if _WIKI_LINE.search(head):
-        return wiki_documents(lines)
-    if file_format.document_per == "file":
+        spans = wiki_documents(lines)
+    elif file_format.document_per == "file":
         whole = Lines(file, max_bytes=max_bytes, encoding=encoding)
-        return iter(()) if part.start else plain_text.whole_file(whole)
-    return plain_text.single_lines(lines) if file_format.document_per == "line" else plain_text.blocks(lines)
+        spans = iter(()) if part.start else plain_text.whole_file(whole)
+    else:
+        spans = plain_text.single_lines(lines) if file_format.document_per == "line" else plain_text.blocks(lines)
+    return spans if isinstance(fields, TextField) else _of_texts(spans, fields, part)
+
+
+def _of_texts(spans: Iterator[Span], fields: Fields, part: Part) -> Iterator[Span]:
+    """The spans of plain text, with what `fields` make of each text."""
+    try:
+        fields.of_text("")
+    except NoDocument as error:
+        if part.start == 0:
+            raise _NotRead(str(error)) from None
+        return
+    for span in spans:
+        yield span._replace(documents=[one._replace(text=fields.of_text(one.text)) for one in span.documents])

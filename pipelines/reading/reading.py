@@ -8,6 +8,7 @@ import apache_beam as beam
 
 from bert_tf.core.errors import StorageError, require
 from pipelines.reading.accounts import Account, Reading, add_up, check, lines_of, of_all, of_file
+from pipelines.reading.formats.fields import Fields
 from pipelines.reading.inputs import InputFile, Part
 from pipelines.reading.outcomes import BadRecord, BytesRead, Document, Loss
 from pipelines.reading.readers import Format, read_part
@@ -19,7 +20,7 @@ _LISTED = 10_000  # bad records and losses, at most; all are counted
 
 
 class ReadDocuments(beam.PTransform):
-    """Files -> lists of documents, and what was read of all files; see read_part.
+    """Files -> lists of Document, each of one part in its order, and what was read of all files; see read_part.
 
     Lists, since a runner has a cost for each element, and documents are small.
 
@@ -31,7 +32,7 @@ class ReadDocuments(beam.PTransform):
       max_lost_fraction: the job fails if files that break off or give no document hold a larger share of all bytes.
       dead_letter: JSON lines file for the bad records and losses, the first ten thousand of them; None for no file.
       report: JSON file for what was read; None for no file.
-      with_origins: whether the elements are lists of Document instead of str.
+      fields: what records become; None for file_format.fields.
 
     Returns:
       (lists of documents, one Reading, once the limits are kept).
@@ -46,13 +47,13 @@ class ReadDocuments(beam.PTransform):
         max_lost_fraction: float = 0.0,
         dead_letter: str | None = None,
         report: str | None = None,
-        with_origins: bool = False,
+        fields: Fields | None = None,
     ):
         super().__init__()
         check_fractions(max_bad_fraction, max_lost_fraction)
         self._inputs, self._format = inputs, file_format
         self._limits = {"max_bad_fraction": max_bad_fraction, "max_lost_fraction": max_lost_fraction}
-        self._dead_letter, self._report, self._with_origins = dead_letter, report, with_origins
+        self._dead_letter, self._report, self._fields = dead_letter, report, fields
 
     def expand(self, root):
         found = (
@@ -62,9 +63,7 @@ class ReadDocuments(beam.PTransform):
             # connected after the first shuffle.
             | "SpreadParts" >> beam.Reshuffle()
             | "ReadPart"
-            >> beam.ParDo(_ReadPart(self._format, self._with_origins)).with_outputs(
-                "problems", "accounts", main="documents"
-            )
+            >> beam.ParDo(_ReadPart(self._format, self._fields)).with_outputs("problems", "accounts", main="documents")
         )
         listed = root | "Files" >> beam.Create([(file.path, Account(bytes=file.bytes)) for file in self._inputs])
         reading = (
@@ -109,30 +108,30 @@ def _remove(path: str) -> None:
 
 
 class _ReadPart(beam.DoFn):
-    def __init__(self, file_format: Format, with_origins: bool):
-        self._format, self._with_origins = file_format, with_origins
+    def __init__(self, file_format: Format, fields: Fields | None):
+        self._format, self._fields = file_format, fields
 
     def process(self, part: Part):
         part = Part(*part)
-        texts: list[str | Document] = []
-        size = documents = 0
+        documents: list[Document] = []
+        size = count = 0
         account = Account()
         with sent_to_launcher():
-            for found in read_part(part, self._format):
+            for found in read_part(part, self._format, self._fields):
                 if isinstance(found, list):
-                    texts += found if self._with_origins else [document.text for document in found]
-                    documents += len(found)
+                    documents += found
+                    count += len(found)
                     size += sum(len(document.text) for document in found)
                     if size > _CHARACTERS_AT_ONCE:
-                        yield texts
-                        texts, size = [], 0
+                        yield documents
+                        documents, size = [], 0
                     continue
                 account = add_up([account, _account_of(found)])
                 if not isinstance(found, BytesRead):
                     yield beam.pvalue.TaggedOutput("problems", found)
-        if texts:
-            yield texts
-        yield beam.pvalue.TaggedOutput("accounts", (part.path, account._replace(documents=documents)))
+        if documents:
+            yield documents
+        yield beam.pvalue.TaggedOutput("accounts", (part.path, account._replace(documents=count)))
 
 
 def _account_of(found: BadRecord | Loss | BytesRead) -> Account:

@@ -12,7 +12,7 @@ import json
 import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import apache_beam as beam
 from backports import zstd
@@ -48,6 +48,7 @@ class Duplicates:
 
 
 Block = bytes | Place | Duplicates
+Key = TypeVar("Key")  # of a block
 
 
 @dataclasses.dataclass
@@ -125,7 +126,7 @@ class _Pool:
         return b"".join([_HEADER.pack(len(origins)), origins, *self.parts])
 
 
-def write_blocks(path: str, blocks: Sequence[tuple[str, bytes]]) -> list[tuple[str, Place]]:
+def write_blocks(path: str, blocks: Sequence[tuple[Key, bytes]]) -> list[tuple[Key, Place]]:
     """Writes blocks to a new file; returns their places."""
     with files.replacing(path) as file:
         for _, block in blocks:

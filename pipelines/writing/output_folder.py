@@ -11,11 +11,12 @@ from bert_tf.core.errors import InputError, StorageError
 from bert_tf.text.vocabulary import added_tokens, digest
 from pipelines.running import files
 
-SHARD = r"pretrain-(train|validation)\.tfrecord-\d{5}-of-\d{5}"
+SHARD = r"(?:pretrain-(?:train|validation)\.tfrecord-\d{5}-of-\d{5}|predictions-\d{5,}-of-\d{5,}\.(?:jsonl|parquet))"
 _PROVENANCE = r"provenance-(train|validation)-\d{5}-of-\d{5}\.parquet"
 _WORK_FOLDERS = (records.EXCHANGE, records.PROGRESS)
 _READERS = 8
-_SAME = ("format", "parameters", "filtering", "vocabulary", "input")  # what a folder must have been made with
+# What a folder must have been made with, as far as a job has it.
+_SAME = ("format", "parameters", "filtering", "vocabulary", "model", "input")
 _WITH = ("versions",)  # and what shards that come together must have been made with
 _TEMPORARY = re.compile(rf"({SHARD}|{_PROVENANCE}|[\w.]+)\.[0-9a-f]{{32}}\.tmp")
 _OURS = re.compile(
@@ -24,30 +25,38 @@ _OURS = re.compile(
 )
 
 
-def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | None, list[dict]]:
+def reusable(
+    output_dir: str, manifest: dict, overwrite: bool, flag: str = "--output_dir"
+) -> tuple[dict | None, list[dict]]:
     """What this job can use of an earlier one: its dataset.json if the folder is complete, else its intact shards.
+
+    Args:
+      output_dir: the folder.
+      manifest: of this job; dataset.json without results.
+      overwrite: use nothing.
+      flag: that names the folder, for errors.
 
     Raises:
       InputError: the folder holds another job's shards, or files that no job wrote.
     """
     if any(c in output_dir for c in "*?["):
-        raise InputError(f"--output_dir {output_dir}: expected a name without *, ? and [. Received one with them.")
+        raise InputError(f"{flag} {output_dir}: expected a name without *, ? and [. Received one with them.")
     present = [
         name
         for name in (records.COMPLETED, records.JOB, records.MANIFEST)
         if files.exists(files.join(output_dir, name))
     ]
     if not present:
-        _refuse_others(output_dir, manifest)
+        _refuse_others(output_dir, manifest, flag)
     if overwrite or not present:
         return None, []
     # Without COMPLETED a job was stopped, and its job.json counts.
     is_running = records.COMPLETED not in present and records.JOB in present
     there = read_json(output_dir, records.JOB if is_running else records.MANIFEST)
     there["parameters"].get("instances", {}).setdefault("tokenizer", "wordpiece")  # version 0.1 had one kind
-    _refuse_differences(output_dir, there, manifest, _SAME)
+    _refuse_differences(output_dir, there, manifest, _SAME, flag)
     if is_running:
-        _refuse_differences(output_dir, there, manifest, _WITH)
+        _refuse_differences(output_dir, there, manifest, _WITH, flag)
         return None, _whole(output_dir, _noted(output_dir))
     made = {(part["name"], part["bytes"]) for info in there["shards"] for part in _parts(info)}
     if files.sizes(output_dir).items() >= made:
@@ -56,11 +65,11 @@ def reusable(output_dir: str, manifest: dict, overwrite: bool) -> tuple[dict | N
             return there, []
     else:
         print(f"{output_dir} lacks files that its dataset.json lists: they are made again.", flush=True)
-    _refuse_differences(output_dir, there, manifest, _WITH)
+    _refuse_differences(output_dir, there, manifest, _WITH, flag)
     return None, _whole(output_dir, there["shards"])
 
 
-def _refuse_others(output_dir: str, manifest: dict) -> None:
+def _refuse_others(output_dir: str, manifest: dict, flag: str) -> None:
     other = [
         name
         for name in files.names(output_dir)
@@ -69,31 +78,31 @@ def _refuse_others(output_dir: str, manifest: dict) -> None:
     ]
     vocabulary = files.read_bytes(files.join(output_dir, records.VOCABULARY))
     # The vocabulary itself may have been put there beforehand; another one is not overwritten.
-    made_with = manifest["vocabulary"]
-    if vocabulary and digest(vocabulary, added_tokens(made_with)) != made_with["sha256"]:
+    made_with = manifest.get("vocabulary")
+    if vocabulary and (not made_with or digest(vocabulary, added_tokens(made_with)) != made_with["sha256"]):
         other.append(records.VOCABULARY)
     if other:
         raise InputError(
-            f"--output_dir {output_dir}: expected an empty folder, or one that an earlier job made. "
+            f"{flag} {output_dir}: expected an empty folder, or one that an earlier job made. "
             f"Received one with {other[0]}."
         )
 
 
-def _refuse_differences(output_dir: str, there: dict, manifest: dict, parts: Sequence[str]) -> None:
+def _refuse_differences(output_dir: str, there: dict, manifest: dict, parts: Sequence[str], flag: str) -> None:
     for name in parts:
-        if there.get(name) != manifest[name]:
+        if there.get(name) != manifest.get(name):
             raise InputError(
-                f"--output_dir {output_dir}: expected an empty folder, or one made from the same {name}. Received one "
-                f"made with {_differences(there.get(name), manifest[name])}; --overwrite starts over."
+                f"{flag} {output_dir}: expected an empty folder, or one made from the same {name}. Received one "
+                f"made with {_differences(there.get(name), manifest.get(name))}; --overwrite starts over."
             )
 
 
-def begin(output_dir: str, manifest: dict, kept: Sequence[dict]) -> None:
+def begin(output_dir: str, manifest: dict, kept: Sequence[dict], flag: str = "--output_dir") -> None:
     """Writes job.json, then removes what an earlier job left, except the shards to keep.
 
     In this order, so that the same command can resume a job that is killed while it removes files.
     """
-    with _writing(output_dir):
+    with _writing(output_dir, flag):
         files.make_folder(output_dir)
         if not kept:
             # Another job's notes must not be read with this one's job.json.
@@ -134,13 +143,11 @@ def remove_work_files(output_dir: str) -> None:
 
 
 @contextlib.contextmanager
-def _writing(output_dir: str) -> Iterator[None]:
+def _writing(output_dir: str, flag: str = "--output_dir") -> Iterator[None]:
     try:
         yield
     except files.ERRORS as error:
-        raise InputError(
-            f"--output_dir {output_dir}: expected a folder that can be written. Received: {error}."
-        ) from None
+        raise InputError(f"{flag} {output_dir}: expected a folder that can be written. Received: {error}.") from None
 
 
 def remove_folder(folder: str, stay: Collection[str] = ()) -> None:
@@ -178,8 +185,8 @@ def _if_whole(output_dir: str, info: dict) -> dict | None:
 
 
 def _parts(info: dict) -> list[dict]:
-    """The files of a shard: itself and its provenance."""
-    return [info, info["provenance"]]
+    """The files of a shard: itself and, for pretraining, its provenance."""
+    return [info, *([info["provenance"]] if "provenance" in info else [])]
 
 
 def _differences(there, now, path: str = "") -> str:

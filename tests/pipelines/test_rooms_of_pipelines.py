@@ -14,7 +14,8 @@ FILES = {
 }
 # What each room may import beside itself. The commands may import every room.
 BELOW = {
-    "jobs": {"instances", "filtering", "writing", "reading", "running"},
+    "jobs": {"instances", "filtering", "prediction", "writing", "reading", "running"},
+    "prediction": {"writing", "reading", "running"},
     "instances": {"reading"},
     "filtering": {"reading", "running"},
     "writing": {"reading", "running"},

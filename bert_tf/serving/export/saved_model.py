@@ -100,6 +100,7 @@ def _write(path: str, loaded: Loaded, made: dict[str, Signature], dtype: str) ->
 
 def _description(loaded: Loaded, made: dict[str, Signature], dtype: str) -> dict:
     task = loaded.task
+    fields, counts = task.fields(), task.counts()
 
     def told(texts: dict[str, str], specs: dict[str, tf.TensorSpec]) -> dict:
         return {
@@ -120,6 +121,9 @@ def _description(loaded: Loaded, made: dict[str, Signature], dtype: str) -> dict
                 "method": signature.method,
                 "inputs": told(signature.inputs, {spec.name: spec for spec in signature.function.input_signature}),
                 "outputs": told(signature.outputs, signature.function.get_concrete_function().structured_outputs),
+                # How files of examples are read and written: pipelines/prediction knows no task.
+                "fields": {name: fields.get(name, name) for name in signature.inputs},
+                "counts": {name: counts[name] for name in signature.outputs if name in counts},
             }
             for name, signature in made.items()
         },

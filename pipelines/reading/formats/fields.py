@@ -1,7 +1,9 @@
-"""The field of a record that holds its document -> the document."""
+"""The fields of a record that hold its document -> the document."""
 
+import dataclasses
 import json
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,16 +12,80 @@ from pipelines.reading.outcomes import Document
 TOO_LARGE = "a document of more than {:,} bytes (--max_document_bytes)"
 
 
-class Fields(NamedTuple):
-    """Names of the fields of a record: with the document, its source and its licence; "" for none."""
+class NoDocument(Exception):  # noqa: N818 - it becomes a bad record
+    """A field without a document; the message says why."""
 
-    text: str
+
+class Fields(Protocol):
+    """Which fields of a record are read, and the document that they make.
+
+    Attributes:
+      names: of the fields; Parquet and TFDS must have them all.
+      labels: names of further fields, which may be missing.
+      expected: what JSON without a document is called.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def expected(self) -> str: ...
+
+    def check_object(self, record: Mapping[str, Any]) -> None:
+        """Raises NoDocument for a JSON object that cannot have the document."""
+
+    def document(self, record: Mapping[str, Any]) -> Document:
+        """The document, without its place. Raises NoDocument."""
+
+    def of_text(self, text: str) -> str:
+        """The text of the document that a plain text makes. Raises NoDocument if a text alone makes none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TextField:
+    """Fields: one field holds the document, as text or as a list of paragraphs.
+
+    Args:
+      name: of the field.
+      source, licence: fields with the document's source and licence; "" for none.
+    """
+
+    name: str
     source: str = ""
     licence: str = ""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name,)
 
-class NoDocument(Exception):  # noqa: N818 - it becomes a bad record
-    """A field without a document; the message says why."""
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for name in (self.source, self.licence) if name not in ("", self.name)))
+
+    @property
+    def expected(self) -> str:
+        return f'no JSON object with a string "{self.name}"'
+
+    def check_object(self, record: Mapping[str, Any]) -> None:
+        value = record.get(self.name)
+        if not isinstance(value, (str, list)):
+            raise NoDocument(self.expected)
+        columns = [key for key, column in record.items() if isinstance(column, list) and len(column) == len(value)]
+        if isinstance(value, list) and len(value) > 1 and len(columns) == len(record) > 1:
+            raise NoDocument(
+                f"a table by columns ({', '.join(columns)[:80]}) instead of an object for each of its "
+                f"{len(value):,} rows"
+            )
+
+    def document(self, record: Mapping[str, Any]) -> Document:
+        source, licence = label_of(record, self.source), label_of(record, self.licence)
+        return Document(document_of(record[self.name]), source=source, licence=licence)
+
+    def of_text(self, text: str) -> str:
+        return text
 
 
 def document_of(value) -> str:
@@ -63,10 +129,8 @@ def json_document(data: bytes, fields: Fields, encoding: str = "UTF-8") -> Docum
     """The document in a JSON object.
 
     Raises:
-      NoDocument: no JSON object, one without a document in the field, or one that holds the columns of a table.
+      NoDocument: no JSON object, or one without a document in the fields.
     """
-    text_field = fields.text
-    expected = f'no JSON object with a string "{text_field}"'
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -79,20 +143,18 @@ def json_document(data: bytes, fields: Fields, encoding: str = "UTF-8") -> Docum
         except ValueError:
             found = _WITHOUT_NUMBERS.decode(text)
     except (ValueError, RecursionError):
-        raise NoDocument(expected) from None
-    if not isinstance(found, dict) or not isinstance(value := found.get(text_field), (str, list)):
-        raise NoDocument(expected)
-    if isinstance(found, _Repeated) and _times(text, text_field) != 1:
-        raise NoDocument(f'a JSON object with more than one "{text_field}"')
-    columns = [key for key, column in found.items() if isinstance(column, list) and len(column) == len(value)]
-    if isinstance(value, list) and len(value) > 1 and len(columns) == len(found) > 1:
-        raise NoDocument(
-            f"a table by columns ({', '.join(columns)[:80]}) instead of an object for each of its {len(value):,} rows"
-        )
-    return Document(document_of(value), source=label_of(found, fields.source), licence=label_of(found, fields.licence))
+        raise NoDocument(fields.expected) from None
+    if not isinstance(found, dict):
+        raise NoDocument(fields.expected)
+    fields.check_object(found)
+    if isinstance(found, _Repeated):
+        for name in fields.names:
+            if _times(text, name) > 1:
+                raise NoDocument(f'a JSON object with more than one "{name}"')
+    return fields.document(found)
 
 
-def label_of(record: dict, field: str) -> str | None:
+def label_of(record: Mapping[str, Any], field: str) -> str | None:
     """A source or licence: text as it is, other values as JSON, None where there is none."""
     value = record.get(field) if field else None
     if isinstance(value, bytes):
@@ -110,12 +172,12 @@ def is_object(data: bytes) -> bool:
         return False
 
 
-def _times(text: str, text_field: str) -> int:
+def _times(text: str, name: str) -> int:
     """How often the outermost object of a JSON text has the key."""
     times: list[int] = []
 
     def count(pairs):
-        times.append(sum(key == text_field for key, _ in pairs))
+        times.append(sum(key == name for key, _ in pairs))
 
     json.loads(text, object_pairs_hook=count, parse_int=lambda digits: 0)
     return times[-1]  # inner objects come first

@@ -1,16 +1,15 @@
 """Parquet: a document in each row of a column. The bytes of a file are shared equally among its rows."""
 
 import io
-import itertools
 from collections.abc import Iterator
 
 import pyarrow
 import pyarrow.parquet
 
 from bert_tf.core.errors import reason_of
-from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument, document_of, label_of
+from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument
 from pipelines.reading.inputs import Part
-from pipelines.reading.outcomes import Document, Problem, Span
+from pipelines.reading.outcomes import Problem, Span
 from pipelines.reading.streams import storage_failed
 
 MAGIC = b"PAR1"
@@ -25,7 +24,7 @@ def parquet_rows(part: Part, file: io.BufferedReader, fields: Fields, max_bytes:
     Args:
       part: of the file; the first one tells what is wrong with the whole file.
       file: the file, which can seek.
-      fields: the columns; those of source and licence may be missing.
+      fields: the columns, and what they make.
       max_bytes: of a document.
     """
     size = file.seek(0, io.SEEK_END)
@@ -35,7 +34,7 @@ def parquet_rows(part: Part, file: io.BufferedReader, fields: Fields, max_bytes:
         columns = table.schema_arrow.names
         total = sum(max(0, group.num_rows) for group in groups)
         starts = [group.column(0).data_page_offset if group.num_columns else 0 for group in groups]
-        problem = _without(fields.text, columns)
+        problem = _without(fields, columns)
     except ERRORS as error:
         if storage_failed(error):
             raise
@@ -52,12 +51,13 @@ def parquet_rows(part: Part, file: io.BufferedReader, fields: Fields, max_bytes:
         row += count
 
 
-def _without(text_field: str, columns: list[str]) -> Problem | None:
-    times = columns.count(text_field)
-    if times == 1:
-        return None
-    reason = f'no column "{text_field}" but {", ".join(columns)} (--text_field)'
-    return Problem("byte", 0, f'{times} columns "{text_field}"' if times else reason, lost=True)
+def _without(fields: Fields, columns: list[str]) -> Problem | None:
+    for name in fields.names:
+        times = columns.count(name)
+        if times != 1:
+            reason = f'no column "{name}" but {", ".join(columns)} (--text_field)'
+            return Problem("byte", 0, f'{times} columns "{name}"' if times else reason, lost=True)
+    return None
 
 
 def _group_rows(table, number: int, rows: tuple[int, int], locate, fields: Fields, max_bytes: int) -> Iterator[Span]:
@@ -65,15 +65,15 @@ def _group_rows(table, number: int, rows: tuple[int, int], locate, fields: Field
     row, end = first, first + count
     problem = None
     try:
-        names = table.schema_arrow.names
-        labels = [name for name in dict.fromkeys(fields[1:]) if name and names.count(name) == 1 and name != fields.text]
-        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[number], columns=[fields.text, *labels]):
-            values = _as_bytes(batch.column(fields.text)).to_pylist()
-            records = batch.select(labels).to_pylist() if labels else itertools.repeat({})
-            for value, record in zip(values, records, strict=False):
+        labels = [name for name in fields.labels if table.schema_arrow.names.count(name) == 1]
+        names = [*fields.names, *labels]
+        for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE, row_groups=[number], columns=names):
+            columns = [_as_bytes(batch.column(name)).to_pylist() for name in fields.names]
+            columns += [batch.column(name).to_pylist() for name in labels]
+            for values in zip(*columns, strict=True):
                 if row == end:
                     break
-                yield from _row(value, row, locate, fields, record, max_bytes)
+                yield from _row(dict(zip(names, values, strict=True)), row, locate, fields, max_bytes)
                 row += 1
     except ERRORS as error:
         if storage_failed(error):
@@ -84,18 +84,17 @@ def _group_rows(table, number: int, rows: tuple[int, int], locate, fields: Field
         yield Span(locate(row), locate(end), problem=Problem("row", row + 1, reason, lost=True))
 
 
-def _row(value, row: int, locate, fields: Fields, record: dict, max_bytes: int) -> Iterator[Span]:
+def _row(record: dict, row: int, locate, fields: Fields, max_bytes: int) -> Iterator[Span]:
     start, end = locate(row), locate(row + 1)
     try:
-        text = document_of(value)
+        document = fields.document(record)
     except NoDocument as error:
         yield Span(start, end, problem=Problem("row", row + 1, str(error)))
         return
-    if len(text) * 4 > max_bytes and len(text.encode()) > max_bytes:
+    if len(document.text) * 4 > max_bytes and len(document.text.encode()) > max_bytes:
         yield Span(start, end, problem=Problem("row", row + 1, TOO_LARGE.format(max_bytes), lost=True))
     else:
-        source, licence = label_of(record, fields.source), label_of(record, fields.licence)
-        yield Span(start, end, (Document(text, row, "row", source, licence),))
+        yield Span(start, end, (document._replace(offset=row, unit="row"),))
 
 
 def _as_bytes(column: pyarrow.Array) -> pyarrow.Array:

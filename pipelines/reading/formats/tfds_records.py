@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from bert_tf.core import record_files
 from bert_tf.core.errors import reason_of
-from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument, document_of, label_of
+from pipelines.reading.formats.fields import TOO_LARGE, Fields, NoDocument
 from pipelines.reading.inputs import Part, builder_of
 from pipelines.reading.outcomes import Document, Problem, Span
 
@@ -20,12 +20,12 @@ def dataset_records(part: Part, file: BinaryIO, size: int, fields: Fields, max_b
       part: the whole file.
       file: the file at its beginning.
       size: of the file.
-      fields: the features; those of source and licence may be missing.
+      fields: the features, and what they make.
       max_bytes: of a document.
     """
     features = _features(part.dataset)
-    if fields.text not in features:
-        reason = f'no feature "{fields.text}" but {", ".join(sorted(features))} (--text_field)'
+    if missing := [name for name in fields.names if name not in features]:
+        reason = f'no feature "{missing[0]}" but {", ".join(sorted(features))} (--text_field)'
         yield Span(0, size, problem=Problem("byte", 0, reason, lost=True))
         return
     number = start = 0
@@ -49,12 +49,12 @@ def _record(features, serialized: bytes, number: int, start: int, fields: Fields
     except Exception as error:  # TFDS raises what its features and protobuf raise
         return Problem("record", number, f"no example of this dataset: {reason_of(error)}")
     try:
-        text = document_of(record[fields.text])
+        document = fields.document(record)
     except NoDocument as error:
         return Problem("record", number, str(error))
-    if len(text.encode()) > max_bytes:
+    if len(document.text.encode()) > max_bytes:
         return Problem("record", number, TOO_LARGE.format(max_bytes), lost=True)
-    return Document(text, start, source=label_of(record, fields.source), licence=label_of(record, fields.licence))
+    return document._replace(offset=start)
 
 
 @functools.lru_cache(maxsize=1)

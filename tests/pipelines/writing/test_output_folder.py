@@ -82,7 +82,7 @@ def test_a_disk_that_cannot_be_written_costs_no_shard(shards, corpus, corpus_voc
 def test_killed_while_it_clears_a_job_still_goes_on(shards, corpus, corpus_vocab, tmp_path, monkeypatch, overwrite):
     config = dataclasses.replace(CONFIG, dupe_factor=2) if overwrite else CONFIG
     make(corpus, corpus_vocab, tmp_path / "fresh", config=config)
-    delete = output_folder.FileSystems.delete
+    delete = output_folder.files.delete
     for allowed in range(4):
         copy = shutil.copytree(shards, tmp_path / f"copy-{allowed}")
         if not overwrite:
@@ -98,7 +98,7 @@ def test_killed_while_it_clears_a_job_still_goes_on(shards, corpus, corpus_vocab
             delete(paths)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(output_folder.FileSystems, "delete", killed)
+            patch.setattr(output_folder.files, "delete", killed)
             make(corpus, corpus_vocab, copy, config=config, overwrite=overwrite)
         make(corpus, corpus_vocab, copy, config=config, overwrite=overwrite)
         assert shard_bytes(copy) == shard_bytes(tmp_path / "fresh")
