@@ -22,8 +22,11 @@ class Fields(Protocol):
       expected: what a JSON object without a document is called.
     """
 
-    names: tuple[str, ...]
-    expected: str
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def expected(self) -> str: ...
 
     def is_in(self, record: Mapping[str, Any]) -> bool:
         """Whether a JSON object may have the document."""
