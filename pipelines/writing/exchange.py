@@ -11,7 +11,7 @@ import itertools
 import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import apache_beam as beam
 import zstandard
@@ -27,6 +27,7 @@ _LEVEL = 1
 _KEY_BYTES = 16
 NOTE = ".json"  # behind a file's name: what it holds, for progress.py
 _LENGTH = struct.Struct("<I")
+_Key = TypeVar("_Key")
 
 
 class Place(NamedTuple):
@@ -107,7 +108,7 @@ class ToBlocks(beam.DoFn):
         yield from places
 
 
-def write_blocks(path: str, blocks: Sequence[tuple[str, bytes]]) -> list[tuple[str, Place]]:
+def write_blocks(path: str, blocks: Sequence[tuple[_Key, bytes]]) -> list[tuple[_Key, Place]]:
     """Writes blocks to a new file; returns their places."""
     with files.replacing(path) as file:
         for _, block in blocks:
