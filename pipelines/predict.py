@@ -1,8 +1,7 @@
 """Answers of an exported model for any number of texts, on one machine or many.
 
 python -m pipelines.predict --model models/labels/1 --input 'texts/*.txt' --output answers
-python -m pipelines.predict --model models/pairs/1 --input 'pairs/*.jsonl' --output answers --format parquet \
-    --keep_fields id --direct_num_workers=4
+python -m pipelines.predict --model models/pairs/1 --input 'pairs/*.jsonl' --output answers --format=parquet
 
 --model is a version that bert_tf.export wrote, of any task. Plain text has one text a line. JSON lines, Parquet and
 TFDS have the columns of the model's fine-tuning, such as question and context, or text and choices; also a list of

@@ -18,7 +18,7 @@ from backports import zstd
 
 from pipelines.prediction.answers import encoded, schema_of
 from pipelines.prediction.description import Description, shard_count, shard_name
-from pipelines.prediction.examples import example_of
+from pipelines.prediction.examples import Example, example_of
 from pipelines.prediction.saved_model import Answered, Asked
 from pipelines.reading.accounts import Reading
 from pipelines.reading.outcomes import BadRecord, Document
@@ -119,15 +119,16 @@ class ToShards(beam.DoFn):
 
     def start_bundle(self):
         self._offsets: dict[PartKey, int] | None = None
+        self._total = 0
 
     def process(
         self, element: tuple[tuple, bytes | Place], counts: Mapping[PartKey, int], reading: Reading
     ) -> Iterator[tuple[int, Slice]]:
         (path, start, first, count), block = element
         if self._offsets is None:
-            self._offsets, self._total = {}, 0
-            for part, documents in sorted(((path, start), documents) for (path, start), documents in counts.items()):
-                self._offsets[part] = self._total
+            self._offsets = {}
+            for (name, begin), documents in sorted(counts.items()):
+                self._offsets[name, begin] = self._total
                 self._total += documents
         size = self._config.examples_per_shard
         number = self._offsets[path, start] + first
@@ -142,7 +143,8 @@ class ReadShard(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[Slice]]) -> Iterator[list[Asked]]:
         shard, slices = element
-        examples, origins = [], []
+        examples: list[Example] = []
+        origins: list[tuple[str, int, int, int]] = []
         with sent_to_launcher():
             for piece in sorted((Slice(*piece) for piece in slices), key=lambda piece: piece.number):
                 documents = json.loads(decompressed(piece.block))[piece.begin : piece.end]
@@ -161,7 +163,8 @@ class WriteShard(beam.DoFn):
         config, signatures = self._config, self._description.signatures
         total = shard_count(sum(counts.values()), config.examples_per_shard)
         name = shard_name(answered.asked.shard, total, config.form)
-        rows, failed = [], []
+        rows: list[dict[str, Any]] = []
+        failed: list[dict[str, Any]] = []
         places = _places(answered.asked.origins)
         for example, answer, place in zip(answered.asked.examples, answered.answers, places, strict=True):
             if isinstance(answer, str):

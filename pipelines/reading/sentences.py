@@ -12,7 +12,7 @@ _SPACED = ".!?…‼⁇⁈⁉․﹒"
 _OTHERS = rf"{ENDING}\u0f0d-\u0f11"
 
 
-def _candidates(others: str, *, small_letters: bool) -> re.Pattern:
+def _candidates(others: str, *, small_letters: bool, first: str = "[.!?]") -> re.Pattern:
     """Finds where a sentence may end: a mark, what belongs to it, and the white space behind.
 
     Of a run of marks only the first is tried, and at most 200 characters that close it are looked at, so that a line of
@@ -21,10 +21,11 @@ def _candidates(others: str, *, small_letters: bool) -> re.Pattern:
     Args:
       others: marks beside _SPACED, as the inside of brackets; "" for lines of ASCII.
       small_letters: whether a sentence may begin with one of a to z.
+      first: the mark in lines of ASCII; one character is found several times as fast as one of a set.
     """
     following = r"(?!\s)" if small_letters else r"(?![a-z\s])"
     if not others:
-        return re.compile(rf"[.!?](?<![.!?][.!?])[\"')\].!?]{{0,200}}\s+{following}")
+        return re.compile(rf"{first}(?<![.!?][.!?])[\"')\].!?]{{0,200}}\s+{following}")
     # French has a space before a closing quotation mark; German may close with » “ or «.
     spaced = (
         rf"(?<=[{_SPACED}])(?<![{_SPACED}][{_SPACED}])[\"'{CLOSING}“«‹{_SPACED}]{{0,200}}(?:\s[»›”]+(?=\s))?"
@@ -43,6 +44,7 @@ _OF_ASCII, _OF_USUAL_SCRIPTS, _OF_ALL_SCRIPTS = (
     tuple(_candidates(others, small_letters=small).finditer for small in (False, True))
     for others in ("", _OTHERS, _OTHERS + ENDING_BEYOND)
 )
+_OF_FULL_STOPS = tuple(_candidates("", small_letters=small, first=r"\.").finditer for small in (False, True))
 _BEYOND = re.compile("[\U00010a00-\U0001dfff]").search  # where the scripts of ENDING_BEYOND lie
 _CLOSES = re.compile(f"[{CLOSING}]").match
 _OPENS = re.compile(rf"[\"'¿¡»{OPENING}]").match
@@ -96,7 +98,10 @@ def split_sentences(text: str, method: str = "auto") -> list[str]:
     for line in text.splitlines():
         start, length = 0, len(line)
         small = line.islower()
-        candidates = _OF_ASCII if line.isascii() else _OF_ALL_SCRIPTS if _BEYOND(line) else _OF_USUAL_SCRIPTS
+        if line.isascii():
+            candidates = _OF_ASCII if "?" in line or "!" in line else _OF_FULL_STOPS
+        else:
+            candidates = _OF_ALL_SCRIPTS if _BEYOND(line) else _OF_USUAL_SCRIPTS
         for match in candidates[small](line):
             end = match.end()
             if end < length and (_ENDS_FOR_SURE(line, match.start() - 4) or _ends_sentence(line, start, match, small)):

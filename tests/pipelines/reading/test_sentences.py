@@ -1,6 +1,7 @@
 """The split into sentences: many scripts, and the table of marks against Unicode's properties."""
 
 import pathlib
+import pydoc_data.topics
 import sys
 import unicodedata
 
@@ -9,6 +10,7 @@ import regex
 
 from bert_tf.core.errors import InputError
 from pipelines.instances.pool import InstanceConfig
+from pipelines.reading import sentences
 from pipelines.reading.sentences import is_small, split_sentences
 from tests.pipelines.reading import unicode_marks
 
@@ -149,3 +151,18 @@ def test_small_letters_are_unicodes():
     different = {letter for letter in letters if is_small(letter) != bool(is_lower(letter))}
     # Newer versions of Unicode class a few letters of phonetics otherwise than Python's.
     assert different <= {"\u0295"}
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_lines_without_other_marks_have_the_same_candidates(small):
+    """The pattern for lines whose only marks are full stops is that of all ASCII lines but for its first character."""
+    lines = [line for text in pydoc_data.topics.topics.values() for line in text.splitlines() if line.isascii()]
+    lines += ["a... b.) c", 'x." Y', ". . .", "..", "a. ", "v1.2.3 is (e.g.) old. New."]
+    chosen = [line for line in lines if "?" not in line and "!" not in line]
+    assert len(chosen) > 5_000
+    for line in chosen:
+        found, expected = (
+            [match.span() for match in patterns[small](line)]
+            for patterns in (sentences._OF_FULL_STOPS, sentences._OF_ASCII)
+        )
+        assert found == expected, line
