@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import real_text, results_file
-from benchmarks.measured_process import measure
+from benchmarks.peers.measured_process import measure
 from benchmarks.shard_rows import read_rows
 
 _ONLY = flags.DEFINE_multi_enum("only", [], ["speed", "memory", "agreement", "packing"], "Measurements to run.")

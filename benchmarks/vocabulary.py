@@ -13,7 +13,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import real_text, results_file
-from benchmarks.measured_process import measure
+from benchmarks.peers.measured_process import measure
 
 _MILLIONS = flags.DEFINE_multi_integer("million_words", [1, 10, 100], "Different words of the text, in millions.")
 _WORDS_A_DOCUMENT = 1000

@@ -29,7 +29,7 @@ from pipelines.reading.outcomes import Document
 from pipelines.running.bundles import at_bundle_end
 from pipelines.running.tensorflow import load_tensorflow
 from pipelines.running.worker_errors import sent_to_launcher
-from pipelines.writing import output_folder, provenance, shards
+from pipelines.writing import data_card, output_folder, provenance, shards
 from pipelines.writing.exchange import Block, Duplicates, PoolInput, ToBlocks, origin_order, read_blocks
 from pipelines.writing.quality import shares, warnings
 from pipelines.writing.report import DROPPED_BY_FILTER
@@ -222,5 +222,6 @@ class FinishDataset(beam.DoFn):
             )
         if self._config.compression == "none":  # TFDS reads no compressed records
             shards.write_tfds_metadata(self._output_dir, self._config.instances.layout, infos)
+        data_card.write(self._output_dir, manifest)
         shards.write_manifest(self._output_dir, manifest)
         return [manifest]

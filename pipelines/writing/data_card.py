@@ -4,10 +4,16 @@ import collections
 import math
 
 from bert_tf.core import card
+from pipelines.running import files
 from pipelines.writing import quality
 from pipelines.writing.report import dropped_labels
 
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B")
+
+
+def write(output_dir: str, manifest: dict) -> None:
+    """Writes the card of a folder of shards, from its dataset.json."""
+    files.write_bytes(files.join(output_dir, card.NAME), text_of(manifest).encode("utf-8", "replace"))
 
 
 def text_of(manifest: dict) -> str:

@@ -9,9 +9,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from bert_tf.core import card, record_files, records
+from bert_tf.core import record_files, records
 from pipelines.running import files
-from pipelines.writing import data_card
 
 COMPRESSIONS = ("none", "gzip")
 _GZIP_LEVEL = 6
@@ -87,8 +86,6 @@ def _write_tfds_metadata(folder: pathlib.Path, features, shards: list[dict]) -> 
 
 
 def write_manifest(output_dir: str, manifest: dict) -> None:
-    """Writes dataset.json, the card and COMPLETED: where COMPLETED exists, all other files exist."""
+    """Writes dataset.json and then COMPLETED: call it last, so that all other files exist where COMPLETED does."""
     files.write_json(files.join(output_dir, records.MANIFEST), manifest)
-    text = data_card.text_of(manifest).encode("utf-8", "replace")
-    files.write_bytes(files.join(output_dir, card.NAME), text)
     files.write_bytes(files.join(output_dir, records.COMPLETED), b"")

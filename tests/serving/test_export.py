@@ -20,7 +20,7 @@ from bert_tf.runs import prediction
 from bert_tf.serving import loading
 from bert_tf.serving.export import clean_run, saved_model, tflite, warm_up
 from tests.support import served_models
-from tests.support.served_answers import as_served, check_same
+from tests.support.serving.served_answers import as_served, check_same
 
 TEXTS, ONE_BY_ONE = 200, 64
 _WORD_BOUNDS = ("entity_first_words", "entity_last_words")

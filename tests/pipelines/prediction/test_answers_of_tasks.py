@@ -8,8 +8,9 @@ import pytest
 from bert_tf.runs import prediction
 from pipelines.jobs.bulk_prediction import predict
 from pipelines.prediction.steps import AnswerConfig
-from tests.support import bulk_examples, served_models
-from tests.support.served_answers import as_served, check_same
+from tests.support import served_models
+from tests.support.serving import bulk_examples
+from tests.support.serving.served_answers import as_served, check_same
 
 COUNT = 30
 

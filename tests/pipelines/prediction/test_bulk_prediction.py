@@ -16,7 +16,7 @@ import pytest
 from bert_tf.core.errors import InputError
 from pipelines.jobs.bulk_prediction import predict
 from pipelines.prediction.steps import AnswerConfig
-from tests.support import bulk_examples
+from tests.support.serving import bulk_examples
 
 ROOT = pathlib.Path(__file__).parents[3]
 TEXTS = [f"{'x' * (n * 7919 % 97)} {n}" for n in range(5_000)]

@@ -55,9 +55,15 @@ def test_offsets_are_those_of_the_file_in_every_part(tmp_path):
     data = PLAIN.encode() * 30
     (tmp_path / "a.txt").write_bytes(data)
     whole = documents_of(tmp_path / "a.txt")
-    assert len(whole) == 90
+    assert [(one.part, one.number) for one in whole] == [(0, number) for number in range(90)]
     for cut in (1, 17, len(data) // 2, len(data) - 3):
-        assert documents_of(tmp_path / "a.txt", cut) == whole
+        found = documents_of(tmp_path / "a.txt", cut)
+        assert [(one.text, one.origin) for one in found] == [(one.text, one.origin) for one in whole]
+        first = sum(one.part == 0 for one in found)
+        assert [(one.part, one.number) for one in found] == [
+            *((0, number) for number in range(first)),
+            *((cut, number) for number in range(90 - first)),
+        ]
     by_line = documents_of(tmp_path / "a.txt", document_per="line")
     assert all(data[one.offset :].startswith(one.text.encode()) for one in by_line)
 
