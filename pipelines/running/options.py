@@ -56,8 +56,8 @@ def local_options(arguments: list[str]) -> PipelineOptions:
         logging.set_verbosity(logging.INFO)  # a service's runner logs its progress
     workers = options.view_as(DirectOptions).direct_num_workers
     require(workers >= 0, "--direct_num_workers must not be negative", workers)
-    check_job_server(options)
     _export_s3_options(options)
+    check_job_server(options)
     FileSystems.set_options(options)
     return options
 
