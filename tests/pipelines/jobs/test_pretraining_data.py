@@ -278,6 +278,8 @@ def test_every_flag_reaches_the_job(corpus, corpus_vocab, command, tmp_path):
         },
         "file_format": {
             "text_field": "body",
+            "source_field": "origin",
+            "licence_field": "terms",
             "document_per": "file",
             "encoding": "latin-1",
             "max_document_bytes": 999_999,

@@ -111,7 +111,7 @@ def test_folder_of_an_older_format_is_refused(shards, corpus, corpus_vocab, tmp_
     shutil.copytree(shards, tmp_path / "old")
     manifest = json.loads((tmp_path / "old/dataset.json").read_text())
     (tmp_path / "old/dataset.json").write_text(json.dumps({**manifest, "format": 1}))
-    with pytest.raises(InputError, match="from the same format. Received one made with 1 instead of 6"):
+    with pytest.raises(InputError, match="from the same format. Received one made with 1 instead of 7"):
         make(corpus, corpus_vocab, tmp_path / "old")
 
 
