@@ -193,22 +193,6 @@ def test_fill_mask(folder, pretrained):
     assert accuracy > loaded.task.baseline(training, held_out)["commonest_token_baseline"] + 0.03
 
 
-@pytest.mark.slow
-def test_next_sentence(folder, pretrained):
-    """Every other second text is that of the row before."""
-    loaded = loading.load(pretrained, task="next_sentence")
-    pairs = []
-    for row in read(folder, "pair_classification", "validation"):
-        texts = [row["text"], row["second_text"]]
-        pairs.append(texts if row["label"] == "in order" else texts[::-1])
-    examples = []
-    for i, (text, second) in enumerate(pairs):
-        second, label = (second, "next") if i % 2 else (pairs[i - 1][1], "random")
-        examples.append({"place": "x", "text": text, "second_text": second, "label": label})
-    accuracy = loaded.task.scores(examples, loaded.answers(examples))["accuracy"]
-    assert accuracy > loaded.task.baseline([], examples)["majority_baseline"] + 0.1
-
-
 def test_published_embeddings_are_those_of_their_own_library():
     """Against tests/interop/golden/minilm.npz, which benchmarks/parity.py wrote from sentence-transformers."""
     with np.load(pathlib.Path(__file__).parents[1] / "interop" / "golden" / "minilm.npz") as golden:
