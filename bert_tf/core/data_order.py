@@ -51,7 +51,7 @@ class Order:
       path: the folder, for errors and paths.
       shards: name and examples of each training shard, as dataset.json has them.
       seed: of all orders.
-      readers: parts of a batch, each with a sequence of its own.
+      readers: parts of a batch; each reads another part of the rows.
 
     Raises:
       InputError: fewer examples than readers.

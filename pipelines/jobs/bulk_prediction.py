@@ -18,7 +18,7 @@ from pipelines.prediction.examples import ExampleFields
 from pipelines.prediction.progress import AnswerProgress
 from pipelines.prediction.saved_model import SavedModelHandler
 from pipelines.prediction.steps import AnswerConfig, ReadShard, ToBlocks, ToShards, WriteShard, counted
-from pipelines.reading.accounts import Reading, check
+from pipelines.reading.accounts import Reading
 from pipelines.reading.inputs import InputFile, match_files
 from pipelines.reading.readers import Format
 from pipelines.reading.reading import ReadDocuments, check_fractions
@@ -88,15 +88,7 @@ def predict(
     manifest = json.loads(json.dumps(manifest))  # as it is read back
     complete, kept = output_folder.reusable(output, manifest, overwrite, _FLAG)
     if complete:
-        # This command may allow fewer losses than the one that made the answers.
-        check(
-            Reading.from_dict(complete["reading"]),
-            max_lost_fraction=max_lost_fraction,
-            max_bad_fraction=max_bad_fraction,
-            where=f" {output} was made with a higher limit and stays as it is.",
-        )
-        print(f"{output} is complete and was made with the same parameters: nothing to do.", flush=True)
-        return complete
+        return output_folder.finished_before(output, complete, max_lost_fraction, max_bad_fraction)
     output_folder.begin(output, manifest, kept, _FLAG)
     if kept:
         print(f"Resuming: {len(kept)} shards are finished and intact.", flush=True)

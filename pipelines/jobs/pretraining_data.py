@@ -22,7 +22,6 @@ from pipelines.filtering.deciders import Decider
 from pipelines.instances.pool import InstanceConfig
 from pipelines.jobs.job import JobConfig, settle_shards
 from pipelines.jobs.pretraining_steps import FilterDocuments, FinishDataset, MakeShards, PrepareDocuments
-from pipelines.reading.accounts import Reading, check
 from pipelines.reading.inputs import InputFile, match_files
 from pipelines.reading.reading import ReadDocuments, check_fractions
 from pipelines.running import files
@@ -85,15 +84,7 @@ def create_pretraining_data(
     }
     complete, kept = output_folder.reusable(output_dir, manifest, overwrite)
     if complete:
-        # This command may allow fewer losses than the one that made the shards.
-        check(
-            Reading.from_dict(complete["reading"]),
-            max_lost_fraction=max_lost_fraction,
-            max_bad_fraction=max_bad_fraction,
-            where=f" {output_dir} was made with a higher limit and stays as it is.",
-        )
-        print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
-        return complete
+        return output_folder.finished_before(output_dir, complete, max_lost_fraction, max_bad_fraction)
     output_folder.begin(output_dir, manifest, kept)
     vocabulary_path = files.join(output_dir, records.VOCABULARY)
     brought_vocabulary = files.exists(vocabulary_path)

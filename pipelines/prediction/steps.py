@@ -8,7 +8,6 @@ import collections
 import dataclasses
 import hashlib
 import json
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ from pipelines.running import files
 from pipelines.running.bundles import at_bundle_end
 from pipelines.running.worker_errors import sent_to_launcher
 from pipelines.writing import output_folder
-from pipelines.writing.exchange import NOTE, Place, decompressed, write_blocks
+from pipelines.writing.exchange import Place, decompressed, spilled
 
 _BYTES_AT_ONCE = 32 << 20  # of text held by one worker before it goes to a file
 _LEVEL = 1
@@ -97,15 +96,7 @@ class ToBlocks(beam.DoFn):
     def _flush(self) -> Iterator[tuple[tuple, bytes | Place]]:
         blocks, size = self._blocks, self._size
         self.start_bundle()
-        if self._folder is None or not blocks:
-            yield from blocks
-            return
-        # Every attempt has a file name of its own: files of an earlier attempt are never read.
-        path = files.join(self._folder, uuid.uuid4().hex)
-        with sent_to_launcher():
-            places = write_blocks(path, blocks)
-            files.write_json(f"{path}{NOTE}", {"documents": sum(key[3] for key, _ in blocks), "bytes": size})
-        yield from places
+        yield from spilled(self._folder, blocks, sum(key[3] for key, _ in blocks), size)
 
 
 class ToShards(beam.DoFn):

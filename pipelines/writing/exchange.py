@@ -103,15 +103,7 @@ class ToBlocks(beam.DoFn):
         blocks = [(name, zstd.compress(pool.block(), _LEVEL)) for name, pool in sorted(self._pools.items())]
         documents, size = self._documents, self._size
         self.start_bundle()
-        if self._folder is None or not blocks:
-            yield from blocks
-            return
-        # Each attempt writes to a new file name, so files of a failed attempt are never read.
-        path = files.join(self._folder, uuid.uuid4().hex)
-        with sent_to_launcher():
-            places = write_blocks(path, blocks)
-            files.write_json(f"{path}{NOTE}", {"documents": documents, "bytes": size})
-        yield from places
+        yield from spilled(self._folder, blocks, documents, size)
 
 
 @dataclasses.dataclass
@@ -124,6 +116,26 @@ class _Pool:
     def block(self) -> bytes:
         origins = json.dumps(list(self.origins)).encode()
         return b"".join([_HEADER.pack(len(origins)), origins, *self.parts])
+
+
+def spilled(
+    folder: str | None, blocks: Sequence[tuple[Key, bytes]], documents: int, size: int
+) -> Sequence[tuple[Key, bytes | Place]]:
+    """The blocks in a new file of the folder, with a note for the progress; the blocks themselves without a folder.
+
+    Args:
+      folder: of the exchange, or None.
+      blocks: with their keys.
+      documents, size: what the blocks hold, in documents and bytes of text.
+    """
+    if folder is None or not blocks:
+        return blocks
+    # Each attempt writes to a new file name, so files of a failed attempt are never read.
+    path = files.join(folder, uuid.uuid4().hex)
+    with sent_to_launcher():
+        places = write_blocks(path, blocks)
+        files.write_json(f"{path}{NOTE}", {"documents": documents, "bytes": size})
+    return places
 
 
 def write_blocks(path: str, blocks: Sequence[tuple[Key, bytes]]) -> list[tuple[Key, Place]]:

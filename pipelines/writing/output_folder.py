@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from bert_tf.core import card, records
 from bert_tf.core.errors import InputError, StorageError
 from bert_tf.text.vocabulary import added_tokens, digest
+from pipelines.reading.accounts import Reading, check
 from pipelines.running import files
 
 SHARD = r"(?:pretrain-(?:train|validation)\.tfrecord-\d{5}-of-\d{5}|predictions-\d{5,}-of-\d{5,}\.(?:jsonl|parquet))"
@@ -67,6 +68,22 @@ def reusable(
         print(f"{output_dir} lacks files that its dataset.json lists: they are made again.", flush=True)
     _refuse_differences(output_dir, there, manifest, _WITH, flag)
     return None, _whole(output_dir, there["shards"])
+
+
+def finished_before(output_dir: str, complete: dict, max_lost_fraction: float, max_bad_fraction: float) -> dict:
+    """The manifest of a complete folder, whose losses are within the limits of this command too.
+
+    Raises:
+      InputError: the limits of the command that made the folder were higher.
+    """
+    check(
+        Reading.from_dict(complete["reading"]),
+        max_lost_fraction=max_lost_fraction,
+        max_bad_fraction=max_bad_fraction,
+        where=f" {output_dir} was made with a higher limit and stays as it is.",
+    )
+    print(f"{output_dir} is complete and was made with the same parameters: nothing to do.", flush=True)
+    return complete
 
 
 def _refuse_others(output_dir: str, manifest: dict, flag: str) -> None:

@@ -14,15 +14,8 @@ from tests.support.stores import servers
 
 @pytest.fixture(scope="module")
 def proxy():
-    with servers.serving("s3") as port, pytest.MonkeyPatch.context() as patch:
-        found = servers.Proxy(port)
-        for name, value in servers.environment("s3", found.port).items():
-            patch.setenv(name, value)
-        patch.setenv("BERT_TF_STORE_PATIENCE", "4")
-        servers.forget_clients()
+    with servers.proxied("s3", patience=4) as found:
         yield found
-        found.close()
-    servers.forget_clients()
 
 
 @pytest.fixture(params=["s3", "local"])

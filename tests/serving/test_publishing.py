@@ -15,15 +15,8 @@ _NAMES = [_FIRST, "saved_model.pb", "variables/variables.index"]
 
 @pytest.fixture(scope="module")
 def proxy():
-    with servers.serving("s3") as port, pytest.MonkeyPatch.context() as patch:
-        found = servers.Proxy(port)
-        for name, value in servers.environment("s3", found.port).items():
-            patch.setenv(name, value)
-        patch.setenv("BERT_TF_STORE_PATIENCE", "1")
-        servers.forget_clients()
+    with servers.proxied("s3", patience=1) as found:
         yield found
-        found.close()
-    servers.forget_clients()
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_a_killed_walk_on_a_store_gives_the_bytes_of_a_local_one(scheme, local, 
         }
         assert not {name for name in differing if not _may_differ(name)}
         for name in (name for name in differing if "checkpoints/" in name):
-            # safetensors writes the metadata in an order of its own each time.
+            # safetensors writes the metadata in another order each time.
             first, second = (load(objects.read_bytes(names[name].key)) for names in (here, there))
             assert first.keys() == second.keys()
             assert all(np.array_equal(first[key], second[key]) for key in first), name

@@ -131,7 +131,7 @@ def test_every_row_is_made_of_the_documents_that_are_named(corpus, corpus_vocab,
     vocabulary = Vocabulary.load(str(corpus_vocab))
     tokenizer = Tokenizer(vocab=vocabulary.tokens, lower_case=True)
     shards = manifest["shards"]
-    # A file of few documents has a kilobyte of its own, so all are counted together.
+    # Each file has a kilobyte besides its documents, so small files are added up.
     assert sum(shard["provenance"]["bytes"] for shard in shards) < 0.03 * sum(shard["bytes"] for shard in shards)
     texts: dict[Origin, str] = {}
     for shard in shards:

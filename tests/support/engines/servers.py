@@ -1,6 +1,6 @@
 """Flink and Spark on this machine: job servers, a cluster of two task managers, and pools of Python workers.
 
-Every process has a group of its own and is killed with the context that started it. `make runner-test` fetches the jars
+Every process starts a new process group, which is killed when its context ends. `make runner-test` fetches the jars
 that tests/support/engines/pom.xml names.
 """
 
@@ -73,7 +73,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def process(command: list[str], log: pathlib.Path, port: int | None = None) -> Iterator[subprocess.Popen]:
-    """A process in a group of its own, which listens at the port when the block begins."""
+    """A process in a new process group, which listens at the port when the block begins."""
     path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # a pool starts "python"
     with open(log, "w") as output:
         started = subprocess.Popen(

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+import pytest
+
 from bert_tf.core.stores import objects
 
 BUCKET = "bucket"
@@ -157,3 +159,16 @@ class Proxy:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+@contextlib.contextmanager
+def proxied(scheme: str, *, patience: int) -> Iterator[Proxy]:
+    """A proxy before a server, which this process finds by its environment and retries for `patience` seconds."""
+    with serving(scheme) as port, pytest.MonkeyPatch.context() as patch:
+        proxy = Proxy(port)
+        for name, value in {**environment(scheme, proxy.port), "BERT_TF_STORE_PATIENCE": str(patience)}.items():
+            patch.setenv(name, value)
+        forget_clients()
+        yield proxy
+        proxy.close()
+    forget_clients()
